@@ -1,0 +1,309 @@
+//! The trait that every protocol implements, and the values that go in and out.
+//!
+//! ```text
+//! Event ─▶ Replica::step ─▶ Effects: save ─▶ send ─▶ apply ─▶ answers
+//!               ▲                     │
+//!               └── Event::Saved ─────┘   messages that `save` must back wait inside the replica
+//! ```
+//!
+//! The field order of [`Effects`] is the order of work. There is no second way out.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use stdx::Instant;
+
+/// One process of the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u32);
+
+/// A place in the log. The first entry is at 1; 0 is "before the log".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Index(pub u64);
+
+/// A leader's reign (Raft's term, Paxos's ballot, Zab's epoch).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Term(pub u64);
+
+/// Names a request of the caller, who chose it; comes back in the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// What an entry is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// Opaque bytes of the state machine above.
+    Command,
+    /// Nothing: a new leader's first entry, or the filler of a gap.
+    Noop,
+    /// An encoded [`Config`].
+    Config,
+}
+
+/// One agreed (or yet to be agreed) step of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub index: Index,
+    pub term: Term,
+    pub kind: EntryKind,
+    pub data: Bytes,
+}
+
+/// Who agrees. While `outgoing` is not empty the change is joint: both majorities are needed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    pub voters: BTreeSet<NodeId>,
+    /// The voters of the configuration that is being left.
+    pub outgoing: BTreeSet<NodeId>,
+    /// Receive the log, do not vote.
+    pub learners: BTreeSet<NodeId>,
+}
+
+/// Describes a snapshot: the state after applying `index`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotMeta {
+    pub index: Index,
+    pub term: Term,
+    pub config: Config,
+}
+
+/// What a replica finds on its disk when it starts.
+#[derive(Clone, Debug, Default)]
+pub struct Stored {
+    pub term: Term,
+    pub vote: Option<NodeId>,
+    /// The newest durable snapshot; `index` 0 and the initial config for a new group.
+    pub snapshot: SnapshotMeta,
+    /// The log behind the snapshot, without gaps.
+    pub entries: Vec<Entry>,
+}
+
+/// Settings of a replica. All times are of the monotonic clock.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub node: NodeId,
+    /// Seeds the dice of the election timeout.
+    pub seed: u64,
+    pub heartbeat_interval: Duration,
+    /// An election starts after a silence between once and twice this long.
+    pub election_timeout: Duration,
+    /// How far two clocks may drift apart while an election timeout passes, in parts per million.
+    pub clock_drift_ppm: u32,
+    /// Bytes of entries in one append message.
+    pub append_bytes_max: usize,
+    /// Append messages under way to one follower.
+    pub inflight_max: usize,
+    /// Bytes of entries kept in memory for followers that lag; past it they get a snapshot.
+    pub tail_bytes_max: usize,
+    /// Bytes of a snapshot in one message.
+    pub chunk_bytes_max: usize,
+}
+
+/// What happened in the world.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Time has passed: `deadline()` was reached.
+    Tick,
+    /// Append these commands to the log, as one entry each. Answered by `Effects::accept` in order,
+    /// or `Effects::reject`.
+    Propose { token: Token, data: Bytes },
+    /// From a peer. Duplicates, losses and reorderings are expected.
+    Recv(Envelope),
+    /// All that was in `Effects::save` up to and with this save number is durable. Save numbers
+    /// count the `step`s whose `save` was not empty, from 1 (see [`Effects::save_number`]).
+    Saved(u64),
+    /// The state machine above has applied everything up to here.
+    Applied(Index),
+    /// Ask for a point from which a read is linearizable. Answered by `Effects::read`.
+    Read { token: Token },
+    /// Change who agrees, through a joint configuration. Answered like `Propose`.
+    Configure { token: Token, voters: BTreeSet<NodeId>, learners: BTreeSet<NodeId> },
+    /// Hand leadership to this voter.
+    Transfer { target: NodeId },
+    /// A snapshot of the state at this applied index is durable: the log before it may go.
+    Compact(SnapshotMeta),
+    /// The bytes asked for in `Effects::fetch`. `data` empty and `last` false: the snapshot is gone.
+    Fetched { target: NodeId, snapshot: Index, offset: u64, data: Bytes, last: bool },
+    /// The snapshot of `Effects::install` is durable, checked and loaded (`ok`), or was refused.
+    Installed { snapshot: Index, ok: bool },
+}
+
+/// A message and its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    pub source: NodeId,
+    pub target: NodeId,
+    pub term: Term,
+    pub message: Message,
+}
+
+/// What replicas say to each other. `Envelope::term` is the sender's term, but for a pre-vote
+/// request and its grant, where it is the term that the candidate would have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Would you vote for me (`pre`), do you vote for me? `force`: leadership was handed to me, so
+    /// a live leader's lease is no reason to refuse.
+    Vote {
+        pre: bool,
+        force: bool,
+        last_index: Index,
+        last_term: Term,
+    },
+    VoteReply {
+        pre: bool,
+        granted: bool,
+    },
+    /// Entries behind `previous`. `sequence` numbers the leader's rounds for leases and reads, and
+    /// returns in the reply.
+    Append {
+        previous_index: Index,
+        previous_term: Term,
+        commit: Index,
+        sequence: u64,
+        entries: Vec<Entry>,
+    },
+    /// `Ok(match)` or where the logs part: the follower's hint for a fast repair.
+    AppendReply {
+        sequence: u64,
+        result: Result<Index, Conflict>,
+    },
+    Heartbeat {
+        commit: Index,
+        sequence: u64,
+    },
+    HeartbeatReply {
+        sequence: u64,
+    },
+    /// A part of a snapshot.
+    Snapshot {
+        meta: SnapshotMeta,
+        offset: u64,
+        data: Bytes,
+        last: bool,
+        sequence: u64,
+    },
+    /// How much of the snapshot is here; `done` once it is installed and durable.
+    SnapshotReply {
+        snapshot: Index,
+        offset: u64,
+        done: bool,
+        refused: bool,
+        sequence: u64,
+    },
+    /// Leadership is yours: elect yourself now.
+    TimeoutNow,
+}
+
+/// Why an append was refused: the follower's term at the conflict and the first index of that
+/// term, or its last index if its log is short (Raft paper §5.3, etcd's variation).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    pub rejected: Index,
+    pub hint_index: Index,
+    pub hint_term: Term,
+}
+
+/// Something to make durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Append; an entry at or below the last index replaces it and all behind it.
+    Entry(Entry),
+    /// The term and the vote in it. A later one replaces it.
+    Vote { term: Term, vote: Option<NodeId> },
+}
+
+/// A part of a snapshot that arrived: keep it; after the last, check it, make it durable, load it
+/// and answer `Event::Installed`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    pub meta: SnapshotMeta,
+    pub offset: u64,
+    pub data: Bytes,
+    pub last: bool,
+}
+
+/// Read this part of the snapshot at `snapshot` and answer `Event::Fetched`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    pub target: NodeId,
+    pub snapshot: Index,
+    pub offset: u64,
+    pub bytes_max: usize,
+}
+
+/// A proposal got its place in the log. It is not committed yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accept {
+    pub token: Token,
+    pub term: Term,
+    pub index: Index,
+}
+
+/// A read may be served by a state that has applied `index` or more. `None`: not by this replica
+/// now (it does not lead); try again or elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadReady {
+    pub token: Token,
+    pub index: Option<Index>,
+}
+
+/// What must follow, in the order of work.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Make durable, then feed `Event::Saved(save_number)`.
+    pub save: Vec<Record>,
+    /// The number of the newest save, valid if `save` is not empty. A caller that gathers several
+    /// steps into one batch feeds back the last number only.
+    pub save_number: u64,
+    /// Safe to send at once.
+    pub send: Vec<Envelope>,
+    /// Parts of a snapshot to keep and at last to install. Installing replaces the whole state.
+    pub install: Vec<Chunk>,
+    /// Committed, in log order, each once.
+    pub apply: Vec<Entry>,
+    pub fetch: Vec<Fetch>,
+    pub accept: Vec<Accept>,
+    /// These will not be in the log through this replica: it does not lead, or is full.
+    pub reject: Vec<Token>,
+    pub read: Vec<ReadReady>,
+}
+
+/// What a replica is at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Follower,
+    Candidate,
+    Leader,
+    Learner,
+}
+
+/// A look inside, for routing and for people.
+#[derive(Clone, Debug)]
+pub struct Status {
+    pub role: Role,
+    pub term: Term,
+    /// Who leads in `term`, if known.
+    pub leader: Option<NodeId>,
+    pub commit: Index,
+    pub last: Index,
+    /// First index still in the log (snapshot index + 1).
+    pub first: Index,
+    pub config: Config,
+    /// On a leader: how far each peer is known to have the log.
+    pub matched: Vec<(NodeId, Index)>,
+}
+
+/// A protocol: one replica of one group.
+pub trait Replica: Send {
+    /// Feeds one event and adds what must follow to `out`.
+    fn step(&mut self, now: Instant, event: Event, out: &mut Effects);
+    /// When to feed `Event::Tick`, if nothing else happens first.
+    fn deadline(&self) -> Instant;
+    /// Role, term and leader alone, cheap enough to ask on every request.
+    fn standing(&self) -> (Role, Term, Option<NodeId>);
+    /// All of it.
+    fn status(&self) -> Status;
+    /// Asserts every invariant; the simulator calls it after each step.
+    fn check(&self);
+}

@@ -1,0 +1,1 @@
+//! Meaning: what a log of commands does to a shard of keys.

@@ -1,0 +1,1 @@
+//! Sockets, sessions and threads: translates, submits, replies.
