@@ -1,1 +1,10 @@
-//! Protocols: bytes to values and back.
+//! Protocols: bytes to values and back, both directions, without a socket.
+//!
+//! [`Args`] is a command as it came, [`Reply`] appends an answer in the client's protocol to the
+//! client's own buffer: between the two no tree of values is built.
+
+mod args;
+mod reply;
+
+pub use args::{Args, ArgsBuf, Span};
+pub use reply::{Deferred, Proto, Reply};

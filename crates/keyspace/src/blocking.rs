@@ -1,0 +1,205 @@
+//! Clients that wait for a key: first come, first served.
+//!
+//! Who waits is part of the state: BLPOP that finds nothing leaves a [`Waiter`] on every replica,
+//! and the push that feeds it serves it in the same operation, before anything else can take the
+//! element. The reply goes out as a `Late`. A new leader drops all waiters by a log entry.
+//!
+//! What always holds: a waiter stands in the queue of each of its keys, or in none.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use stdx::Millis;
+use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
+use wire::{ArgsBuf, Proto};
+
+use crate::context::OnTimeout;
+use crate::op::Origin;
+
+/// A call that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiter {
+    pub origin: Origin,
+    pub proto: Proto,
+    pub db: usize,
+    /// The whole call, to run again.
+    pub args: ArgsBuf,
+    pub keys: Vec<Vec<u8>>,
+    pub deadline: Millis,
+    pub on_timeout: OnTimeout,
+}
+
+type Place = (usize, Vec<u8>);
+
+/// All calls of a shard that wait.
+#[derive(Debug, Default)]
+pub struct Waiters {
+    by_origin: BTreeMap<Origin, Waiter>,
+    /// Who waits for a key, the longest first.
+    queues: BTreeMap<Place, VecDeque<Origin>>,
+    deadlines: BTreeSet<(Millis, Origin)>,
+    /// Keys that were touched in this operation, in order, each once.
+    ready: Vec<Place>,
+}
+
+impl Waiters {
+    /// How many calls wait.
+    pub fn len(&self) -> usize {
+        self.by_origin.len()
+    }
+
+    /// Does nobody wait?
+    pub fn is_empty(&self) -> bool {
+        self.by_origin.is_empty()
+    }
+
+    /// The call of this origin, if it waits.
+    pub fn get(&self, origin: Origin) -> Option<&Waiter> {
+        self.by_origin.get(&origin)
+    }
+
+    /// When the first of them has waited long enough.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Takes out the first whose time is over by `now`.
+    pub fn take_overdue(&mut self, now: Millis) -> Option<Waiter> {
+        let origin =
+            self.deadlines.first().filter(|(at, _)| *at <= now).map(|(_, origin)| *origin)?;
+        self.remove(origin)
+    }
+
+    /// Puts a call at the end of the queue of each of its keys.
+    pub fn add(&mut self, waiter: Waiter) {
+        let origin = waiter.origin;
+        for key in &waiter.keys {
+            let queue = self.queues.entry((waiter.db, key.clone())).or_default();
+            if !queue.contains(&origin) {
+                queue.push_back(origin);
+            }
+        }
+        if waiter.deadline != Millis::FAR {
+            self.deadlines.insert((waiter.deadline, origin));
+        }
+        let twin = self.by_origin.insert(origin, waiter);
+        assert!(twin.is_none(), "one request waits once: {origin:?}");
+    }
+
+    /// Takes a call out of every queue.
+    pub fn remove(&mut self, origin: Origin) -> Option<Waiter> {
+        let waiter = self.by_origin.remove(&origin)?;
+        self.deadlines.remove(&(waiter.deadline, origin));
+        for key in &waiter.keys {
+            let place = (waiter.db, key.clone());
+            let Some(queue) = self.queues.get_mut(&place) else { continue };
+            queue.retain(|other| *other != origin);
+            if queue.is_empty() {
+                self.queues.remove(&place);
+            }
+        }
+        Some(waiter)
+    }
+
+    /// Drops everybody.
+    pub fn clear(&mut self) {
+        *self = Waiters::default();
+    }
+
+    /// Does anybody wait for this key?
+    pub fn wants(&self, db: usize, key: &[u8]) -> bool {
+        !self.queues.is_empty() && self.queues.contains_key(&(db, key.to_vec()))
+    }
+
+    /// Who waits for this key, the longest first.
+    pub fn queue(&self, db: usize, key: &[u8]) -> Vec<Origin> {
+        let queue = self.queues.get(&(db, key.to_vec()));
+        queue.map(|queue| queue.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// The key was touched.
+    pub fn mark_ready(&mut self, db: usize, key: &[u8]) {
+        let place = (db, key.to_vec());
+        if !self.ready.contains(&place) {
+            self.ready.push(place);
+        }
+    }
+
+    /// The keys that were touched since the last call.
+    pub fn take_ready(&mut self) -> Vec<(usize, Vec<u8>)> {
+        std::mem::take(&mut self.ready)
+    }
+
+    /// Databases were swapped: the waiters of both stay where they are, and whatever stands now
+    /// under their keys may serve them.
+    pub fn mark_database_ready(&mut self, db: usize) {
+        let places: Vec<_> = self.queues.keys().filter(|(n, _)| *n == db).cloned().collect();
+        places.iter().for_each(|(db, key)| self.mark_ready(*db, key));
+    }
+
+    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+        // In the order in which they came: an origin's number says nothing across nodes, so the
+        // queues are written too.
+        put_varint(out, self.by_origin.len() as u64);
+        for waiter in self.by_origin.values() {
+            put_varint(out, u64::from(waiter.origin.node));
+            put_varint(out, waiter.origin.number);
+            out.push(u8::from(waiter.proto == Proto::Resp3));
+            out.push(waiter.db as u8);
+            put_varint(out, waiter.deadline.0.wrapping_add(1));
+            out.push(u8::from(waiter.on_timeout == OnTimeout::NullArray));
+            put_varint(out, waiter.args.args().len() as u64);
+            waiter.args.args().iter().for_each(|arg| put_bytes(out, arg));
+            put_varint(out, waiter.keys.len() as u64);
+            waiter.keys.iter().for_each(|key| put_bytes(out, key));
+        }
+        put_varint(out, self.queues.len() as u64);
+        for ((db, key), queue) in &self.queues {
+            out.push(*db as u8);
+            put_bytes(out, key);
+            put_varint(out, queue.len() as u64);
+            for origin in queue {
+                put_varint(out, u64::from(origin.node));
+                put_varint(out, origin.number);
+            }
+        }
+    }
+
+    pub(crate) fn load(reader: &mut Reader<'_>) -> Result<Waiters, Malformed> {
+        let mut waiters = Waiters::default();
+        for _ in 0..reader.length()? {
+            let waiter = load_waiter(reader)?;
+            if waiter.deadline != Millis::FAR {
+                waiters.deadlines.insert((waiter.deadline, waiter.origin));
+            }
+            waiters.by_origin.insert(waiter.origin, waiter);
+        }
+        for _ in 0..reader.length()? {
+            let place = (usize::from(reader.byte()?), reader.bytes()?.to_vec());
+            let mut queue = VecDeque::new();
+            for _ in 0..reader.length()? {
+                let node = reader.varint()? as u32;
+                queue.push_back(Origin { node, number: reader.varint()? });
+            }
+            waiters.queues.insert(place, queue);
+        }
+        Ok(waiters)
+    }
+}
+
+fn load_waiter(reader: &mut Reader<'_>) -> Result<Waiter, Malformed> {
+    let node = reader.varint()? as u32;
+    let origin = Origin { node, number: reader.varint()? };
+    let proto = if reader.byte()? == 1 { Proto::Resp3 } else { Proto::Resp2 };
+    let db = usize::from(reader.byte()?);
+    let deadline = Millis(reader.varint()?.wrapping_sub(1));
+    let on_timeout = if reader.byte()? == 1 { OnTimeout::NullArray } else { OnTimeout::Null };
+    let mut args = ArgsBuf::new();
+    for _ in 0..reader.length()? {
+        args.push(reader.bytes()?);
+    }
+    let mut keys = Vec::new();
+    for _ in 0..reader.length()? {
+        keys.push(reader.bytes()?.to_vec());
+    }
+    Ok(Waiter { origin, proto, db, args, keys, deadline, on_timeout })
+}

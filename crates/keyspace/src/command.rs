@@ -1,0 +1,254 @@
+//! The command table: one row for each command, and what is derived from it.
+//!
+//! The table drives dispatch, routing, key extraction, COMMAND, COMMAND DOCS and the docs. A row is
+//! data; what a command does is the function that its row names, in the file of its type.
+//! Shape: Redis 7.0 `src/commands/*.json`.
+
+use std::sync::LazyLock;
+
+use stdx::Map;
+use wire::{Args, Reply};
+
+use crate::context::Context;
+use crate::reject::Reject;
+use crate::types;
+
+/// What a command does to a shard. An error takes back what was written to the reply.
+pub type Handler = fn(&mut Context<'_>, Args<'_>, &mut Reply<'_>) -> Result<(), Reject>;
+
+/// Where a command runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Run {
+    /// On the shard, without the log: it changes nothing.
+    Read(Handler),
+    /// On the shard, through the log.
+    Write(Handler),
+    /// In the client's session, by `server`. The handler serves scripts and EXEC, if it can be
+    /// called there.
+    Session(Option<Handler>),
+    /// Only its subcommands run.
+    Container,
+}
+
+/// The group in Redis's documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    Bitmap,
+    Connection,
+    Generic,
+    Hash,
+    List,
+    Pubsub,
+    Scripting,
+    Server,
+    Set,
+    SortedSet,
+    String,
+    Transactions,
+    Cluster,
+}
+
+impl Group {
+    /// The name that COMMAND DOCS gives.
+    pub fn name(self) -> &'static str {
+        match self {
+            Group::Bitmap => "bitmap",
+            Group::Connection => "connection",
+            Group::Generic => "generic",
+            Group::Hash => "hash",
+            Group::List => "list",
+            Group::Pubsub => "pubsub",
+            Group::Scripting => "scripting",
+            Group::Server => "server",
+            Group::Set => "set",
+            Group::SortedSet => "sorted-set",
+            Group::String => "string",
+            Group::Transactions => "transactions",
+            Group::Cluster => "cluster",
+        }
+    }
+}
+
+/// A set of command flags, as COMMAND INFO names them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(pub u32);
+
+impl Flags {
+    pub const WRITE: Flags = Flags(1);
+    pub const READONLY: Flags = Flags(1 << 1);
+    pub const DENYOOM: Flags = Flags(1 << 2);
+    pub const ADMIN: Flags = Flags(1 << 3);
+    pub const PUBSUB: Flags = Flags(1 << 4);
+    pub const NOSCRIPT: Flags = Flags(1 << 5);
+    pub const BLOCKING: Flags = Flags(1 << 6);
+    pub const LOADING: Flags = Flags(1 << 7);
+    pub const STALE: Flags = Flags(1 << 8);
+    pub const FAST: Flags = Flags(1 << 9);
+    pub const NO_AUTH: Flags = Flags(1 << 10);
+    pub const NO_MULTI: Flags = Flags(1 << 11);
+    pub const MOVABLEKEYS: Flags = Flags(1 << 12);
+    pub const ALLOW_BUSY: Flags = Flags(1 << 13);
+    pub const SKIP_MONITOR: Flags = Flags(1 << 14);
+    pub const SKIP_SLOWLOG: Flags = Flags(1 << 15);
+    pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 16);
+    pub const NO_ASYNC_LOADING: Flags = Flags(1 << 17);
+    pub const MAY_REPLICATE: Flags = Flags(1 << 18);
+
+    /// Both sets together.
+    pub const fn and(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+
+    /// Are all of `other` in this set?
+    pub const fn has(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// Where the keys are among the arguments.
+#[derive(Clone, Copy, Debug)]
+pub enum Keys {
+    None,
+    /// From `first` to `last` (negative: from the end), each `step`-th, as COMMAND INFO says it.
+    Range {
+        first: i32,
+        last: i32,
+        step: i32,
+    },
+    /// Found by looking at the arguments.
+    Find(fn(Args<'_>) -> Vec<usize>),
+}
+
+impl Keys {
+    /// Exactly one key, at `index`.
+    pub const fn one(index: i32) -> Keys {
+        Keys::Range { first: index, last: index, step: 1 }
+    }
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Command {
+    /// In lower case. A subcommand's own word only.
+    pub name: &'static str,
+    /// How many arguments with the name: exactly, or if negative at least.
+    pub arity: i32,
+    pub flags: Flags,
+    pub keys: Keys,
+    pub run: Run,
+    pub group: Group,
+    pub since: &'static str,
+    pub complexity: &'static str,
+    pub summary: &'static str,
+    pub subcommands: &'static [Command],
+}
+
+impl Command {
+    /// A row with the parts that matter for running it.
+    pub const fn new(
+        name: &'static str,
+        arity: i32,
+        flags: Flags,
+        keys: Keys,
+        run: Run,
+    ) -> Command {
+        let group = Group::Generic;
+        let (since, complexity, summary) = ("1.0.0", "", "");
+        Command {
+            name,
+            arity,
+            flags,
+            keys,
+            run,
+            group,
+            since,
+            complexity,
+            summary,
+            subcommands: &[],
+        }
+    }
+
+    /// Adds the parts that matter for reading about it.
+    pub const fn doc(
+        mut self,
+        group: Group,
+        since: &'static str,
+        complexity: &'static str,
+        summary: &'static str,
+    ) -> Command {
+        (self.group, self.since, self.complexity, self.summary) =
+            (group, since, complexity, summary);
+        self
+    }
+
+    /// Adds subcommands.
+    pub const fn with(mut self, subcommands: &'static [Command]) -> Command {
+        self.subcommands = subcommands;
+        self
+    }
+
+    /// Is this a fitting number of arguments?
+    pub fn arity_fits(&self, count: usize) -> bool {
+        let wanted = self.arity.unsigned_abs() as usize;
+        if self.arity < 0 { count >= wanted } else { count == wanted }
+    }
+
+    /// Where the keys of this call are among its arguments. Empty if it names none.
+    pub fn key_positions(&self, args: Args<'_>) -> Vec<usize> {
+        match self.keys {
+            Keys::None => Vec::new(),
+            Keys::Find(find) => find(args),
+            Keys::Range { first, last, step } => {
+                let count = args.len() as i32;
+                let last = if last < 0 { count + last } else { last.min(count - 1) };
+                (first..=last).step_by(step as usize).map(|at| at as usize).collect()
+            }
+        }
+    }
+}
+
+/// Finds the row of a call. For a container it is the row of the subcommand, if that is known.
+pub fn find(args: Args<'_>) -> Option<&'static Command> {
+    let command = find_name(args.get(0)?)?;
+    if command.subcommands.is_empty() || args.len() < 2 {
+        return Some(command);
+    }
+    let word = args.at(1);
+    let named = |sub: &&Command| sub.name.as_bytes().eq_ignore_ascii_case(word);
+    match (command.subcommands.iter().find(named), command.run) {
+        (Some(sub), _) => Some(sub),
+        (None, Run::Container) => Some(command),
+        (None, _) => Some(command),
+    }
+}
+
+/// Finds the row of a command by its name, in any case.
+pub fn find_name(name: &[u8]) -> Option<&'static Command> {
+    const NAME_BYTES_MAX: usize = 32;
+    let mut lower = [0; NAME_BYTES_MAX];
+    let lower = lower.get_mut(..name.len())?;
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    TABLE.by_name.get(&*lower).copied()
+}
+
+/// All rows, in the order of their names.
+pub fn all() -> &'static [&'static Command] {
+    &TABLE.rows
+}
+
+struct Table {
+    rows: Vec<&'static Command>,
+    by_name: Map<&'static [u8], &'static Command>,
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let mut rows: Vec<&'static Command> = types::COMMANDS.iter().copied().flatten().collect();
+    rows.sort_by_key(|row| row.name);
+    let mut by_name = Map::new();
+    for row in &rows {
+        let twin = by_name.insert(row.name.as_bytes(), *row);
+        assert!(twin.is_none(), "the command {} has two rows", row.name);
+    }
+    Table { rows, by_name }
+});

@@ -1,0 +1,147 @@
+//! One database: keys, their values, when they expire, and what a running snapshot still needs.
+
+use std::collections::BTreeSet;
+
+use stdx::Millis;
+
+use crate::dict::{self, Dict};
+use crate::snapshot::DbSaving;
+use crate::str::Str;
+use crate::value::Value;
+
+/// What stands at a key.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub value: Value,
+    /// The operation that changed the key last; WATCH compares it.
+    pub version: u64,
+    /// When the key ceases to exist; `Millis::FAR` for never.
+    pub expires: Millis,
+}
+
+/// A numbered database (SELECT).
+#[derive(Debug, Default)]
+pub struct Db {
+    dict: Dict<Entry>,
+    /// The keys that expire, soonest first.
+    due: BTreeSet<(Millis, Str)>,
+    saving: Option<Box<DbSaving>>,
+}
+
+impl Db {
+    /// How many keys there are, expired ones that were not removed yet counted.
+    pub fn len(&self) -> usize {
+        self.dict.len()
+    }
+
+    /// Is it empty?
+    pub fn is_empty(&self) -> bool {
+        self.dict.is_empty()
+    }
+
+    /// How many keys have an expiry.
+    pub fn expiring(&self) -> usize {
+        self.due.len()
+    }
+
+    /// The soonest expiry.
+    pub fn next_due(&self) -> Option<Millis> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// The key that expires first, if it does so by `now`.
+    pub fn first_due(&self, now: Millis) -> Option<&Str> {
+        self.due.first().filter(|(at, _)| *at <= now).map(|(_, key)| key)
+    }
+
+    /// The table, to walk. Expired keys are in it.
+    pub fn dict(&self) -> &Dict<Entry> {
+        &self.dict
+    }
+
+    /// The entry at `key`, expired or not.
+    pub fn get(&self, key: &[u8]) -> Option<&Entry> {
+        self.dict.get(key)
+    }
+
+    /// The entry at `key`, expired or not, to change its value or version.
+    pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        self.before_change(key);
+        self.dict.get_mut(key)
+    }
+
+    /// Puts an entry and returns what was there.
+    pub fn insert(&mut self, key: &[u8], entry: Entry) -> Option<Entry> {
+        self.before_change(key);
+        let expires = entry.expires;
+        let old = self.dict.insert(key, entry);
+        let was = old.as_ref().map_or(Millis::FAR, |old| old.expires);
+        self.index_expiry(key, was, expires);
+        old
+    }
+
+    /// Takes an entry out.
+    pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+        self.before_change(key);
+        let old = self.dict.remove(key)?;
+        self.index_expiry(key, old.expires, Millis::FAR);
+        Some(old)
+    }
+
+    /// Sets when `key` expires (`Millis::FAR`: never). False if there is no such key.
+    pub fn set_expires(&mut self, key: &[u8], expires: Millis) -> bool {
+        self.before_change(key);
+        let Some(entry) = self.dict.get_mut(key) else { return false };
+        let was = std::mem::replace(&mut entry.expires, expires);
+        self.index_expiry(key, was, expires);
+        true
+    }
+
+    /// Drops every key; the versions of what was there are the caller's business.
+    pub fn clear(&mut self) {
+        let dict = std::mem::take(&mut self.dict);
+        self.due.clear();
+        if let Some(saving) = &mut self.saving {
+            saving.freeze(dict);
+        }
+    }
+
+    /// Begins a snapshot of this database as it is at this moment.
+    pub(crate) fn save_begin(&mut self, number: u8) {
+        self.saving = Some(Box::new(DbSaving::new(number)));
+    }
+
+    /// Writes up to about `budget` more bytes of the snapshot. True once all of it is written.
+    pub(crate) fn save_step(&mut self, budget: usize, out: &mut Vec<u8>) -> bool {
+        let Some(saving) = &mut self.saving else { return true };
+        let done = saving.step(&self.dict, budget, out);
+        if done {
+            self.saving = None;
+        }
+        done
+    }
+
+    /// Gives up a running snapshot.
+    pub(crate) fn save_abort(&mut self) {
+        self.saving = None;
+    }
+
+    /// A running snapshot that has not passed `key` yet writes it first.
+    fn before_change(&mut self, key: &[u8]) {
+        if let Some(saving) = &mut self.saving {
+            saving.before_change(key, dict::hash(key), &self.dict);
+        }
+    }
+
+    fn index_expiry(&mut self, key: &[u8], was: Millis, is: Millis) {
+        if was == is {
+            return;
+        }
+        if was != Millis::FAR {
+            self.due.remove(&(was, Str::from(key)));
+        }
+        if is != Millis::FAR {
+            self.due.insert((is, Str::from(key)));
+        }
+    }
+}

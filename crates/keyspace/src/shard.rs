@@ -1,0 +1,441 @@
+//! A shard: the state that a log of operations makes.
+//!
+//! Equal logs make equal shards, reply bytes included. `apply` runs one operation of the log;
+//! `read` runs a command that changes nothing on the replica that holds the lease.
+//!
+//! What always holds: `sequence` counts the operations; no key's version is above it; `clock` never
+//! goes back.
+
+use stdx::Millis;
+use stdx::codec::{Malformed, Reader, put_varint};
+use wire::{Args, Proto, Reply};
+
+use crate::blocking::{Waiter, Waiters};
+use crate::command::{self, Flags, Run};
+use crate::context::{Asker, Context, Mode, OnTimeout, Scope, notify};
+use crate::db::Db;
+use crate::limits::{DATABASES, EXPIRES_PER_TICK_MAX};
+use crate::op::{Body, Op, Origin, Unblock, Watch};
+use crate::reject::Reject;
+use crate::settings::Settings;
+use crate::slot::{SLOTS, slot};
+use crate::types::Scripts;
+
+/// Something to deliver to the subscribers that are connected to this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    pub channel: Vec<u8>,
+    pub message: Vec<u8>,
+    /// By SPUBLISH.
+    pub shard: bool,
+}
+
+/// The reply to a call that waited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Late {
+    pub origin: Origin,
+    pub reply: Vec<u8>,
+}
+
+/// What follows from an operation beside its reply.
+#[derive(Debug, Default)]
+pub struct Effects {
+    pub publish: Vec<Publish>,
+    pub late: Vec<Late>,
+}
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The reply is written.
+    Replied,
+    /// It waits; a `Late` of its origin will come.
+    Blocked,
+    /// A read met a key that has expired by this machine's clock, which the log does not know yet.
+    /// No reply is written: propose a tick (or the call) and read behind it.
+    Due,
+}
+
+/// One shard of the keyspace.
+#[derive(Debug)]
+pub struct Shard {
+    pub(crate) dbs: Vec<Db>,
+    /// The stamp of the last operation.
+    pub(crate) clock: Millis,
+    /// How many operations were applied.
+    pub(crate) sequence: u64,
+    /// For each slot the last operation that deleted a key of it: the version of absent keys.
+    pub(crate) deleted: Vec<u64>,
+    pub(crate) waiters: Waiters,
+    pub(crate) settings: Settings,
+    pub(crate) scripts: Scripts,
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Shard::new()
+    }
+}
+
+impl Shard {
+    /// An empty shard.
+    pub fn new() -> Shard {
+        Shard {
+            dbs: (0..DATABASES).map(|_| Db::default()).collect(),
+            clock: Millis(0),
+            sequence: 0,
+            deleted: vec![0; SLOTS],
+            waiters: Waiters::default(),
+            settings: Settings::default(),
+            scripts: Scripts::default(),
+        }
+    }
+
+    /// The databases.
+    pub fn databases(&self) -> &[Db] {
+        &self.dbs
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The calls that wait.
+    pub fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    /// The stamp of the last operation.
+    pub fn clock(&self) -> Millis {
+        self.clock
+    }
+
+    /// When a `Tick` has something to do: a key expires, or a blocked call has waited long enough.
+    pub fn next_due(&self) -> Option<Millis> {
+        let keys = self.dbs.iter().filter_map(Db::next_due).min();
+        keys.into_iter().chain(self.waiters.next_deadline()).min()
+    }
+
+    /// Applies one call of the log, without an `Op` in between: the hot path.
+    pub fn apply_call(
+        &mut self,
+        stamp: Millis,
+        asker: Asker,
+        args: Args<'_>,
+        reply: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) -> Outcome {
+        self.advance(stamp);
+        let mut cx = Context::write(self, effects, asker);
+        execute(&mut cx, args, &mut Reply::new(reply, asker.proto));
+        let outcome = if cx.blocked { Outcome::Blocked } else { Outcome::Replied };
+        self.serve_ready(effects);
+        outcome
+    }
+
+    /// Applies one operation of the log.
+    pub fn apply(
+        &mut self,
+        stamp: Millis,
+        op: &Op,
+        reply: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) -> Outcome {
+        let Op { proto, origin, body } = op;
+        let asker = |db| Asker { db, proto: *proto, origin: *origin };
+        match body {
+            Body::Call { db, args } => {
+                return self.apply_call(
+                    stamp,
+                    asker(usize::from(*db)),
+                    args.args(),
+                    reply,
+                    effects,
+                );
+            }
+            Body::Exec { watches, calls } => {
+                self.advance(stamp);
+                let mut reply = Reply::new(reply, *proto);
+                if watches.iter().any(|watch| self.is_dirty(watch)) {
+                    reply.null_array();
+                } else {
+                    reply.array(calls.len());
+                    let mut cx = Context::write(self, effects, asker(0));
+                    cx.scope = Scope::Exec;
+                    for (db, args) in calls {
+                        cx.db = usize::from(*db);
+                        execute(&mut cx, args.args(), &mut reply);
+                    }
+                }
+                self.serve_ready(effects);
+            }
+            Body::Tick => {
+                self.advance(stamp);
+                self.tick(effects);
+            }
+            Body::Unblock { target, how } => {
+                self.advance(stamp);
+                let unblocked = self.unblock(*target, *how, effects);
+                Reply::new(reply, *proto).int(i64::from(unblocked));
+            }
+            Body::DropWaiters => {
+                self.advance(stamp);
+                self.waiters.clear();
+            }
+        }
+        Outcome::Replied
+    }
+
+    /// Runs a command that changes nothing, outside the log, on a replica that may serve reads.
+    /// `wall` is the machine's clock; `seed` feeds the dice of commands such as SRANDMEMBER.
+    pub fn read(
+        &mut self,
+        wall: Millis,
+        seed: u64,
+        asker: Asker,
+        args: Args<'_>,
+        reply: &mut Vec<u8>,
+    ) -> Outcome {
+        let mark = reply.len();
+        let mut effects = Effects::default();
+        let mut cx = Context::read_only(self, &mut effects, asker, wall, seed);
+        execute(&mut cx, args, &mut Reply::new(reply, asker.proto));
+        if cx.due {
+            reply.truncate(mark);
+            return Outcome::Due;
+        }
+        Outcome::Replied
+    }
+
+    /// The version of a key for WATCH, as of `wall`; nothing if a key has come due that the log
+    /// does not know of yet.
+    pub fn version(&self, wall: Millis, db: u8, key: &[u8]) -> Option<u64> {
+        let now = wall.max(self.clock);
+        match self.dbs[usize::from(db)].get(key) {
+            Some(entry) if entry.expires <= now && entry.expires > self.clock => None,
+            _ => Some(self.version_at(self.clock, db, key)),
+        }
+    }
+
+    /// An absent key has the version of the last deletion in its slot; an expired one that still
+    /// lies there counts as absent, and its own version as that of a deletion.
+    fn version_at(&self, now: Millis, db: u8, key: &[u8]) -> u64 {
+        let deleted = self.deleted[usize::from(slot(key))];
+        match self.dbs[usize::from(db)].get(key) {
+            // The lowest bit tells a live key from an absent one.
+            Some(entry) if entry.expires > now => entry.version << 1 | 1,
+            Some(entry) => deleted.max(entry.version) << 1,
+            None => deleted << 1,
+        }
+    }
+
+    fn is_dirty(&self, watch: &Watch) -> bool {
+        self.version_at(self.clock, watch.db, &watch.key) != watch.version
+    }
+
+    /// Counts an operation and moves the clock.
+    fn advance(&mut self, stamp: Millis) {
+        self.sequence += 1;
+        self.clock = self.clock.max(stamp);
+    }
+
+    /// Removes a key whose time has come. Its last version becomes that of a deletion, so that a
+    /// WATCH from before its creation sees that something happened, and one from after its expiry
+    /// sees nothing.
+    pub(crate) fn remove_expired(&mut self, db: usize, key: &[u8]) {
+        let entry = self.dbs[db].remove(key).expect("an expired key was just seen");
+        assert!(entry.expires <= self.clock, "a key is removed before its time");
+        let deleted = &mut self.deleted[usize::from(slot(key))];
+        *deleted = (*deleted).max(entry.version);
+    }
+
+    fn tick(&mut self, effects: &mut Effects) {
+        while let Some(waiter) = self.waiters.take_overdue(self.clock) {
+            effects.late.push(end_wait(&waiter, Unblock::Timeout));
+        }
+        for db in 0..self.dbs.len() {
+            for _ in 0..EXPIRES_PER_TICK_MAX {
+                let Some(key) = self.dbs[db].first_due(self.clock).cloned() else { break };
+                self.remove_expired(db, &key);
+                let asker = Asker { db, proto: Proto::Resp2, origin: None };
+                Context::write(self, effects, asker).notify(notify::EXPIRED, "expired", &key);
+            }
+        }
+    }
+
+    fn unblock(&mut self, target: Origin, how: Unblock, effects: &mut Effects) -> bool {
+        let Some(waiter) = self.waiters.remove(target) else { return false };
+        if how != Unblock::Gone {
+            effects.late.push(end_wait(&waiter, how));
+        }
+        true
+    }
+
+    /// Serves the calls that waited for what this operation touched. Serving one may touch more.
+    fn serve_ready(&mut self, effects: &mut Effects) {
+        loop {
+            let ready = self.waiters.take_ready();
+            if ready.is_empty() {
+                return;
+            }
+            for (db, key) in ready {
+                for origin in self.waiters.queue(db, &key) {
+                    self.retry(origin, effects);
+                }
+            }
+        }
+    }
+
+    fn retry(&mut self, origin: Origin, effects: &mut Effects) {
+        let Some(waiter) = self.waiters.get(origin).cloned() else { return };
+        let Waiter { proto, db, args, .. } = waiter;
+        let mut reply = Vec::new();
+        let mut cx = Context::write(self, effects, Asker { db, proto, origin: Some(origin) });
+        cx.scope = Scope::Retry;
+        execute(&mut cx, args.args(), &mut Reply::new(&mut reply, proto));
+        if !cx.blocked {
+            self.waiters.remove(origin);
+            effects.late.push(Late { origin, reply });
+        }
+    }
+
+    pub(crate) fn save_head(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.clock.0);
+        put_varint(out, self.sequence);
+        self.settings.save(out);
+        self.deleted.iter().for_each(|version| put_varint(out, *version));
+        self.waiters.save(out);
+        self.scripts.save(out);
+    }
+
+    pub(crate) fn load_head(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        self.clock = Millis(reader.varint()?);
+        self.sequence = reader.varint()?;
+        self.settings = Settings::load(reader)?;
+        for version in &mut self.deleted {
+            *version = reader.varint()?;
+        }
+        self.waiters = Waiters::load(reader)?;
+        self.scripts = Scripts::load(reader)?;
+        Ok(())
+    }
+}
+
+fn end_wait(waiter: &Waiter, how: Unblock) -> Late {
+    let mut bytes = Vec::new();
+    let mut reply = Reply::new(&mut bytes, waiter.proto);
+    match (how, waiter.on_timeout) {
+        (Unblock::Error, _) => reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+        (_, OnTimeout::Null) => reply.null(),
+        (_, OnTimeout::NullArray) => reply.null_array(),
+    }
+    Late { origin: waiter.origin, reply: bytes }
+}
+
+/// Runs a call: finds its row, checks it, and turns a `Reject` into an error reply.
+pub(crate) fn execute(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) {
+    let mark = reply.mark();
+    if let Err(reject) = dispatch(cx, args, reply) {
+        reply.rewind(mark);
+        reply.error(reject.message());
+    }
+}
+
+fn dispatch(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
+    let command = check_call(args)?;
+    if cx.scope == Scope::Script && command.flags.has(Flags::NOSCRIPT) {
+        return Err(Reject::text("ERR This Redis command is not allowed from script"));
+    }
+    match command.run {
+        Run::Write(_) if cx.mode == Mode::Read && command.flags.has(Flags::WRITE) => {
+            Err(Reject::text("ERR Write commands are not allowed from read-only scripts."))
+        }
+        Run::Read(handler) | Run::Write(handler) | Run::Session(Some(handler)) => {
+            handler(cx, args, reply)
+        }
+        Run::Session(None) | Run::Container => {
+            Err(Reject::from(format!("ERR '{}' is not allowed in this context", command.name)))
+        }
+    }
+}
+
+/// Finds the row of a call and checks the number of its arguments, with Redis's texts.
+pub fn check_call(args: Args<'_>) -> Result<&'static command::Command, Reject> {
+    let Some(command) = command::find(args) else {
+        let shown = |arg: &[u8]| String::from_utf8_lossy(&arg[..arg.len().min(128)]).into_owned();
+        let name = args.get(0).map(shown).unwrap_or_default();
+        let mut rest = String::new();
+        for arg in args.from(1).iter() {
+            if rest.len() >= 128 {
+                break;
+            }
+            rest.push_str(&format!("'{}' ", shown(arg)));
+        }
+        let text = format!("ERR unknown command '{name}', with args beginning with: {rest}");
+        return Err(Reject::from(text));
+    };
+    if matches!(command.run, Run::Container) && args.len() >= 2 {
+        let word = String::from_utf8_lossy(&args[1]);
+        let container = command.name.to_uppercase();
+        let text = format!("ERR unknown subcommand '{word}'. Try {container} HELP.");
+        return Err(Reject::from(text));
+    }
+    if !command.arity_fits(args.len()) {
+        let base = String::from_utf8_lossy(&args[0]).to_lowercase();
+        let is_sub = base != command.name;
+        let name = if is_sub { format!("{base}|{}", command.name) } else { base };
+        let text = format!("ERR wrong number of arguments for '{name}' command");
+        return Err(Reject::from(text));
+    }
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{Loader, Saver};
+    use wire::ArgsBuf;
+
+    fn run(shard: &mut Shard, line: &str) -> String {
+        let args: ArgsBuf = line.split(' ').map(str::as_bytes).collect();
+        let asker = Asker { db: 0, proto: Proto::Resp2, origin: None };
+        let (mut reply, mut effects) = (Vec::new(), Effects::default());
+        shard.apply_call(Millis(1), asker, args.args(), &mut reply, &mut effects);
+        String::from_utf8(reply).unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_is_the_state_at_its_beginning_whatever_happens_meanwhile() {
+        let mut shard = Shard::new();
+        for n in 0..1_000 {
+            run(&mut shard, &format!("set key:{n} {n}"));
+        }
+        let (mut saver, mut bytes) = (Saver::begin(&mut shard), Vec::new());
+        let mut n = 0;
+        while !saver.step(&mut shard, 256, &mut bytes) {
+            run(&mut shard, &format!("set key:{n} changed"));
+            run(&mut shard, &format!("set late:{n} 1"));
+            n += 7;
+        }
+        let mut loaded = Loader::load(&bytes).unwrap();
+        assert_eq!(loaded.databases()[0].len(), 1_000);
+        for n in 0..1_000 {
+            let text = n.to_string();
+            let expect = format!("${}\r\n{text}\r\n", text.len());
+            assert_eq!(run(&mut loaded, &format!("get key:{n}")), expect);
+        }
+        assert!(Loader::load(&bytes[..bytes.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn unknown_commands_and_wrong_counts_have_the_texts_of_redis() {
+        let mut shard = Shard::new();
+        assert_eq!(
+            run(&mut shard, "nosuch a b"),
+            "-ERR unknown command 'nosuch', with args beginning with: 'a' 'b' \r\n"
+        );
+        let expect = "-ERR wrong number of arguments for 'get' command\r\n";
+        assert_eq!(run(&mut shard, "get a b"), expect);
+    }
+}

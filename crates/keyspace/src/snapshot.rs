@@ -1,0 +1,207 @@
+//! Snapshots without stopping the shard and without fork.
+//!
+//! A snapshot walks each table around its circle of hashes, a few keys at a time. A key that the
+//! walk has not reached yet and that a command is about to change is written first, as it was. So
+//! the snapshot is the state at the moment it began, while the shard goes on.
+//!
+//! ```text
+//! snapshot:  head │ record … record │ end
+//! head:      version, clock, sequence, settings, scripts, waiters, deletion versions
+//! record:    1, database, key, version, expires, type, value      end: 0, count of records
+//! ```
+//!
+//! The caller keeps checksums; a snapshot that is cut short has no end record and is refused.
+
+use std::collections::BTreeSet;
+
+use stdx::Millis;
+use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
+
+use crate::db::Entry;
+use crate::dict::{Dict, HASH_BITS};
+use crate::shard::Shard;
+use crate::str::Str;
+use crate::types::{Hash, List, Set, Zset};
+use crate::value::Value;
+
+/// The format that this code writes and reads.
+const VERSION: u64 = 1;
+const RECORD: u8 = 1;
+const END: u8 = 0;
+
+/// How far the snapshot of one database has come.
+#[derive(Debug)]
+pub(crate) struct DbSaving {
+    number: u8,
+    /// Keys below this place of the circle are written.
+    cursor: u64,
+    /// Keys beyond the cursor that are dealt with: written early, or created after the beginning.
+    early: BTreeSet<Str>,
+    /// What was written early and not handed out yet.
+    pending: Vec<u8>,
+    /// The table as it was, if the database was flushed meanwhile.
+    frozen: Option<Dict<Entry>>,
+}
+
+impl DbSaving {
+    pub(crate) fn new(number: u8) -> DbSaving {
+        DbSaving { number, cursor: 0, early: BTreeSet::new(), pending: Vec::new(), frozen: None }
+    }
+
+    pub(crate) fn before_change(&mut self, key: &[u8], hash: u64, dict: &Dict<Entry>) {
+        if self.frozen.is_some() || hash < self.cursor || self.early.contains(key) {
+            return;
+        }
+        if let Some(entry) = dict.get(key) {
+            put_record(&mut self.pending, self.number, key, entry);
+        }
+        self.early.insert(Str::from(key));
+    }
+
+    pub(crate) fn freeze(&mut self, dict: Dict<Entry>) {
+        if self.frozen.is_none() {
+            self.frozen = Some(dict);
+        }
+    }
+
+    pub(crate) fn step(&mut self, live: &Dict<Entry>, budget: usize, out: &mut Vec<u8>) -> bool {
+        let end = out.len() + budget;
+        out.append(&mut self.pending);
+        let dict = self.frozen.as_ref().unwrap_or(live);
+        while out.len() < end && self.cursor >> HASH_BITS == 0 {
+            let next = dict.scan(self.cursor, 64, |key, entry| {
+                if !self.early.remove(key) {
+                    put_record(out, self.number, key, entry);
+                }
+            });
+            self.cursor = if next == 0 { 1 << HASH_BITS } else { next };
+        }
+        self.cursor >> HASH_BITS != 0
+    }
+}
+
+fn put_record(out: &mut Vec<u8>, db: u8, key: &[u8], entry: &Entry) {
+    out.push(RECORD);
+    out.push(db);
+    put_bytes(out, key);
+    put_varint(out, entry.version);
+    put_varint(out, entry.expires.0.wrapping_add(1));
+    put_value(out, &entry.value);
+}
+
+/// Appends a value behind its type.
+pub(crate) fn put_value(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Int(number) => {
+            out.push(0);
+            put_varint(out, *number as u64);
+        }
+        Value::Str(text) => {
+            out.push(1);
+            put_bytes(out, text);
+        }
+        Value::List(list) => {
+            out.push(2);
+            list.save(out);
+        }
+        Value::Set(set) => {
+            out.push(3);
+            set.save(out);
+        }
+        Value::Hash(hash) => {
+            out.push(4);
+            hash.save(out);
+        }
+        Value::Zset(zset) => {
+            out.push(5);
+            zset.save(out);
+        }
+    }
+}
+
+/// Reads what `put_value` wrote.
+pub(crate) fn read_value(reader: &mut Reader<'_>) -> Result<Value, Malformed> {
+    Ok(match reader.byte()? {
+        0 => Value::Int(reader.varint()? as i64),
+        1 => Value::Str(Str::from(reader.bytes()?)),
+        2 => Value::List(Box::new(List::load(reader)?)),
+        3 => Value::Set(Box::new(Set::load(reader)?)),
+        4 => Value::Hash(Box::new(Hash::load(reader)?)),
+        5 => Value::Zset(Box::new(Zset::load(reader)?)),
+        _ => return Err(reader.malformed()),
+    })
+}
+
+/// A snapshot being written. The state is that of the moment `Saver::begin` was called.
+#[derive(Debug)]
+pub struct Saver {
+    head: Vec<u8>,
+    databases_done: usize,
+}
+
+impl Saver {
+    /// Begins a snapshot of `shard`. At most one runs at a time; a running one is given up.
+    pub fn begin(shard: &mut Shard) -> Saver {
+        let mut head = Vec::new();
+        put_varint(&mut head, VERSION);
+        shard.save_head(&mut head);
+        for (number, db) in shard.dbs.iter_mut().enumerate() {
+            db.save_begin(number as u8);
+        }
+        Saver { head, databases_done: 0 }
+    }
+
+    /// Appends about `budget` more bytes to `out`. True once the snapshot is complete.
+    pub fn step(&mut self, shard: &mut Shard, budget: usize, out: &mut Vec<u8>) -> bool {
+        let end = out.len() + budget;
+        out.append(&mut self.head);
+        while let Some(db) = shard.dbs.get_mut(self.databases_done) {
+            if out.len() >= end || !db.save_step(end - out.len(), out) {
+                return false;
+            }
+            self.databases_done += 1;
+        }
+        out.push(END);
+        true
+    }
+
+    /// Gives up.
+    pub fn abort(self, shard: &mut Shard) {
+        shard.dbs.iter_mut().for_each(crate::db::Db::save_abort);
+    }
+}
+
+/// Builds a shard from a snapshot.
+#[derive(Debug)]
+pub struct Loader;
+
+impl Loader {
+    /// The shard that this snapshot describes, or where it is malformed.
+    pub fn load(bytes: &[u8]) -> Result<Shard, Malformed> {
+        let mut reader = Reader::new(bytes);
+        if reader.varint()? != VERSION {
+            return Err(reader.malformed());
+        }
+        let mut shard = Shard::new();
+        shard.load_head(&mut reader)?;
+        loop {
+            match reader.byte()? {
+                RECORD => load_record(&mut shard, &mut reader)?,
+                END if reader.is_empty() => return Ok(shard),
+                _ => return Err(reader.malformed()),
+            }
+        }
+    }
+}
+
+fn load_record(shard: &mut Shard, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    let number = usize::from(reader.byte()?);
+    let key = reader.bytes()?;
+    let version = reader.varint()?;
+    let expires = Millis(reader.varint()?.wrapping_sub(1));
+    let value = read_value(reader)?;
+    let malformed = reader.malformed();
+    let db = shard.dbs.get_mut(number).ok_or(malformed)?;
+    db.insert(key, Entry { value, version, expires });
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! The bitmap commands: not built yet.
+
+use crate::command::Command;
+
+pub(crate) const COMMANDS: &[Command] = &[];

@@ -1,0 +1,5 @@
+//! The scan commands: not built yet.
+
+use crate::command::Command;
+
+pub(crate) const COMMANDS: &[Command] = &[];
