@@ -17,7 +17,9 @@ pub mod blocking;
 pub mod command;
 pub mod context;
 mod db;
+pub mod decimal;
 pub mod dict;
+pub mod glob;
 pub mod limits;
 pub mod number;
 pub mod op;
@@ -27,6 +29,8 @@ pub mod shard;
 pub mod slot;
 mod snapshot;
 mod str;
+#[cfg(test)]
+mod testing;
 pub mod types;
 mod value;
 

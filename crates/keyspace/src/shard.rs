@@ -393,49 +393,45 @@ pub fn check_call(args: Args<'_>) -> Result<&'static command::Command, Reject> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::snapshot::{Loader, Saver};
-    use wire::ArgsBuf;
-
-    fn run(shard: &mut Shard, line: &str) -> String {
-        let args: ArgsBuf = line.split(' ').map(str::as_bytes).collect();
-        let asker = Asker { db: 0, proto: Proto::Resp2, origin: None };
-        let (mut reply, mut effects) = (Vec::new(), Effects::default());
-        shard.apply_call(Millis(1), asker, args.args(), &mut reply, &mut effects);
-        String::from_utf8(reply).unwrap()
-    }
+    use crate::testing::Client;
 
     #[test]
     fn a_snapshot_is_the_state_at_its_beginning_whatever_happens_meanwhile() {
-        let mut shard = Shard::new();
+        let mut client = Client::new();
         for n in 0..1_000 {
-            run(&mut shard, &format!("set key:{n} {n}"));
+            client.run(&format!("set key:{n} {n}"));
         }
-        let (mut saver, mut bytes) = (Saver::begin(&mut shard), Vec::new());
+        let (mut saver, mut bytes) = (Saver::begin(&mut client.shard), Vec::new());
         let mut n = 0;
-        while !saver.step(&mut shard, 256, &mut bytes) {
-            run(&mut shard, &format!("set key:{n} changed"));
-            run(&mut shard, &format!("set late:{n} 1"));
+        while !saver.step(&mut client.shard, 256, &mut bytes) {
+            client.run(&format!("set key:{n} changed"));
+            client.run(&format!("set late:{n} 1"));
             n += 7;
         }
-        let mut loaded = Loader::load(&bytes).unwrap();
-        assert_eq!(loaded.databases()[0].len(), 1_000);
+        client.shard = Loader::load(&bytes).unwrap();
+        assert_eq!(client.shard.databases()[0].len(), 1_000);
         for n in 0..1_000 {
             let text = n.to_string();
-            let expect = format!("${}\r\n{text}\r\n", text.len());
-            assert_eq!(run(&mut loaded, &format!("get key:{n}")), expect);
+            client.check(&format!("get key:{n}"), &format!("${}\r\n{text}\r\n", text.len()));
         }
         assert!(Loader::load(&bytes[..bytes.len() - 1]).is_err());
     }
 
     #[test]
+    fn any_bytes_come_back_from_a_snapshot() {
+        let mut client = Client::resp3();
+        client.check(r#"set "a key\xff" "line\r\n \"x\" \\""#, "+OK\r\n");
+        client.reload();
+        client.check(r#"get "a key\xff""#, "$12\r\nline\r\n \"x\" \\\r\n");
+        client.check("get other", "_\r\n");
+    }
+
+    #[test]
     fn unknown_commands_and_wrong_counts_have_the_texts_of_redis() {
-        let mut shard = Shard::new();
-        assert_eq!(
-            run(&mut shard, "nosuch a b"),
-            "-ERR unknown command 'nosuch', with args beginning with: 'a' 'b' \r\n"
-        );
-        let expect = "-ERR wrong number of arguments for 'get' command\r\n";
-        assert_eq!(run(&mut shard, "get a b"), expect);
+        Client::new().check_all(&[
+            ("nosuch a b", "-ERR unknown command 'nosuch', with args beginning with: 'a' 'b' \r\n"),
+            ("get a b", "-ERR wrong number of arguments for 'get' command\r\n"),
+        ]);
     }
 }
