@@ -6,7 +6,6 @@
 
 use std::sync::LazyLock;
 
-use stdx::Map;
 use wire::{Args, Reply};
 
 use crate::context::Context;
@@ -215,21 +214,20 @@ pub fn find(args: Args<'_>) -> Option<&'static Command> {
     }
     let word = args.at(1);
     let named = |sub: &&Command| sub.name.as_bytes().eq_ignore_ascii_case(word);
-    match (command.subcommands.iter().find(named), command.run) {
-        (Some(sub), _) => Some(sub),
-        (None, Run::Container) => Some(command),
-        (None, _) => Some(command),
-    }
+    command.subcommands.iter().find(named).or(Some(command))
 }
 
 /// Finds the row of a command by its name, in any case.
 pub fn find_name(name: &[u8]) -> Option<&'static Command> {
-    const NAME_BYTES_MAX: usize = 32;
-    let mut lower = [0; NAME_BYTES_MAX];
-    let lower = lower.get_mut(..name.len())?;
-    lower.copy_from_slice(name);
-    lower.make_ascii_lowercase();
-    TABLE.by_name.get(&*lower).copied()
+    let word = name_word(name);
+    let mut at = index_slot(word);
+    loop {
+        let (slot_word, command) = TABLE.index[at]?;
+        if slot_word == word && command.name.as_bytes().eq_ignore_ascii_case(name) {
+            return Some(command);
+        }
+        at = (at + 1) % INDEX_SLOTS;
+    }
 }
 
 /// All rows, in the order of their names.
@@ -237,18 +235,69 @@ pub fn all() -> &'static [&'static Command] {
     &TABLE.rows
 }
 
+/// Slots of the index of names: few enough are taken that nearly each name is in its own.
+const INDEX_SLOTS: usize = 2048;
+
 struct Table {
     rows: Vec<&'static Command>,
-    by_name: Map<&'static [u8], &'static Command>,
+    /// An open-addressed hash table of names, with the word that each was hashed from.
+    index: Vec<Option<(u64, &'static Command)>>,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let mut rows: Vec<&'static Command> = types::COMMANDS.iter().copied().flatten().collect();
     rows.sort_by_key(|row| row.name);
-    let mut by_name = Map::new();
-    for row in &rows {
-        let twin = by_name.insert(row.name.as_bytes(), *row);
-        assert!(twin.is_none(), "the command {} has two rows", row.name);
+    assert!(rows.len() * 4 <= INDEX_SLOTS, "the index of names is too full");
+    let mut index = vec![None; INDEX_SLOTS];
+    for (row, next) in rows.iter().zip(rows.iter().skip(1).map(Some).chain([None])) {
+        assert!(next.is_none_or(|n| n.name != row.name), "the command {} has two rows", row.name);
+        let word = name_word(row.name.as_bytes());
+        let mut at = index_slot(word);
+        while index[at].is_some() {
+            at = (at + 1) % INDEX_SLOTS;
+        }
+        index[at] = Some((word, *row));
     }
-    Table { rows, by_name }
+    Table { rows, index }
 });
+
+/// Both ends of a name and its length in one word, whatever its case: what the index hashes and
+/// compares first, because a name is looked up for every call.
+fn name_word(name: &[u8]) -> u64 {
+    const LOWER: u64 = 0x2020_2020_2020_2020;
+    let length = (name.len() as u64) << 56;
+    if let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        let ends = (u64::from_le_bytes(*first) | LOWER)
+            ^ (u64::from_le_bytes(*last) | LOWER).rotate_left(29);
+        return ends ^ length;
+    }
+    if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        return (u64::from(first) | u64::from(last) << 32 | LOWER) ^ length;
+    }
+    let byte = |at: usize| u64::from(name.get(at).copied().unwrap_or_default());
+    (byte(0) | byte(1) << 8 | byte(2) << 16 | LOWER) ^ length
+}
+
+fn index_slot(word: u64) -> usize {
+    const _: () = assert!(INDEX_SLOTS.is_power_of_two());
+    (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - INDEX_SLOTS.trailing_zeros())) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{all, find_name};
+
+    #[test]
+    fn every_name_is_found_in_any_case_and_nothing_else_is() {
+        for row in all() {
+            let upper = row.name.to_uppercase();
+            assert_eq!(find_name(upper.as_bytes()).map(|found| found.name), Some(row.name));
+            assert_eq!(find_name(row.name.as_bytes()).map(|found| found.name), Some(row.name));
+            assert!(find_name(format!("{}?", row.name).as_bytes()).is_none());
+        }
+        for name in [&b""[..], b"g", b"ge", b"gET\0", b"G\x45\x14", &[b'x'; 1_000]] {
+            assert!(find_name(name).is_none(), "{name:?}");
+        }
+    }
+}

@@ -148,15 +148,12 @@ impl<'a> Context<'a> {
 
     /// The live entry at `key` of another database.
     pub fn entry_in(&mut self, db: usize, key: &[u8]) -> Option<&Entry> {
-        let expired = match self.shard.dbs[db].get(key) {
-            None => return None,
-            Some(entry) => entry.expires <= self.now,
-        };
-        if expired {
+        let place = self.shard.dbs[db].find(key)?;
+        if self.shard.dbs[db].at(place).expires <= self.now {
             self.meet_expired(db, key);
             return None;
         }
-        self.shard.dbs[db].get(key)
+        Some(self.shard.dbs[db].at(place))
     }
 
     /// The live value at `key`.
@@ -166,12 +163,32 @@ impl<'a> Context<'a> {
 
     /// The live value at `key`, to change. Follow it by `touch` if it did change.
     pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut Value> {
+        self.live_mut(key).map(|entry| &mut entry.value)
+    }
+
+    /// Changes the live value at `key`, if there is one, and touches it unless that is refused:
+    /// one look-up where `get_mut` and `touch` need two.
+    pub fn update<T>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut Value) -> Result<T, Reject>,
+    ) -> Result<Option<T>, Reject> {
+        let version = self.shard.sequence;
+        let Some(entry) = self.live_mut(key) else { return Ok(None) };
+        let result = change(&mut entry.value)?;
+        entry.version = version;
+        self.ready(self.db, key);
+        Ok(Some(result))
+    }
+
+    fn live_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
         self.assert_write();
-        if self.shard.dbs[self.db].get(key)?.expires <= self.now {
+        let place = self.shard.dbs[self.db].find(key)?;
+        if self.shard.dbs[self.db].at(place).expires <= self.now {
             self.meet_expired(self.db, key);
             return None;
         }
-        self.shard.dbs[self.db].get_mut(key).map(|entry| &mut entry.value)
+        Some(self.shard.dbs[self.db].at_mut(place, key))
     }
 
     /// Is there a live value at `key`?
@@ -213,7 +230,11 @@ impl<'a> Context<'a> {
         self.assert_write();
         let version = self.shard.sequence;
         let old = self.shard.dbs[db].insert(key, Entry { value, version, expires });
-        if old.is_none() {
+        let expired = old.as_ref().is_some_and(|old| old.expires <= self.now);
+        if expired {
+            self.notify_in(db, notify::EXPIRED, "expired", key);
+        }
+        if expired || old.is_none() {
             self.notify_in(db, notify::NEW, "new", key);
         }
         self.ready(db, key);

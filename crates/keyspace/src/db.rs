@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use stdx::Millis;
 
-use crate::dict::{self, Dict};
+use crate::dict::{self, Dict, Place};
 use crate::snapshot::DbSaving;
 use crate::str::Str;
 use crate::value::Value;
@@ -62,6 +62,22 @@ impl Db {
     /// The entry at `key`, expired or not.
     pub fn get(&self, key: &[u8]) -> Option<&Entry> {
         self.dict.get(key)
+    }
+
+    /// Where `key` stands, until a key comes or goes.
+    pub fn find(&self, key: &[u8]) -> Option<Place> {
+        self.dict.find(key)
+    }
+
+    /// The entry at a place.
+    pub fn at(&self, place: Place) -> &Entry {
+        self.dict.at(place)
+    }
+
+    /// The entry of `key`, which stands at `place`, to change its value or version.
+    pub fn at_mut(&mut self, place: Place, key: &[u8]) -> &mut Entry {
+        self.before_change(key);
+        self.dict.at_mut(place)
     }
 
     /// The entry at `key`, expired or not, to change its value or version.

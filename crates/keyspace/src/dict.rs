@@ -24,6 +24,9 @@ pub const HASH_BITS: u32 = 48;
 /// The seed of the hash. Fixed, so that cursors and orders agree between replicas.
 const HASH_SEED: u64 = 0x5379_6e6f_6421_2117;
 
+/// By how many entries a segment grows.
+const SEGMENT_STEP: usize = 8;
+
 /// A table from byte strings to `V`.
 #[derive(Clone, Debug)]
 pub struct Dict<V> {
@@ -40,6 +43,13 @@ struct Segment<V> {
     depth: u32,
     hashes: Vec<u64>,
     entries: Vec<(Str, V)>,
+}
+
+/// Where a key stands, until the table changes: so that it need not be looked up twice.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    segment: u32,
+    index: u32,
 }
 
 /// The hash of a key: its place on the circle.
@@ -70,19 +80,32 @@ impl<V> Dict<V> {
         self.len == 0
     }
 
+    /// Where `key` stands.
+    pub fn find(&self, key: &[u8]) -> Option<Place> {
+        let hash = hash(key);
+        let number = self.segment_of(hash);
+        let index = self.segments[number].find(hash, key).ok()?;
+        Some(Place { segment: number as u32, index: index as u32 })
+    }
+
+    /// The value at a place.
+    pub fn at(&self, place: Place) -> &V {
+        &self.segments[place.segment as usize].entries[place.index as usize].1
+    }
+
+    /// The value at a place, to change.
+    pub fn at_mut(&mut self, place: Place) -> &mut V {
+        &mut self.segments[place.segment as usize].entries[place.index as usize].1
+    }
+
     /// The value at `key`.
     pub fn get(&self, key: &[u8]) -> Option<&V> {
-        let hash = hash(key);
-        let segment = &self.segments[self.segment_of(hash)];
-        segment.find(hash, key).ok().map(|at| &segment.entries[at].1)
+        self.find(key).map(|place| self.at(place))
     }
 
     /// The value at `key`, to change.
     pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
-        let hash = hash(key);
-        let number = self.segment_of(hash);
-        let segment = &mut self.segments[number];
-        segment.find(hash, key).ok().map(|at| &mut segment.entries[at].1)
+        self.find(key).map(|place| self.at_mut(place))
     }
 
     /// Is there a value at `key`?
@@ -203,6 +226,8 @@ impl<V> Dict<V> {
             hashes: segment.hashes.split_off(middle),
             entries: segment.entries.split_off(middle),
         };
+        segment.hashes.shrink_to(middle + SEGMENT_STEP);
+        segment.entries.shrink_to(middle + SEGMENT_STEP);
         self.segments.push(upper);
         let prefix = (first_hash >> (HASH_BITS - depth)) as usize | 1;
         let span = 1usize << (self.depth - depth);
@@ -226,10 +251,9 @@ impl<V> Segment<V> {
 
     /// Inserts without the doubling of `Vec`, whose slack would cost more than the table itself.
     fn insert(&mut self, at: usize, hash: u64, entry: (Str, V)) {
-        const STEP: usize = 8;
         if self.entries.len() == self.entries.capacity() {
-            self.entries.reserve_exact(STEP);
-            self.hashes.reserve_exact(STEP);
+            self.entries.reserve_exact(SEGMENT_STEP);
+            self.hashes.reserve_exact(SEGMENT_STEP);
         }
         self.hashes.insert(at, hash);
         self.entries.insert(at, entry);

@@ -41,5 +41,5 @@ pub use reject::Reject;
 pub use settings::Settings;
 pub use shard::{Effects, Late, Outcome, Publish, Shard};
 pub use snapshot::{Loader, Saver};
-pub use str::Str;
+pub use str::{Buffer, Str};
 pub use value::Value;

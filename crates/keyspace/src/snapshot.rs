@@ -20,7 +20,7 @@ use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
 use crate::db::Entry;
 use crate::dict::{Dict, HASH_BITS};
 use crate::shard::Shard;
-use crate::str::Str;
+use crate::str::{Buffer, Str};
 use crate::types::{Hash, List, Set, Zset};
 use crate::value::Value;
 
@@ -100,6 +100,10 @@ pub(crate) fn put_value(out: &mut Vec<u8>, value: &Value) {
             out.push(1);
             put_bytes(out, text);
         }
+        Value::Buffer(buffer) => {
+            out.push(6);
+            put_bytes(out, buffer);
+        }
         Value::List(list) => {
             out.push(2);
             list.save(out);
@@ -128,6 +132,7 @@ pub(crate) fn read_value(reader: &mut Reader<'_>) -> Result<Value, Malformed> {
         3 => Value::Set(Box::new(Set::load(reader)?)),
         4 => Value::Hash(Box::new(Hash::load(reader)?)),
         5 => Value::Zset(Box::new(Zset::load(reader)?)),
+        6 => Value::Buffer(Box::new(Buffer::from(reader.bytes()?.to_vec()))),
         _ => return Err(reader.malformed()),
     })
 }

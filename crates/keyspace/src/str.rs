@@ -1,12 +1,14 @@
-//! A small byte string: 24 bytes, of which up to 22 hold the string itself.
+//! Byte strings: [`Str`] for what is written once, [`Buffer`] for what is changed in place.
 //!
-//! Most keys and many values are that short and then cost no allocation.
+//! A `Str` is 24 bytes, of which up to 22 hold the string itself: most keys and many values are
+//! that short and then cost no allocation. A `Buffer` keeps room to grow, so that APPEND, SETRANGE
+//! and SETBIT cost what they change, not what is there.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 /// The longest string that needs no allocation.
 const INLINE_BYTES_MAX: usize = 22;
@@ -27,6 +29,81 @@ impl Str {
     /// Does it stand without an allocation?
     pub fn is_inline(&self) -> bool {
         matches!(self.0, Repr::Inline { .. })
+    }
+}
+
+/// A byte string that grows in place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Buffer(Vec<u8>);
+
+/// Up to this size a buffer doubles when it is full; beyond, it grows by a quarter, because half
+/// of a large one lying idle costs more than copying it a little oftener.
+const DOUBLING_BYTES_MAX: usize = 1024 * 1024;
+
+impl Buffer {
+    /// So many zero bytes, without room to grow.
+    pub fn zeroed(len: usize) -> Buffer {
+        Buffer(vec![0; len])
+    }
+
+    /// Adds bytes at the end.
+    pub fn append(&mut self, bytes: &[u8]) {
+        self.reserve(self.0.len() + bytes.len());
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Adds zero bytes at the end until it is at least so long.
+    pub fn grow(&mut self, len: usize) {
+        if len > self.0.len() {
+            self.reserve(len);
+            self.0.resize(len, 0);
+        }
+    }
+
+    /// Writes over what stands at `offset`; a gap before it is filled with zero bytes.
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) {
+        self.grow(offset + bytes.len());
+        self.0[offset..offset + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// The memory that it holds, used or not.
+    pub fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
+    fn reserve(&mut self, len: usize) {
+        if len > self.0.capacity() {
+            let spare = if len < DOUBLING_BYTES_MAX { len } else { len / 4 };
+            self.0.reserve_exact(len + spare - self.0.len());
+        }
+    }
+}
+
+impl From<Vec<u8>> for Buffer {
+    fn from(source: Vec<u8>) -> Buffer {
+        Buffer(source)
+    }
+}
+
+impl From<Str> for Buffer {
+    fn from(source: Str) -> Buffer {
+        Buffer(match source.0 {
+            Repr::Inline { .. } => source.to_vec(),
+            Repr::Heap(bytes) => bytes.into_vec(),
+        })
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
     }
 }
 
@@ -101,5 +178,32 @@ impl Hash for Str {
 impl Borrow<[u8]> for Str {
     fn borrow(&self) -> &[u8] {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Buffer, Str};
+
+    #[test]
+    fn a_buffer_that_grows_byte_by_byte_moves_seldom() {
+        let mut buffer = Buffer::from(Str::from(&b"x"[..]));
+        let (mut moves, mut capacity) = (0, buffer.capacity());
+        for _ in 0..4 << 20 {
+            buffer.append(b"y");
+            if buffer.capacity() != capacity {
+                (moves, capacity) = (moves + 1, buffer.capacity());
+            }
+        }
+        assert!(moves < 32, "{moves} moves");
+        assert!(capacity < buffer.len() * 5 / 4 + 2, "{capacity} bytes for {}", buffer.len());
+    }
+
+    #[test]
+    fn a_write_behind_the_end_leaves_zeros_between() {
+        let mut buffer = Buffer::from(b"ab".to_vec());
+        buffer.write(4, b"cd");
+        buffer.write(1, b"B");
+        assert_eq!(&*buffer, b"aB\0\0cd");
     }
 }

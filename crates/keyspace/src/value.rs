@@ -1,7 +1,8 @@
 //! What a key can hold.
 
+use crate::number::parse_i64;
 use crate::reject::Reject;
-use crate::str::Str;
+use crate::str::{Buffer, Str};
 use crate::types::{Hash, List, Set, Zset};
 
 /// A value of one of Redis's types. 24 bytes; what is larger stands behind a pointer.
@@ -10,6 +11,8 @@ pub enum Value {
     /// A string that is a canonical 64-bit integer.
     Int(i64),
     Str(Str),
+    /// A string that was changed in place; Redis calls it raw, however short it is.
+    Buffer(Box<Buffer>),
     List(Box<List>),
     Set(Box<Set>),
     Hash(Box<Hash>),
@@ -18,11 +21,52 @@ pub enum Value {
 
 const _: () = assert!(size_of::<Value>() == 24);
 
+/// The longest string that Redis keeps in one piece with its header.
+const EMBEDDED_BYTES_MAX: usize = 44;
+
 impl Value {
+    /// A string as it is kept: an integer if it is one.
+    pub fn string(text: &[u8]) -> Value {
+        parse_i64(text).map_or_else(|| Value::Str(Str::from(text)), Value::Int)
+    }
+
+    /// The bytes of a string, WRONGTYPE if it is none. `digits` holds those of an integer.
+    pub fn text<'a>(&'a self, digits: &'a mut itoa::Buffer) -> Result<&'a [u8], Reject> {
+        match self {
+            Value::Int(number) => Ok(digits.format(*number).as_bytes()),
+            Value::Str(text) => Ok(text),
+            Value::Buffer(buffer) => Ok(buffer),
+            _ => Err(Reject::WrongType),
+        }
+    }
+
+    /// The string as a buffer, to change in place; WRONGTYPE if it is none.
+    pub fn buffer_mut(&mut self) -> Result<&mut Buffer, Reject> {
+        let buffer = match self {
+            Value::Int(number) => Buffer::from(number.to_string().into_bytes()),
+            Value::Str(text) => Buffer::from(std::mem::take(text)),
+            Value::Buffer(buffer) => return Ok(buffer),
+            _ => return Err(Reject::WrongType),
+        };
+        *self = Value::Buffer(Box::new(buffer));
+        let Value::Buffer(buffer) = self else { unreachable!("it was just made one") };
+        Ok(buffer)
+    }
+
+    /// The encoding that OBJECT ENCODING gives for a string; nothing for other types.
+    pub fn string_encoding(&self) -> Option<&'static str> {
+        match self {
+            Value::Int(_) => Some("int"),
+            Value::Str(text) if text.len() <= EMBEDDED_BYTES_MAX => Some("embstr"),
+            Value::Str(_) | Value::Buffer(_) => Some("raw"),
+            _ => None,
+        }
+    }
+
     /// The name that TYPE gives.
     pub fn type_name(&self) -> &'static str {
         match self {
-            Value::Int(_) | Value::Str(_) => "string",
+            Value::Int(_) | Value::Str(_) | Value::Buffer(_) => "string",
             Value::List(_) => "list",
             Value::Set(_) => "set",
             Value::Hash(_) => "hash",

@@ -27,6 +27,7 @@ fn get(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
         None => reply.null(),
         Some(Value::Str(text)) => reply.bulk(text),
         Some(Value::Int(number)) => reply.bulk_int(*number),
+        Some(Value::Buffer(text)) => reply.bulk(text),
         Some(_) => return Err(Reject::WrongType),
     }
     Ok(())
