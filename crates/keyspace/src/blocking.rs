@@ -4,16 +4,22 @@
 //! and the push that feeds it serves it in the same operation, before anything else can take the
 //! element. The reply goes out as a `Late`. A new leader drops all waiters by a log entry.
 //!
+//! A retry looks only at the key that became ready: what else the call names may hold other types by
+//! then, and Redis serves from the key that was written first, not from the one that is named first.
+//!
 //! What always holds: a waiter stands in the queue of each of its keys, or in none.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use stdx::Millis;
 use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
-use wire::{ArgsBuf, Proto};
+use wire::{Args, ArgsBuf, Proto};
 
-use crate::context::OnTimeout;
+use crate::context::{Context, OnTimeout, Scope};
+use crate::decimal;
 use crate::op::Origin;
+use crate::reject::Reject;
+use crate::value::Typed;
 
 /// A call that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +80,8 @@ impl Waiters {
         let origin = waiter.origin;
         for key in &waiter.keys {
             let queue = self.queues.entry((waiter.db, key.clone())).or_default();
-            if !queue.contains(&origin) {
+            // A key that is named twice: its first mention stands last.
+            if queue.back() != Some(&origin) {
                 queue.push_back(origin);
             }
         }
@@ -92,7 +99,12 @@ impl Waiters {
         for key in &waiter.keys {
             let place = (waiter.db, key.clone());
             let Some(queue) = self.queues.get_mut(&place) else { continue };
-            queue.retain(|other| *other != origin);
+            // Mostly it is the first that is served, and a queue may be long.
+            if queue.front() == Some(&origin) {
+                queue.pop_front();
+            } else {
+                queue.retain(|other| *other != origin);
+            }
             if queue.is_empty() {
                 self.queues.remove(&place);
             }
@@ -110,10 +122,9 @@ impl Waiters {
         !self.queues.is_empty() && self.queues.contains_key(&(db, key.to_vec()))
     }
 
-    /// Who waits for this key, the longest first.
-    pub fn queue(&self, db: usize, key: &[u8]) -> Vec<Origin> {
-        let queue = self.queues.get(&(db, key.to_vec()));
-        queue.map(|queue| queue.iter().copied().collect()).unwrap_or_default()
+    /// Who waits for this key at place `at` of its queue; at 0 the longest.
+    pub fn waiting(&self, db: usize, key: &[u8], at: usize) -> Option<Origin> {
+        self.queues.get(&(db, key.to_vec()))?.get(at).copied()
     }
 
     /// The key was touched.
@@ -183,6 +194,55 @@ impl Waiters {
             waiters.queues.insert(place, queue);
         }
         Ok(waiters)
+    }
+}
+
+/// The first of `keys` that holds a `T`, for a call that waits if there is none. Another type is an
+/// error, but not in a retry, where only the key that became ready is looked at.
+pub(crate) fn first_with<'k, T: Typed>(
+    cx: &mut Context<'_>,
+    keys: impl Iterator<Item = &'k [u8]>,
+) -> Result<Option<&'k [u8]>, Reject> {
+    let ready = cx.ready_key;
+    for key in keys {
+        match (cx.get(key).map(T::of), ready) {
+            (_, Some(ready)) if ready != key => {}
+            (Some(Some(_)), _) => return Ok(Some(key)),
+            (Some(None), None) => return Err(Reject::WrongType),
+            (Some(None), Some(_)) | (None, _) => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Makes a call wait for `keys`. False if it may not: then it answers at once as if its time were
+/// over.
+pub(crate) fn wait<'k>(
+    cx: &mut Context<'_>,
+    args: Args<'_>,
+    keys: impl Iterator<Item = &'k [u8]>,
+    deadline: Millis,
+) -> bool {
+    if !cx.may_block() {
+        return false;
+    }
+    // In a retry the call stands in its queues already.
+    let (args, keys) = match cx.scope {
+        Scope::Retry => (ArgsBuf::new(), Vec::new()),
+        _ => (ArgsBuf::from(args), keys.map(<[u8]>::to_vec).collect()),
+    };
+    cx.block(args, keys, deadline, OnTimeout::NullArray);
+    true
+}
+
+/// When a timeout in seconds is over; zero means never.
+pub(crate) fn deadline(cx: &Context<'_>, seconds: &[u8]) -> Result<Millis, Reject> {
+    let number = decimal::parse(seconds)
+        .ok_or(Reject::text("ERR timeout is not a float or out of range"))?;
+    match u64::try_from(number.thousandfold_ceiling()) {
+        Err(_) => Err(Reject::text("ERR timeout is negative")),
+        Ok(0) => Ok(Millis::FAR),
+        Ok(millis) => Ok(Millis(cx.now().0.saturating_add(millis))),
     }
 }
 

@@ -79,6 +79,8 @@ pub struct Context<'a> {
     pub(crate) due: bool,
     /// The call waits; there is no reply yet.
     pub(crate) blocked: bool,
+    /// In `Scope::Retry`: the key that became ready.
+    pub(crate) ready_key: Option<&'a [u8]>,
 }
 
 /// Who asks and how, for `Context::new`.
@@ -122,8 +124,21 @@ impl<'a> Context<'a> {
         rng: Rng,
     ) -> Context<'a> {
         let Asker { db, proto, origin } = asker;
-        let (scope, due, blocked) = (Scope::Plain, false, false);
-        Context { shard, effects, db, mode, scope, origin, proto, now, rng, due, blocked }
+        let (scope, due, blocked, ready_key) = (Scope::Plain, false, false, None);
+        Context {
+            shard,
+            effects,
+            db,
+            mode,
+            scope,
+            origin,
+            proto,
+            now,
+            rng,
+            due,
+            blocked,
+            ready_key,
+        }
     }
 
     /// The time, frozen for this command, transaction or script.

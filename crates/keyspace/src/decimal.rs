@@ -86,6 +86,34 @@ impl Decimal {
         finite.then_some(Decimal { negative, mantissa, exponent, infinite: false })
     }
 
+    /// Is it beyond all numbers?
+    pub fn is_infinite(self) -> bool {
+        self.infinite
+    }
+
+    /// A thousand times the number, rounded up to an integer: seconds as milliseconds. What does
+    /// not fit is `i64::MIN`, as x86-64 converts it.
+    pub fn thousandfold_ceiling(self) -> i64 {
+        if self.infinite {
+            return i64::MIN;
+        }
+        let (mantissa, exponent) = round(u128::from(self.mantissa) * 1000, self.exponent);
+        if mantissa == 0 {
+            return 0;
+        }
+        let down = exponent.unsigned_abs();
+        if exponent >= 0 {
+            return i64::MIN;
+        }
+        let (whole, cut) = if down >= 64 {
+            (0, true)
+        } else {
+            (mantissa >> down, mantissa & ((1 << down) - 1) != 0)
+        };
+        let size = whole + u64::from(cut && !self.negative);
+        i64::try_from(size).map_or(i64::MIN, |size| if self.negative { -size } else { size })
+    }
+
     /// Printed with at most 17 digits behind the point.
     pub fn text(self) -> String {
         assert!(!self.infinite, "an infinite number was to be printed");
@@ -357,6 +385,28 @@ impl Big {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn seconds_become_milliseconds_rounded_up_as_redis_rounds_them() {
+        for (text, expect) in [
+            ("0", 0),
+            ("-0", 0),
+            ("1", 1_000),
+            ("5.001", 5_001),
+            ("0.0001", 1),
+            ("1e-4000", 1),
+            ("-0.0001", 0),
+            ("-1.5", -1_500),
+            ("0x1p1", 2_000),
+            ("9223372036854775.807", i64::MAX),
+            ("9223372036854775.808", i64::MIN),
+            ("1e30", i64::MIN),
+            ("inf", i64::MIN),
+        ] {
+            let number = super::parse(text.as_bytes()).unwrap();
+            assert_eq!(number.thousandfold_ceiling(), expect, "{text}");
+        }
+    }
+
     use super::{add, parse};
 
     #[test]

@@ -20,6 +20,7 @@ use crate::reject::Reject;
 use crate::settings::Settings;
 use crate::slot::{SLOTS, slot};
 use crate::types::Scripts;
+use crate::value::Value;
 
 /// Something to deliver to the subscribers that are connected to this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -280,24 +281,41 @@ impl Shard {
                 return;
             }
             for (db, key) in ready {
-                for origin in self.waiters.queue(db, &key) {
-                    self.retry(origin, effects);
-                }
+                self.serve_key(db, &key, effects);
             }
         }
     }
 
-    fn retry(&mut self, origin: Origin, effects: &mut Effects) {
-        let Some(waiter) = self.waiters.get(origin).cloned() else { return };
+    /// Tries the calls that wait for a key, the longest first, as long as there is something to
+    /// take. One that waits for another type stays, and the next is tried.
+    fn serve_key(&mut self, db: usize, key: &[u8], effects: &mut Effects) {
+        let mut stayed = 0;
+        while let Some(origin) = self.waiters.waiting(db, key, stayed) {
+            let live = self.dbs[db].get(key).filter(|entry| entry.expires > self.clock);
+            if !live.is_some_and(|entry| matches!(entry.value, Value::List(_) | Value::Zset(_))) {
+                return;
+            }
+            if !self.retry(origin, key, effects) {
+                stayed += 1;
+            }
+        }
+    }
+
+    /// Runs a waiting call again for a key that became ready. False if it goes on waiting.
+    fn retry(&mut self, origin: Origin, key: &[u8], effects: &mut Effects) -> bool {
+        let waiter = self.waiters.get(origin).expect("who stands in a queue waits").clone();
         let Waiter { proto, db, args, .. } = waiter;
         let mut reply = Vec::new();
         let mut cx = Context::write(self, effects, Asker { db, proto, origin: Some(origin) });
         cx.scope = Scope::Retry;
+        cx.ready_key = Some(key);
         execute(&mut cx, args.args(), &mut Reply::new(&mut reply, proto));
-        if !cx.blocked {
-            self.waiters.remove(origin);
-            effects.late.push(Late { origin, reply });
+        if cx.blocked {
+            return false;
         }
+        self.waiters.remove(origin);
+        effects.late.push(Late { origin, reply });
+        true
     }
 
     pub(crate) fn save_head(&self, out: &mut Vec<u8>) {
