@@ -101,6 +101,11 @@ impl ArgsBuf {
         self.spans.clear();
     }
 
+    /// Bytes of memory kept for the arguments.
+    pub(crate) fn bytes_capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// A view of them.
     pub fn args(&self) -> Args<'_> {
         Args::new(&self.bytes, &self.spans)
