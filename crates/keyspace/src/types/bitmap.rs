@@ -1,5 +1,0 @@
-//! The bitmap commands: not built yet.
-
-use crate::command::Command;
-
-pub(crate) const COMMANDS: &[Command] = &[];
