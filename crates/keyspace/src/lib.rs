@@ -16,9 +16,12 @@
 pub mod blocking;
 pub mod command;
 pub mod context;
+pub mod cursor;
 mod db;
 pub mod decimal;
 pub mod dict;
+pub mod double;
+pub mod draw;
 pub mod glob;
 pub mod limits;
 pub mod number;

@@ -12,3 +12,7 @@ pub const SEGMENT_ENTRIES_MAX: usize = 64;
 
 /// Expired keys removed by one tick, so that a mass expiry cannot stall the shard.
 pub const EXPIRES_PER_TICK_MAX: usize = 4_096;
+
+/// Bytes of a reply of random members with repetition, whose length the client sets freely: Redis
+/// closes such a client at its output limit, and no use needs more.
+pub const RANDOM_REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
