@@ -15,6 +15,9 @@ use crate::types;
 /// What a command does to a shard. An error takes back what was written to the reply.
 pub type Handler = fn(&mut Context<'_>, Args<'_>, &mut Reply<'_>) -> Result<(), Reject>;
 
+/// What a command answers that looks at nothing but its arguments.
+pub type Answer = fn(Args<'_>, &mut Reply<'_>) -> Result<(), Reject>;
+
 /// Where a command runs.
 #[derive(Clone, Copy, Debug)]
 pub enum Run {
@@ -25,6 +28,8 @@ pub enum Run {
     /// In the client's session, by `server`. The handler serves scripts and EXEC, if it can be
     /// called there.
     Session(Option<Handler>),
+    /// Anywhere: in the session that got it, in EXEC, in a script.
+    Pure(Answer),
     /// Only its subcommands run.
     Container,
 }
@@ -92,6 +97,12 @@ impl Flags {
     pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 16);
     pub const NO_ASYNC_LOADING: Flags = Flags(1 << 17);
     pub const MAY_REPLICATE: Flags = Flags(1 << 18);
+
+    pub const NONE: Flags = Flags(0);
+    /// What does not depend on the data.
+    pub const ANYTIME: Flags = Flags::LOADING.and(Flags::STALE);
+    /// What only makes sense in a session.
+    pub const SESSION: Flags = Flags::ANYTIME.and(Flags::NOSCRIPT);
 
     /// Both sets together.
     pub const fn and(self, other: Flags) -> Flags {
@@ -186,6 +197,11 @@ impl Command {
         self
     }
 
+    /// The row of a subcommand by its name, in any case.
+    pub fn subcommand(&self, word: &[u8]) -> Option<&'static Command> {
+        self.subcommands.iter().find(|sub| sub.name.as_bytes().eq_ignore_ascii_case(word))
+    }
+
     /// Is this a fitting number of arguments?
     pub fn arity_fits(&self, count: usize) -> bool {
         let wanted = self.arity.unsigned_abs() as usize;
@@ -212,9 +228,7 @@ pub fn find(args: Args<'_>) -> Option<&'static Command> {
     if command.subcommands.is_empty() || args.len() < 2 {
         return Some(command);
     }
-    let word = args.at(1);
-    let named = |sub: &&Command| sub.name.as_bytes().eq_ignore_ascii_case(word);
-    command.subcommands.iter().find(named).or(Some(command))
+    Some(command.subcommand(args.at(1)).unwrap_or(command))
 }
 
 /// Finds the row of a command by its name, in any case.

@@ -19,6 +19,17 @@ pub struct Entry {
     pub expires: Millis,
 }
 
+impl Entry {
+    /// About how many bytes the entry takes, with its key and its places in the tables.
+    pub fn bytes(&self, key: &[u8], samples: usize) -> usize {
+        let key = Str::from(key);
+        let table = size_of::<Str>() + key.heap_bytes() + size_of::<Entry>() + size_of::<u64>();
+        let due = size_of::<(Millis, Str)>() + key.heap_bytes();
+        let due = if self.expires == Millis::FAR { 0 } else { due };
+        table + due + self.value.heap_bytes(samples)
+    }
+}
+
 /// A numbered database (SELECT).
 #[derive(Debug, Default)]
 pub struct Db {
@@ -26,6 +37,8 @@ pub struct Db {
     /// The keys that expire, soonest first.
     due: BTreeSet<(Millis, Str)>,
     saving: Option<Box<DbSaving>>,
+    /// No key here counts as older than this operation: the last SWAPDB of this database.
+    floor: u64,
 }
 
 impl Db {
@@ -122,6 +135,20 @@ impl Db {
         }
     }
 
+    /// The operation that changed an entry of this database last, as WATCH sees it.
+    pub(crate) fn age(&self, entry: &Entry) -> u64 {
+        entry.version.max(self.floor)
+    }
+
+    /// All keys count as changed by this operation.
+    pub(crate) fn age_all(&mut self, version: u64) {
+        self.floor = version;
+    }
+
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor
+    }
+
     /// Begins a snapshot of this database as it is at this moment.
     pub(crate) fn save_begin(&mut self, number: u8) {
         self.saving = Some(Box::new(DbSaving::new(number)));
@@ -135,6 +162,11 @@ impl Db {
             self.saving = None;
         }
         done
+    }
+
+    /// Is a snapshot of this database still being written?
+    pub(crate) fn is_saving(&self) -> bool {
+        self.saving.is_some()
     }
 
     /// Gives up a running snapshot.

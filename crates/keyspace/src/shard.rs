@@ -223,10 +223,11 @@ impl Shard {
     /// lies there counts as absent, and its own version as that of a deletion.
     fn version_at(&self, now: Millis, db: u8, key: &[u8]) -> u64 {
         let deleted = self.deleted[usize::from(slot(key))];
-        match self.dbs[usize::from(db)].get(key) {
+        let db = &self.dbs[usize::from(db)];
+        match db.get(key) {
             // The lowest bit tells a live key from an absent one.
-            Some(entry) if entry.expires > now => entry.version << 1 | 1,
-            Some(entry) => deleted.max(entry.version) << 1,
+            Some(entry) if entry.expires > now => db.age(entry) << 1 | 1,
+            Some(entry) => deleted.max(db.age(entry)) << 1,
             None => deleted << 1,
         }
     }
@@ -248,7 +249,28 @@ impl Shard {
         let entry = self.dbs[db].remove(key).expect("an expired key was just seen");
         assert!(entry.expires <= self.clock, "a key is removed before its time");
         let deleted = &mut self.deleted[usize::from(slot(key))];
-        *deleted = (*deleted).max(entry.version);
+        *deleted = (*deleted).max(self.dbs[db].age(&entry));
+    }
+
+    /// Deletes every key of a database. Only keys that lived there are changed for WATCH.
+    pub(crate) fn flush(&mut self, db: usize) {
+        let db = &mut self.dbs[db];
+        for (key, entry) in db.dict().iter() {
+            let live = entry.expires > self.clock;
+            let version = if live { self.sequence } else { db.age(entry) };
+            let deleted = &mut self.deleted[usize::from(slot(key))];
+            *deleted = (*deleted).max(version);
+        }
+        db.clear();
+    }
+
+    /// Exchanges two databases. Who waits or watches stays with the number.
+    pub(crate) fn swap(&mut self, first: usize, second: usize) {
+        self.dbs.swap(first, second);
+        for db in [first, second] {
+            self.dbs[db].age_all(self.sequence);
+            self.waiters.mark_database_ready(db);
+        }
     }
 
     fn tick(&mut self, effects: &mut Effects) {
@@ -323,6 +345,7 @@ impl Shard {
         put_varint(out, self.sequence);
         self.settings.save(out);
         self.deleted.iter().for_each(|version| put_varint(out, *version));
+        self.dbs.iter().for_each(|db| put_varint(out, db.floor()));
         self.waiters.save(out);
         self.scripts.save(out);
     }
@@ -333,6 +356,9 @@ impl Shard {
         self.settings = Settings::load(reader)?;
         for version in &mut self.deleted {
             *version = reader.varint()?;
+        }
+        for db in &mut self.dbs {
+            db.age_all(reader.varint()?);
         }
         self.waiters = Waiters::load(reader)?;
         self.scripts = Scripts::load(reader)?;
@@ -372,6 +398,7 @@ fn dispatch(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
         Run::Read(handler) | Run::Write(handler) | Run::Session(Some(handler)) => {
             handler(cx, args, reply)
         }
+        Run::Pure(answer) => answer(args, reply),
         Run::Session(None) | Run::Container => {
             Err(Reject::from(format!("ERR '{}' is not allowed in this context", command.name)))
         }
@@ -393,8 +420,8 @@ pub fn check_call(args: Args<'_>) -> Result<&'static command::Command, Reject> {
         let text = format!("ERR unknown command '{name}', with args beginning with: {rest}");
         return Err(Reject::from(text));
     };
-    if matches!(command.run, Run::Container) && args.len() >= 2 {
-        let word = String::from_utf8_lossy(&args[1]);
+    if !command.subcommands.is_empty() && args.len() >= 2 {
+        let word = String::from_utf8_lossy(&args[1][..args[1].len().min(128)]);
         let container = command.name.to_uppercase();
         let text = format!("ERR unknown subcommand '{word}'. Try {container} HELP.");
         return Err(Reject::from(text));

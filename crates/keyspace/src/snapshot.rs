@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! snapshot:  head │ record … record │ end
-//! head:      version, clock, sequence, settings, scripts, waiters, deletion versions
+//! head:      version, clock, sequence, settings, scripts, waiters, deletion versions,
+//!            ages of databases
 //! record:    1, database, key, version, expires, type, value      end: 0, count of records
 //! ```
 //!
@@ -141,7 +142,6 @@ pub(crate) fn read_value(reader: &mut Reader<'_>) -> Result<Value, Malformed> {
 #[derive(Debug)]
 pub struct Saver {
     head: Vec<u8>,
-    databases_done: usize,
 }
 
 impl Saver {
@@ -153,18 +153,18 @@ impl Saver {
         for (number, db) in shard.dbs.iter_mut().enumerate() {
             db.save_begin(number as u8);
         }
-        Saver { head, databases_done: 0 }
+        Saver { head }
     }
 
     /// Appends about `budget` more bytes to `out`. True once the snapshot is complete.
     pub fn step(&mut self, shard: &mut Shard, budget: usize, out: &mut Vec<u8>) -> bool {
         let end = out.len() + budget;
         out.append(&mut self.head);
-        while let Some(db) = shard.dbs.get_mut(self.databases_done) {
+        // A database may stand elsewhere since the last step: SWAPDB takes its snapshot along.
+        while let Some(db) = shard.dbs.iter_mut().find(|db| db.is_saving()) {
             if out.len() >= end || !db.save_step(end - out.len(), out) {
                 return false;
             }
-            self.databases_done += 1;
         }
         out.push(END);
         true

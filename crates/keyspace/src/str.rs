@@ -26,6 +26,11 @@ enum Repr {
 const _: () = assert!(size_of::<Str>() == 24);
 
 impl Str {
+    /// How many bytes it takes beside the 24 of itself.
+    pub fn heap_bytes(&self) -> usize {
+        if self.is_inline() { 0 } else { self.len() }
+    }
+
     /// Does it stand without an allocation?
     pub fn is_inline(&self) -> bool {
         matches!(self.0, Repr::Inline { .. })
