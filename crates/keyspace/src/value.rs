@@ -69,21 +69,23 @@ impl Value {
             Value::Int(_) | Value::Str(_) | Value::Buffer(_) => {
                 self.string_encoding().expect("a string has one")
             }
-            Value::List(_) => "quicklist",
+            Value::List(list) => list.encoding(),
             Value::Set(set) => set.encoding(),
-            Value::Hash(_) => "hashtable",
+            Value::Hash(hash) => hash.encoding(),
             Value::Zset(_) => "skiplist",
         }
     }
 
     /// About how many bytes it takes beside the 24 of itself; of a collection up to `samples`
     /// elements are looked at and stand for the others.
-    pub fn heap_bytes(&self, _samples: usize) -> usize {
+    pub fn heap_bytes(&self, samples: usize) -> usize {
         match self {
             Value::Int(_) => 0,
             Value::Str(text) => text.heap_bytes(),
             Value::Buffer(buffer) => size_of::<Buffer>() + buffer.len(),
-            Value::List(_) | Value::Set(_) | Value::Hash(_) | Value::Zset(_) => 0,
+            Value::List(list) => list.memory(),
+            Value::Hash(hash) => hash.memory(samples),
+            Value::Set(_) | Value::Zset(_) => 0,
         }
     }
 
