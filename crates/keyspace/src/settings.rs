@@ -199,20 +199,21 @@ impl Settings {
             let related = format!("possibly related to argument '{name}'");
             Reject::from(format!("ERR CONFIG SET failed ({related}) - {reason}"))
         };
-        let mut seen: Vec<&str> = Vec::new();
+        let mut seen: Vec<String> = Vec::new();
         for at in (0..pairs.len()).step_by(2) {
             let name = String::from_utf8_lossy(&pairs[at]);
-            let row = row(&name).ok_or_else(|| {
+            if row(&name).is_none() {
                 let problem = "Unknown option or number of arguments for CONFIG SET";
-                Reject::from(format!("ERR {problem} - '{name}'"))
-            })?;
-            if seen.contains(&row.name) {
+                return Err(Reject::from(format!("ERR {problem} - '{name}'")));
+            }
+            // An older name counts as another one here.
+            if seen.contains(&name.to_lowercase()) {
                 return Err(failed(&name, "duplicate parameter"));
             }
-            seen.push(row.name);
+            seen.push(name.to_lowercase());
         }
         let mut settings = self.clone();
-        for (at, name) in seen.into_iter().enumerate() {
+        for (at, name) in seen.iter().enumerate() {
             let set = settings.set(name, &pairs[at * 2 + 1]);
             set.map_err(|reason| failed(name, &reason))?;
         }
@@ -264,7 +265,9 @@ fn parse_memory(text: &[u8]) -> Option<i64> {
         b"gb" => 1 << 30,
         _ => return None,
     };
-    let number: u64 = std::str::from_utf8(number).ok()?.parse().ok()?;
+    // No digits are zero, as for C's `strtoull`.
+    let number = std::str::from_utf8(number).ok()?;
+    let number: u64 = if number.is_empty() { 0 } else { number.parse().ok()? };
     Some(i64::try_from(number.saturating_mul(factor)).unwrap_or(i64::MAX))
 }
 

@@ -408,14 +408,18 @@ fn dispatch(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
 /// Finds the row of a call and checks the number of its arguments, with Redis's texts.
 pub fn check_call(args: Args<'_>) -> Result<&'static command::Command, Reject> {
     let Some(command) = command::find(args) else {
-        let shown = |arg: &[u8]| String::from_utf8_lossy(&arg[..arg.len().min(128)]).into_owned();
-        let name = args.get(0).map(shown).unwrap_or_default();
+        const SHOWN_BYTES_MAX: usize = 128;
+        let shown = |arg: &[u8], most: usize| {
+            String::from_utf8_lossy(&arg[..arg.len().min(most)]).into_owned()
+        };
+        let name = shown(args.get(0).unwrap_or_default(), SHOWN_BYTES_MAX);
         let mut rest = String::new();
         for arg in args.from(1).iter() {
-            if rest.len() >= 128 {
+            if rest.len() >= SHOWN_BYTES_MAX {
                 break;
             }
-            rest.push_str(&format!("'{}' ", shown(arg)));
+            let arg = shown(arg, SHOWN_BYTES_MAX - rest.len());
+            rest.push_str(&format!("'{arg}' "));
         }
         let text = format!("ERR unknown command '{name}', with args beginning with: {rest}");
         return Err(Reject::from(text));

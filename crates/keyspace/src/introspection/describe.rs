@@ -4,7 +4,7 @@ use wire::{Args, Reply};
 
 use super::keyspec::{self, Find, Spec};
 use super::{category, full_name};
-use crate::command::{self, Command, Flags, Keys};
+use crate::command::{self, Command, Flags};
 use crate::glob;
 use crate::reject::Reject;
 
@@ -174,13 +174,14 @@ fn keys_of_call(args: Args<'_>) -> Result<Vec<(usize, &'static str)>, Reject> {
     if !is_sub && !parent.subcommands.is_empty() && call.len() > 1 {
         return Err(Reject::text("ERR Invalid command specified"));
     }
-    if matches!(row.keys, Keys::None) {
+    let container = is_sub.then_some(parent);
+    if keyspec::specs(container, row).iter().all(|spec| spec.uses == "not_key") {
         return Err(Reject::text("ERR The command has no key arguments"));
     }
     if !row.arity_fits(call.len()) {
         return Err(Reject::text("ERR Invalid number of arguments specified for command"));
     }
-    let keys = keyspec::keys_of(is_sub.then_some(parent), row, call);
+    let keys = keyspec::keys_of(container, row, call);
     if keys.is_empty() && !row.flags.has(Flags::NO_MANDATORY_KEYS) {
         return Err(Reject::text("ERR Invalid arguments specified for command"));
     }

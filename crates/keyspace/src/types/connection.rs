@@ -238,10 +238,7 @@ fn client_tracking(args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> 
     Err(Reject::Syntax)
 }
 
-fn client_caching(args: Args<'_>, _: &mut Reply<'_>) -> Result<(), Reject> {
-    if !args.is(2, "yes") && !args.is(2, "no") {
-        return Err(Reject::Syntax);
-    }
+fn client_caching(_: Args<'_>, _: &mut Reply<'_>) -> Result<(), Reject> {
     Err(Reject::text(
         "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or \
          OPTOUT mode enabled",
