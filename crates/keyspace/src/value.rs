@@ -85,7 +85,8 @@ impl Value {
             Value::Buffer(buffer) => size_of::<Buffer>() + buffer.len(),
             Value::List(list) => list.memory(),
             Value::Hash(hash) => hash.memory(samples),
-            Value::Set(_) | Value::Zset(_) => 0,
+            Value::Set(set) => set.memory(samples),
+            Value::Zset(_) => 0,
         }
     }
 

@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
 
 use super::chunk::{Bound, Chunk, End};
+use crate::settings::Settings;
 use crate::types::packed::Blob;
 
 /// Elements in order.
@@ -33,6 +34,13 @@ impl Default for List {
 }
 
 impl List {
+    /// A list of these elements.
+    pub(crate) fn of<'a>(elements: impl Iterator<Item = &'a [u8]>, settings: &Settings) -> List {
+        let (mut list, bound) = (List::default(), Bound::of(settings.list_max_listpack_size));
+        elements.for_each(|element| list.push(End::Right, element, bound));
+        list
+    }
+
     /// The name that OBJECT ENCODING gives.
     pub fn encoding(&self) -> &'static str {
         "quicklist"

@@ -25,6 +25,15 @@ impl Ints {
         }
     }
 
+    /// How many bytes of memory the integers take.
+    pub(crate) fn allocated(&self) -> usize {
+        match self {
+            Ints::Narrow(items) => items.capacity() * size_of::<i16>(),
+            Ints::Middle(items) => items.capacity() * size_of::<i32>(),
+            Ints::Wide(items) => items.capacity() * size_of::<i64>(),
+        }
+    }
+
     /// The integer at place `at`, counted from the smallest.
     pub(crate) fn get(&self, at: usize) -> Option<i64> {
         match self {

@@ -5,6 +5,7 @@ use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
 use super::ints::Ints;
 use crate::dict::Dict;
 use crate::number::parse_i64;
+use crate::str::Str;
 
 /// Members, each once.
 #[derive(Clone, Debug)]
@@ -54,6 +55,22 @@ impl Set {
     /// Is it empty?
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// About how many bytes of memory it takes, itself included. Of a table up to `samples` members
+    /// are looked at and stand for the others.
+    pub fn memory(&self, samples: usize) -> usize {
+        let inner = match &self.0 {
+            Repr::Ints(ints) => ints.allocated(),
+            Repr::Table(dict) => {
+                let entry = size_of::<u64>() + size_of::<Str>();
+                let looked_at = dict.len().min(samples).max(1);
+                let heap = |(member, ()): (&Str, &())| member.heap_bytes();
+                let texts: usize = dict.iter().take(looked_at).map(heap).sum();
+                dict.len() * entry + texts * dict.len() / looked_at
+            }
+        };
+        size_of::<Set>() + inner
     }
 
     /// The name that OBJECT ENCODING gives.
