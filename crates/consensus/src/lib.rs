@@ -7,8 +7,14 @@
 //! Not here: what the bytes mean (`keyspace`), how they reach a disk (`storage`), many groups on a
 //! node (`node`).
 
+mod config;
+mod limits;
+mod log;
+pub mod quorum;
+pub mod raft;
 mod replica;
 
+pub use limits::MEMBERS_MAX;
 pub use replica::{
     Accept, Chunk, Config, Conflict, Effects, Entry, EntryKind, Envelope, Event, Fetch, Index,
     Message, NodeId, Options, ReadReady, Record, Replica, Role, SnapshotMeta, Status, Stored, Term,

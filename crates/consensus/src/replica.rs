@@ -73,9 +73,12 @@ pub struct SnapshotMeta {
 pub struct Stored {
     pub term: Term,
     pub vote: Option<NodeId>,
-    /// The newest durable snapshot; `index` 0 and the initial config for a new group.
+    /// The newest durable snapshot; `index` 0 and the initial config for a new group. A replica
+    /// that joins a group starts with an empty config and waits to be told.
     pub snapshot: SnapshotMeta,
-    /// The log behind the snapshot, without gaps.
+    /// The log behind the snapshot, without gaps. Entries that the snapshot covers may be there
+    /// too: if the one at the snapshot's index has another term, none of these is used, for they
+    /// are from before the snapshot was installed.
     pub entries: Vec<Entry>,
 }
 
@@ -98,6 +101,26 @@ pub struct Options {
     pub tail_bytes_max: usize,
     /// Bytes of a snapshot in one message.
     pub chunk_bytes_max: usize,
+    /// Bytes of entries that are proposed and not yet committed; past it proposals are rejected.
+    pub uncommitted_bytes_max: usize,
+}
+
+impl Options {
+    /// Settings for a local network. The fields are public: change what differs.
+    pub fn new(node: NodeId, seed: u64) -> Options {
+        Options {
+            node,
+            seed,
+            heartbeat_interval: Duration::from_millis(50),
+            election_timeout: Duration::from_millis(300),
+            clock_drift_ppm: 10_000,
+            append_bytes_max: 1 << 20,
+            inflight_max: 64,
+            tail_bytes_max: 64 << 20,
+            chunk_bytes_max: 1 << 20,
+            uncommitted_bytes_max: 64 << 20,
+        }
+    }
 }
 
 /// What happened in the world.
@@ -115,15 +138,23 @@ pub enum Event {
     Saved(u64),
     /// The state machine above has applied everything up to here.
     Applied(Index),
-    /// Ask for a point from which a read is linearizable. Answered by `Effects::read`.
+    /// Ask for a point from which a read is linearizable. Answered by `Effects::read`, in this
+    /// `step` if the leader's lease holds. `now` must have been read from the clock *after* the
+    /// client's request arrived, else a pause in between could hide a newer leader.
     Read { token: Token },
-    /// Change who agrees, through a joint configuration. Answered like `Propose`.
+    /// Change who agrees, through a joint configuration. Answered like `Propose`, with the place of
+    /// the first entry of the change; it is over when an entry with a configuration that is not
+    /// joint was applied. Rejected while another change is under way.
     Configure { token: Token, voters: BTreeSet<NodeId>, learners: BTreeSet<NodeId> },
     /// Hand leadership to this voter.
     Transfer { target: NodeId },
+    /// Tell the followers of the commit index at once, if they do not know it: for a commit that a
+    /// client of theirs waits for. Without it they learn with the next append or heartbeat.
+    Flush,
     /// A snapshot of the state at this applied index is durable: the log before it may go.
     Compact(SnapshotMeta),
-    /// The bytes asked for in `Effects::fetch`. `data` empty and `last` false: the snapshot is gone.
+    /// The bytes asked for in `Effects::fetch`; at the end of the snapshot `data` may be empty with
+    /// `last` true. `data` empty and `last` false: the snapshot is gone.
     Fetched { target: NodeId, snapshot: Index, offset: u64, data: Bytes, last: bool },
     /// The snapshot of `Effects::install` is durable, checked and loaded (`ok`), or was refused.
     Installed { snapshot: Index, ok: bool },
@@ -195,12 +226,15 @@ pub enum Message {
     TimeoutNow,
 }
 
-/// Why an append was refused: the follower's term at the conflict and the first index of that
-/// term, or its last index if its log is short (Raft paper §5.3, etcd's variation).
+/// Why an append was refused, and where the logs may still agree (Raft paper §5.3, etcd's
+/// variation).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conflict {
+    /// The `previous_index` of the append.
     pub rejected: Index,
+    /// The follower's largest index up to `rejected` whose term is not above `previous_term`.
     pub hint_index: Index,
+    /// The follower's term there.
     pub hint_term: Term,
 }
 
@@ -258,7 +292,9 @@ pub struct Effects {
     pub save_number: u64,
     /// Safe to send at once.
     pub send: Vec<Envelope>,
-    /// Parts of a snapshot to keep and at last to install. Installing replaces the whole state.
+    /// Parts of a snapshot to keep and at last to install. Installing replaces the whole state, the
+    /// entries in the log on the disk included; between the last chunk and `Event::Installed` the
+    /// replica saves no entry and applies none.
     pub install: Vec<Chunk>,
     /// Committed, in log order, each once.
     pub apply: Vec<Entry>,
@@ -287,7 +323,7 @@ pub struct Status {
     pub leader: Option<NodeId>,
     pub commit: Index,
     pub last: Index,
-    /// First index still in the log (snapshot index + 1).
+    /// First index still in the log: the snapshot's + 1, or before it for followers that lag.
     pub first: Index,
     pub config: Config,
     /// On a leader: how far each peer is known to have the log.
@@ -296,7 +332,8 @@ pub struct Status {
 
 /// A protocol: one replica of one group.
 pub trait Replica: Send {
-    /// Feeds one event and adds what must follow to `out`.
+    /// Feeds one event and adds what must follow to `out`. `now` must have been read after the
+    /// event reached the process: a leader's lease rests on when it was heard.
     fn step(&mut self, now: Instant, event: Event, out: &mut Effects);
     /// When to feed `Event::Tick`, if nothing else happens first.
     fn deadline(&self) -> Instant;

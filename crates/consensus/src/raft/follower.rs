@@ -1,0 +1,149 @@
+//! A follower: copying the leader's log.
+//!
+//! An append names the entry before its own; if ours is the same there, the logs are equal up to
+//! it (log matching), and what follows is taken over. Else the answer says where they may still be
+//! equal, so that the leader need not try one entry after the other.
+//!
+//! Entries up to the commit index are never looked at again, let alone replaced.
+//! Raft paper §5.3.
+
+use stdx::Instant;
+
+use super::replica::{Needs, Replica, State};
+use crate::limits::INDEX_MAX;
+use crate::replica::{Config, Conflict, Effects, Entry, EntryKind, Index, Message, NodeId, Term};
+
+/// The content of an append.
+pub(super) struct Append {
+    pub(super) previous: (Index, Term),
+    pub(super) commit: Index,
+    pub(super) sequence: u64,
+    pub(super) entries: Vec<Entry>,
+}
+
+impl Append {
+    /// Do the entries follow each other, in terms that a leader of `term` can have, and can their
+    /// configurations be read? A peer that is confused must not confuse us.
+    fn is_sound(&self, term: Term) -> bool {
+        let (mut index, mut before) = self.previous;
+        index.0 < INDEX_MAX
+            && before <= term
+            && self.entries.iter().all(|entry| {
+                let follows = entry.index.0 == index.0 + 1 && (before..=term).contains(&entry.term);
+                (index, before) = (entry.index, entry.term);
+                follows && (entry.kind != EntryKind::Config || Config::decode(&entry.data).is_ok())
+            })
+    }
+
+    /// The index of the last entry, or of the one before if there is none.
+    fn last(&self) -> Index {
+        self.entries.last().map_or(self.previous.0, |entry| entry.index)
+    }
+}
+
+impl Replica {
+    /// A message of this term's leader: follows it. False if someone else leads in this term.
+    pub(super) fn follow(&mut self, now: Instant, source: NodeId) -> bool {
+        match &self.state {
+            State::Leader(_) => return false,
+            State::Follower { leader: Some(leader) } if *leader != source => return false,
+            _ => self.state = State::Follower { leader: Some(source) },
+        }
+        self.heard = Some(now);
+        self.reset_election(now);
+        true
+    }
+
+    /// The leader is there, and tells what is committed.
+    pub(super) fn heartbeat_asked(
+        &mut self,
+        now: Instant,
+        source: NodeId,
+        commit: Index,
+        sequence: u64,
+        out: &mut Effects,
+    ) {
+        if !self.follow(now, source) {
+            return;
+        }
+        // The leader sends what it knows us to have; the bound is for one that is confused.
+        self.learn_commit(commit.min(self.log.last()), out);
+        self.send(source, Message::HeartbeatReply { sequence }, Needs::Vote, out);
+    }
+
+    fn learn_commit(&mut self, commit: Index, out: &mut Effects) {
+        if commit > self.commit && !self.is_installing() {
+            self.commit_to(commit, out);
+        }
+    }
+
+    /// Is a snapshot about to replace our state?
+    pub(super) fn is_installing(&self) -> bool {
+        self.incoming.as_ref().is_some_and(|incoming| incoming.complete)
+    }
+
+    /// Entries of the leader's log.
+    pub(super) fn append_asked(
+        &mut self,
+        now: Instant,
+        source: NodeId,
+        mut append: Append,
+        out: &mut Effects,
+    ) {
+        if !append.is_sound(self.term) || !self.follow(now, source) {
+            return;
+        }
+        let sequence = append.sequence;
+        if self.is_installing() {
+            // The snapshot is ahead of our log: these entries must wait, and come again.
+            return;
+        }
+        let last = append.last();
+        if append.previous.0 < self.commit {
+            if last <= self.commit {
+                let result = Ok(self.commit);
+                let message = Message::AppendReply { sequence, result };
+                return self.send(source, message, Needs::Log, out);
+            }
+            let known = (self.commit.0 - append.previous.0.0) as usize;
+            let before = &append.entries[known - 1];
+            append.previous = (before.index, before.term);
+            append.entries.drain(..known);
+        }
+        let (previous, term) = append.previous;
+        if self.log.term_at(previous) != Some(term) {
+            let result = Err(self.conflict(previous, term));
+            return self.send(source, Message::AppendReply { sequence, result }, Needs::Vote, out);
+        }
+        self.take_over(append.entries, out);
+        self.learn_commit(append.commit.min(last), out);
+        self.send(source, Message::AppendReply { sequence, result: Ok(last) }, Needs::Log, out);
+    }
+
+    /// Our log is another one at `rejected`: where may it still be the leader's?
+    fn conflict(&self, rejected: Index, term: Term) -> Conflict {
+        let hint_index = self.log.find_term(rejected, term).max(self.commit);
+        let hint_term = self.log.term_at(hint_index).unwrap_or_default();
+        Conflict { rejected, hint_index, hint_term }
+    }
+
+    /// Appends the entries that are not here yet, in the place of any others.
+    fn take_over(&mut self, entries: Vec<Entry>, out: &mut Effects) {
+        for entry in entries {
+            let here = self.log.term_at(entry.index);
+            if here == Some(entry.term) {
+                continue;
+            }
+            if here.is_some() {
+                assert!(entry.index > self.commit, "what is committed is never cut off: {entry:?}");
+                self.log.truncate(entry.index);
+                self.configs.truncate(entry.index);
+            }
+            if entry.kind == EntryKind::Config {
+                let config = Config::decode(&entry.data).expect("it was looked at before");
+                self.configs.push(entry.index, config);
+            }
+            self.append(entry, out);
+        }
+    }
+}

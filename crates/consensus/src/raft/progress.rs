@@ -1,0 +1,186 @@
+//! What a leader knows of one peer, and how fast it may send to it.
+//!
+//! ```text
+//!            an append was accepted                a peer lags behind the log in memory
+//!    Probe ──────────────────────▶ Replicate          Probe, Replicate ─────▶ Snapshot
+//!      ▲                               │                  ▲                      │
+//!      └───────────────────────────────┘                  └──────────────────────┘
+//!            an append was refused                     it is installed, or refused
+//! ```
+//!
+//! While probing, one append is under way, for nobody knows what the peer's log looks like. While
+//! replicating, appends follow each other without waiting, up to a limit. While a snapshot is on
+//! its way, nothing else is sent.
+
+use std::collections::VecDeque;
+
+use stdx::Instant;
+
+use crate::replica::{Index, NodeId, SnapshotMeta};
+
+/// A snapshot on its way to a peer.
+#[derive(Clone, Debug)]
+pub(super) struct Sending {
+    pub(super) meta: SnapshotMeta,
+    /// The peer has everything before this.
+    pub(super) offset: u64,
+    pub(super) stage: Stage,
+    /// When to send again if the peer stays silent, or to begin again after a refusal.
+    pub(super) deadline: Instant,
+}
+
+/// Where the chunk at `Sending::offset` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Asked for; the world will answer with `Event::Fetched`.
+    Fetch,
+    /// Sent. `end` is where it ends, `last` whether the snapshot ends there too.
+    Sent { end: u64, last: bool },
+    /// The peer has all chunks and is installing them.
+    Install,
+    /// The peer refused; wait a little.
+    Refused,
+}
+
+/// How a peer is sent to.
+#[derive(Clone, Debug)]
+pub(super) enum Flow {
+    Probe {
+        /// An append is under way; the next one waits for an answer.
+        sent: bool,
+    },
+    Replicate {
+        /// The last index of each append under way, oldest first.
+        inflight: VecDeque<Index>,
+    },
+    Snapshot(Sending),
+}
+
+/// A peer, as its leader knows it.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub(super) node: NodeId,
+    /// Up to here its log is durable and equal to ours.
+    pub(super) matched: Index,
+    /// What to send next.
+    pub(super) next: Index,
+    pub(super) flow: Flow,
+    /// The newest round that it answered to.
+    pub(super) round: u64,
+    /// When it last answered to anything.
+    pub(super) heard: Option<Instant>,
+    /// Replies to rounds up to here are from before it was added, maybe by an earlier incarnation
+    /// that had another disk.
+    pub(super) floor: u64,
+    /// The highest commit index that was sent to it for entries that it has.
+    pub(super) commit_sent: Index,
+}
+
+impl Peer {
+    /// A peer of which nothing is known.
+    pub(super) fn new(node: NodeId, next: Index, floor: u64) -> Peer {
+        Peer {
+            node,
+            matched: Index(0),
+            next,
+            flow: Flow::Probe { sent: false },
+            round: 0,
+            heard: None,
+            floor,
+            commit_sent: Index(0),
+        }
+    }
+
+    /// The peer has everything up to `index`.
+    pub(super) fn accept(&mut self, index: Index, base: Index) {
+        self.matched = self.matched.max(index);
+        self.next = self.next.max(Index(self.matched.0 + 1));
+        match &mut self.flow {
+            Flow::Replicate { inflight } => {
+                while inflight.front().is_some_and(|last| *last <= index) {
+                    inflight.pop_front();
+                }
+            }
+            Flow::Probe { .. } => self.replicate(),
+            Flow::Snapshot(_) if self.matched >= base => self.replicate(),
+            Flow::Snapshot(_) => {}
+        }
+    }
+
+    /// The peer has no entry of ours at `rejected`; it may have the one at `guess`. Is that news?
+    pub(super) fn refuse(&mut self, rejected: Index, guess: Index) -> bool {
+        if rejected <= self.matched || rejected >= self.next {
+            return false;
+        }
+        match self.flow {
+            Flow::Replicate { .. } => self.next = Index(self.matched.0 + 1),
+            Flow::Probe { .. } if rejected.0 + 1 == self.next.0 => {
+                let below = Index(rejected.0.min(guess.0 + 1));
+                self.next = below.max(Index(self.matched.0 + 1));
+            }
+            Flow::Probe { .. } | Flow::Snapshot(_) => return false,
+        }
+        self.flow = Flow::Probe { sent: false };
+        true
+    }
+
+    /// Begins to probe behind what the peer is known to have.
+    pub(super) fn probe(&mut self) {
+        self.next = Index(self.matched.0 + 1);
+        self.flow = Flow::Probe { sent: false };
+    }
+
+    fn replicate(&mut self) {
+        self.next = Index(self.matched.0 + 1);
+        self.flow = Flow::Replicate { inflight: VecDeque::new() };
+    }
+
+    /// Asserts what always holds.
+    pub(super) fn check(&self, last: Index) {
+        assert!(self.matched < self.next, "what a peer has is not sent to it again");
+        assert!(self.matched <= last, "a peer cannot have more than its leader");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Flow, Peer};
+    use crate::replica::{Index, NodeId};
+
+    fn peer(matched: u64, next: u64, replicate: bool) -> Peer {
+        let mut peer = Peer::new(NodeId(2), Index(next), 0);
+        peer.matched = Index(matched);
+        if replicate {
+            peer.flow = Flow::Replicate { inflight: (matched + 1..next).map(Index).collect() };
+        }
+        peer
+    }
+
+    #[test]
+    fn a_refusal_moves_the_probe_to_where_the_logs_may_agree() {
+        // (matched, next, replicating, rejected, guess) and the next index to send.
+        for (matched, next, replicate, rejected, guess, expect) in [
+            (0, 10, false, 9, 5, Some(6)),
+            (0, 10, false, 9, 9, Some(9)),
+            (0, 10, false, 9, 0, Some(1)),
+            (7, 10, false, 9, 2, Some(8)),
+            (0, 10, false, 5, 5, None),
+            (3, 10, true, 8, 5, Some(4)),
+            (3, 10, true, 3, 3, None),
+            (3, 10, true, 10, 3, None),
+        ] {
+            let mut peer = peer(matched, next, replicate);
+            let news = peer.refuse(Index(rejected), Index(guess));
+            assert_eq!(news.then_some(peer.next.0), expect, "{rejected} refused, guess {guess}");
+        }
+    }
+
+    #[test]
+    fn an_answer_frees_the_appends_before_it() {
+        let mut peer = peer(3, 8, true);
+        peer.accept(Index(5), Index(0));
+        let Flow::Replicate { inflight } = &peer.flow else { panic!("it was replicating") };
+        assert_eq!(inflight, &[Index(6), Index(7)]);
+        assert_eq!((peer.matched, peer.next), (Index(5), Index(8)));
+    }
+}

@@ -1,0 +1,130 @@
+//! Linearizable reads without writing to the log.
+//!
+//! A read may be served by a state that has applied everything committed when the read was asked.
+//! The leader knows that index once the first entry of its term is committed; what it must make
+//! sure is that it still leads:
+//!
+//! - **By lease**: while the lease holds nobody else can have been elected. No message at all; this
+//!   is the hot path.
+//! - **By a round**: a quorum that answers to a round begun after the read was asked confirms it.
+//!   One round serves all reads that waited for it; the next round serves those that came since.
+//!
+//! Thesis §6.4.
+
+use std::time::Duration;
+
+use stdx::Instant;
+
+use super::leader::{Leader, View};
+use super::replica::{Replica, State};
+use crate::limits::READS_MAX;
+use crate::quorum;
+use crate::replica::{Effects, Index, Options, ReadReady, Token};
+
+/// Reads that wait.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    /// Waiting for this round, with the index that each must see.
+    flying: Vec<(Token, Index)>,
+    round: u64,
+    /// Waiting for the next round, or for the first commit.
+    queued: Vec<Token>,
+}
+
+impl Reads {
+    fn len(&self) -> usize {
+        self.flying.len() + self.queued.len()
+    }
+
+    /// No longer by this replica.
+    pub(super) fn refuse(self, out: &mut Effects) {
+        let flying = self.flying.into_iter().map(|(token, _)| token);
+        let tokens = flying.chain(self.queued);
+        out.read.extend(tokens.map(|token| ReadReady { token, index: None }));
+    }
+
+    /// The rounds so far no longer count: all wait again.
+    pub(super) fn restart(&mut self) {
+        self.queued.extend(self.flying.drain(..).map(|(token, _)| token));
+    }
+
+    fn answer_flying(&mut self, out: &mut Effects) {
+        let ready = |(token, index)| ReadReady { token, index: Some(index) };
+        out.read.extend(self.flying.drain(..).map(ready));
+    }
+
+    fn answer_queued(&mut self, commit: Index, out: &mut Effects) {
+        let ready = |token| ReadReady { token, index: Some(commit) };
+        out.read.extend(self.queued.drain(..).map(ready));
+    }
+}
+
+/// How long a lease lasts by our clock: the voters' clocks may run faster.
+fn lease_duration(options: &Options) -> Duration {
+    let timeout = options.election_timeout;
+    let drift = timeout.as_nanos() * u128::from(options.clock_drift_ppm) / 1_000_000;
+    timeout.saturating_sub(Duration::from_nanos(u64::try_from(drift).unwrap_or(u64::MAX)))
+}
+
+impl Leader {
+    fn lease_holds(&self, view: &View<'_>, alone: bool) -> bool {
+        let end = self.rounds.lease_end(lease_duration(view.options));
+        let free = !self.lease_void && self.transfer.is_none();
+        alone || (free && end.is_some_and(|end| view.now < end))
+    }
+}
+
+impl Replica {
+    /// A client wants to read.
+    pub(super) fn read(&mut self, now: Instant, token: Token, out: &mut Effects) {
+        let alone = self.is_alone();
+        let Some((leader, view)) = self.leading(now) else {
+            return out.read.push(ReadReady { token, index: None });
+        };
+        if view.commit >= leader.first && leader.lease_holds(&view, alone) {
+            return out.read.push(ReadReady { token, index: Some(view.commit) });
+        }
+        if leader.reads.len() >= READS_MAX {
+            return out.read.push(ReadReady { token, index: None });
+        }
+        leader.reads.queued.push(token);
+        self.serve_reads(now, false, out);
+    }
+
+    /// Answers or sends on its way what can be. `retry`: a round may have been lost, so that those
+    /// who wait for one get another.
+    pub(super) fn serve_reads(&mut self, now: Instant, retry: bool, out: &mut Effects) {
+        let alone = self.is_alone();
+        let Some((leader, view)) = self.leading(now) else { return };
+        if leader.reads.len() == 0 || view.commit < leader.first {
+            return;
+        }
+        if leader.lease_holds(&view, alone) {
+            leader.reads.answer_queued(view.commit, out);
+        }
+        let idle = leader.reads.flying.is_empty();
+        if leader.reads.queued.is_empty() || !(idle || retry) {
+            return;
+        }
+        let commit = view.commit;
+        let Reads { flying, queued, round } = &mut leader.reads;
+        flying.extend(queued.drain(..).map(|token| (token, commit)));
+        *round = leader.rounds.begin(now);
+        leader.heartbeat(&view, out);
+    }
+
+    /// A peer answered: perhaps a round is confirmed now.
+    pub(super) fn confirm(&mut self, now: Instant, out: &mut Effects) {
+        let State::Leader(leader) = &mut self.state else { return };
+        let (node, newest) = (self.options.node, leader.rounds.newest());
+        let agreed = quorum::agreed(self.configs.current(), |id| {
+            if id == node { newest } else { leader.peer(id).map_or(0, |peer| peer.round) }
+        });
+        if leader.rounds.confirm(agreed.min(newest)) {
+            if leader.reads.round <= agreed {
+                leader.reads.answer_flying(out);
+            }
+            self.serve_reads(now, false, out);
+        }
+    }
+}
