@@ -115,10 +115,19 @@ mod tests {
 
     use super::Ints;
 
+    fn integer() -> impl Strategy<Value = i64> {
+        prop_oneof![
+            -9..9i64,
+            any::<i16>().prop_map(i64::from),
+            any::<i32>().prop_map(i64::from),
+            any::<i64>(),
+        ]
+    }
+
     proptest! {
         #[test]
         fn it_is_a_sorted_set_at_every_width(
-            steps in prop::collection::vec((any::<bool>(), prop_oneof![-9..9i64, any::<i16>().prop_map(i64::from), any::<i32>().prop_map(i64::from), any::<i64>()]), 0..200)
+            steps in prop::collection::vec((any::<bool>(), integer()), 0..200)
         ) {
             let (mut ints, mut model) = (Ints::default(), BTreeSet::new());
             for (add, value) in steps {

@@ -12,8 +12,10 @@ mod random;
 #[cfg(test)]
 mod tests;
 
+pub(super) use algebra::{parse_limit, store};
 pub(crate) use members::Member;
 pub use members::Set;
+pub(super) use random::{parse_count, parse_signed_count};
 
 use crate::command::{Command, Flags, Group, Keys, Run};
 

@@ -7,7 +7,7 @@ use super::basic::{put, shrunk};
 use crate::context::Context;
 use crate::draw::distinct;
 use crate::limits::RANDOM_REPLY_BYTES_MAX;
-use crate::number::integer;
+use crate::number::{integer, parse_i64};
 use crate::reject::Reject;
 
 pub(super) fn spop(
@@ -36,10 +36,7 @@ fn pop_one(cx: &mut Context<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<()
 
 fn pop_many(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
     let key = &args[1];
-    let count = integer(&args[2])?;
-    let Ok(count) = usize::try_from(count) else {
-        return Err(Reject::text("ERR value is out of range, must be positive"));
-    };
+    let count = parse_count(&args[2])?;
     let total = cx.read::<Set>(key)?.map_or(0, Set::len);
     let count = count.min(total);
     reply.set(count);
@@ -50,6 +47,23 @@ fn pop_many(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
     let emptied = take(cx, key, &places, reply)?;
     shrunk(cx, key, "spop", emptied);
     Ok(())
+}
+
+/// A count of elements to pop.
+pub(in crate::types) fn parse_count(text: &[u8]) -> Result<usize, Reject> {
+    let count = parse_i64(text).and_then(|count| usize::try_from(count).ok());
+    count.ok_or(Reject::text("ERR value is out of range, must be positive"))
+}
+
+/// A count of elements to draw, negative if they may repeat.
+pub(in crate::types) fn parse_signed_count(text: &[u8]) -> Result<i64, Reject> {
+    let count = integer(text)?;
+    if count == i64::MIN {
+        let (low, high) = (-i64::MAX, i64::MAX);
+        let text = format!("ERR value is out of range, value must between {low} and {high}");
+        return Err(Reject::from(text));
+    }
+    Ok(count)
 }
 
 /// Writes and removes the members at these places; true if none is left.
@@ -113,12 +127,7 @@ fn draw_one(cx: &mut Context<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<(
 }
 
 fn draw_many(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
-    let count = integer(&args[2])?;
-    if count == i64::MIN {
-        let (low, high) = (-i64::MAX, i64::MAX);
-        let text = format!("ERR value is out of range, value must between {low} and {high}");
-        return Err(Reject::from(text));
-    }
+    let count = parse_signed_count(&args[2])?;
     let mut rng = cx.rng.clone();
     let set = cx.read::<Set>(&args[1])?;
     let Some(set) = set.filter(|_| count != 0) else {

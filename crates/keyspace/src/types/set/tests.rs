@@ -91,7 +91,8 @@ fn errors_have_the_texts_of_redis() {
         ("sintercard 1 s limit 0", ":3\r\n"),
         ("spop s 1 2", syntax),
         ("spop s -1", "-ERR value is out of range, must be positive\r\n"),
-        ("spop s x", "-ERR value is not an integer or out of range\r\n"),
+        ("spop s x", "-ERR value is out of range, must be positive\r\n"),
+        ("srandmember s x", "-ERR value is not an integer or out of range\r\n"),
         ("srandmember s 1 2", syntax),
         (
             "srandmember s -9223372036854775808",
