@@ -20,3 +20,40 @@ pub const RANDOM_REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Draws up to which a place of a table is looked up for each. A look-up walks the segments (a 45th
 /// of the entries), so for more draws one walk over all entries is cheaper.
 pub const NTH_DRAWS_MAX: usize = 128;
+
+/// Instructions that a script may run: about half a second. Redis would let others know that it is
+/// busy by then; here it is stopped, on every replica at the same instruction.
+pub const SCRIPT_STEPS_MAX: i64 = 50_000_000;
+
+/// Instructions between two looks at the limits of a script: rare enough to cost nothing.
+pub const SCRIPT_TICK_STEPS: u32 = 1_000;
+
+/// Instructions that a library's code may run when it is loaded, where Redis gives it half a
+/// second.
+pub const LIBRARY_STEPS_MAX: i64 = 5_000_000;
+
+/// Bytes that a script may allocate. Redis has no limit, and dies instead.
+pub const SCRIPT_MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Garbage that scripts leave in their virtual machine before it is collected: some hundred small
+/// scripts, so that a collection is paid by many.
+pub const SCRIPT_GARBAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Memory that one script may use before its garbage is collected while it runs.
+pub const SCRIPT_GARBAGE_TICK_BYTES: usize = 32 * 1024 * 1024;
+
+/// Source code whose compiled form is kept: some hundred scripts of the size of BullMQ's.
+pub const COMPILED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Scripts that EVALSHA finds, as many as a sane application has: one that makes a script for each
+/// call loses the oldest.
+pub const SCRIPTS_MAX: usize = 10_000;
+
+/// Bytes of those scripts: they are in every snapshot.
+pub const SCRIPTS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Bytes of all libraries: they are in every snapshot.
+pub const LIBRARIES_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Levels of nested JSON or MessagePack: lua-cjson's own limit, and what a thread's stack bears.
+pub const JSON_DEPTH_MAX: i32 = 1_000;

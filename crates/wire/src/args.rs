@@ -51,6 +51,12 @@ impl<'a> Args<'a> {
         Args { bytes: self.bytes, spans: self.spans.get(start..).unwrap_or(&[]) }
     }
 
+    /// The arguments from `start` up to `end`, which is not among them; none beyond the last.
+    pub fn range(&self, start: usize, end: usize) -> Args<'a> {
+        let end = end.min(self.spans.len());
+        Args { bytes: self.bytes, spans: self.spans.get(start..end).unwrap_or(&[]) }
+    }
+
     /// All arguments in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> + ExactSizeIterator + use<'a> {
         let bytes = self.bytes;
