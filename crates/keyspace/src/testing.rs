@@ -73,7 +73,15 @@ impl Client {
 
     /// Runs MULTI's queue, with nothing watched, and returns the reply as text.
     pub(crate) fn exec(&mut self, calls: Vec<(u8, ArgsBuf)>) -> String {
-        let body = Body::Exec { watches: Vec::new(), calls };
+        self.apply(Body::Exec { watches: Vec::new(), calls })
+    }
+
+    /// Lets the time of the next call come.
+    pub(crate) fn tick(&mut self) {
+        assert_eq!(self.apply(Body::Tick), "", "a tick has no reply");
+    }
+
+    fn apply(&mut self, body: Body) -> String {
         let op = Op { proto: self.proto, origin: self.origin, body };
         let mut reply = Vec::new();
         self.shard.apply(Millis(self.now), &op, &mut reply, &mut self.effects);

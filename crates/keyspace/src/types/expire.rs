@@ -241,6 +241,8 @@ fn persist(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use stdx::Millis;
+
     use crate::testing::Client;
 
     #[test]
@@ -322,5 +324,40 @@ mod tests {
             ("expire k 50 lt", ":1\r\n"),
             ("ttl k", ":50\r\n"),
         ]);
+    }
+
+    #[test]
+    fn a_tick_removes_what_is_due_and_says_so() {
+        let mut client = Client::new();
+        client.check("config set notify-keyspace-events Ex", "+OK\r\n");
+        client.check_all(&[
+            ("set a 1", "+OK\r\n"),
+            ("set b 1", "+OK\r\n"),
+            ("pexpire a 100", ":1\r\n"),
+            ("pexpire b 200", ":1\r\n"),
+        ]);
+        assert_eq!(client.shard.next_due(), Some(Millis(1_000_100)));
+        client.now += 100;
+        client.tick();
+        assert_eq!(client.shard.next_due(), Some(Millis(1_000_200)));
+        assert_eq!(client.shard.databases()[0].len(), 1);
+        assert_eq!(client.effects.publish.len(), 1);
+        assert_eq!(client.effects.publish[0].message, b"a");
+    }
+
+    #[test]
+    fn a_watch_sees_a_key_expire_but_not_an_expired_one_removed() {
+        let mut client = Client::new();
+        client.check_all(&[("set a 1", "+OK\r\n"), ("pexpire a 100", ":1\r\n")]);
+        let version = |client: &Client| client.shard.version(Millis(0), 0, b"a");
+        let alive = version(&client);
+        client.now += 100;
+        client.check("echo x", "$1\r\nx\r\n");
+        let expired = version(&client);
+        assert_ne!(alive, expired);
+        client.tick();
+        assert_eq!(version(&client), expired);
+        client.check("exists a", ":0\r\n");
+        assert_eq!(version(&client), expired);
     }
 }

@@ -181,6 +181,7 @@ fn memory_usage(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
 
 #[cfg(test)]
 mod tests {
+    use crate::op::Origin;
     use crate::snapshot::{Loader, Saver};
     use crate::testing::Client;
     use stdx::Millis;
@@ -257,6 +258,26 @@ mod tests {
             client.run(&format!("select {db}"));
             client.check("dbsize", ":300\r\n");
             client.check("get key:7", &format!("$1\r\n{db}\r\n"));
+        }
+    }
+
+    #[test]
+    fn a_key_that_arrives_serves_who_waits_for_it() {
+        for line in ["rename a k", "renamenx a k", "copy a k", "move k 1", "swapdb 0 1"] {
+            let mut client = Client::new();
+            // A waiter of database 1 for what is moved there, of database 0 for the rest.
+            client.db = usize::from(line.starts_with("move") || line.starts_with("swap"));
+            client.origin = Some(Origin { node: 1, number: 7 });
+            client.check("blpop k 0", "");
+            client.db = 0;
+            client.origin = None;
+            client.check("rpush a x", ":1\r\n");
+            if line.starts_with("move") || line.starts_with("swap") {
+                client.check("rpush k x", ":1\r\n");
+            }
+            assert!(!client.run(line).starts_with('-'), "{line}");
+            let [late] = &client.effects.late[..] else { panic!("{line}: nobody was served") };
+            assert_eq!(late.reply, b"*2\r\n$1\r\nk\r\n$1\r\nx\r\n", "{line}");
         }
     }
 

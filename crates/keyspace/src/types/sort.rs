@@ -142,8 +142,9 @@ impl<'a> Query<'a> {
                     2
                 }
                 Some(pattern) if args.is(at, "by") => {
-                    let star = pattern.contains(&b'*');
-                    query.by = if star { By::Pattern(pattern) } else { By::Nothing };
+                    // Once there is nothing to order by, a later BY does not change that.
+                    let nothing = matches!(query.by, By::Nothing) || !pattern.contains(&b'*');
+                    query.by = if nothing { By::Nothing } else { By::Pattern(pattern) };
                     2
                 }
                 Some(pattern) if args.is(at, "get") => {
@@ -350,6 +351,7 @@ mod tests {
             ("sort numbers by nosort", "3 1 10 2"),
             ("sort numbers by nosort desc limit 0 2", "2 10"),
             ("sort numbers by w_*", "10 3 2 1"),
+            ("sort numbers by nosort by w_*", "3 1 10 2"),
             ("sort numbers by w_* get #", "10 3 2 1"),
             ("sort numbers by none_*", "1 10 2 3"),
             ("sort words alpha", "C a b"),
