@@ -109,6 +109,12 @@ impl Db {
         old
     }
 
+    /// Sets when the key at `place` expires (`Millis::FAR`: never).
+    pub fn set_expires_at(&mut self, place: Place, key: &[u8], expires: Millis) {
+        let was = std::mem::replace(&mut self.at_mut(place, key).expires, expires);
+        self.index_expiry(key, was, expires);
+    }
+
     /// Takes an entry out.
     pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
         self.before_change(key);

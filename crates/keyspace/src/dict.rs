@@ -1,31 +1,38 @@
 //! A hash table in hash order: extendible hashing over small sorted segments.
 //!
 //! ```text
-//! hash of a key:  [ top `depth` bits ]───▶ directory ─▶ segment: hashes  a < b < c …
-//!                                                               entries A   B   C …
+//! hash of a key:  [ top `depth` bits ]──▶ directory ──▶ segment: items  a < b < c …    (8 bytes)
+//!                                                                      │   │   │
+//!                                                      slab: … B … A … C …            (entries)
 //! ```
 //!
 //! A full segment splits in two; a split that needs one more bit doubles the directory, which is
-//! small. So nothing ever rehashes the whole table, and no insert waits for it.
+//! small. So nothing ever rehashes the whole table, and no insert waits for it. What moves about
+//! are items of hash and slab number; entries lie still, without room to spare between them. As
+//! hashes are even, the place of a hash in its segment is guessed and then found a few steps away:
+//! a look-up waits for one line of items and one of the entry.
 //!
-//! What always holds: entries stand in the order of (hash, key), whatever their history. So every
+//! What always holds: items stand in the order of (hash, key), whatever their history. So every
 //! replica walks a table in the same order, and a SCAN cursor is a place on the circle of hashes:
 //! it means the same on every replica, across any growth, and each key that stays is returned
-//! exactly once, which is more than Redis promises.
+//! exactly once, which is more than Redis promises. The order in the slab depends on history:
+//! nothing shows it.
 //!
-//! Extendible hashing: Fagin et al., ACM TODS 4(3), 1979.
+//! Extendible hashing: Fagin et al., ACM TODS 4(3), 1979. Here a directory that outgrows its
+//! segments (many keys whose hashes begin alike) stops, and segments become longer instead.
 
-use crate::limits::SEGMENT_ENTRIES_MAX;
+use std::cmp::Ordering;
+
+use crate::limits::{DIRECTORY_SLOTS_PER_SEGMENT_MAX, SEGMENT_ENTRIES_MAX};
+use crate::slab::Slab;
 use crate::str::Str;
 
-/// Hashes are cut to this many bits, so that a cursor fits a double and any client's integer.
-pub const HASH_BITS: u32 = 48;
+/// Hashes are cut to this many bits: an item is then eight bytes, and a cursor fits a double. A
+/// million keys have a hundred pairs that share a hash, a hundred million one in a hundred.
+pub const HASH_BITS: u32 = 32;
 
 /// The seed of the hash. Fixed, so that cursors and orders agree between replicas.
 const HASH_SEED: u64 = 0x5379_6e6f_6421_2117;
-
-/// By how many entries a segment grows.
-const SEGMENT_STEP: usize = 8;
 
 /// A table from byte strings to `V`.
 #[derive(Clone, Debug)]
@@ -33,23 +40,36 @@ pub struct Dict<V> {
     /// Segment numbers by the top `depth` bits of the hash.
     directory: Vec<u32>,
     depth: u32,
-    segments: Vec<Segment<V>>,
-    len: usize,
+    segments: Vec<Segment>,
+    slab: Slab<(Str, V)>,
 }
 
 #[derive(Clone, Debug)]
-struct Segment<V> {
-    /// How many top bits of the hash all entries here share.
+struct Segment {
+    /// How many top bits of the hash all items here share.
     depth: u32,
-    hashes: Vec<u64>,
-    entries: Vec<(Str, V)>,
+    items: Vec<Item>,
 }
 
-/// Where a key stands, until the table changes: so that it need not be looked up twice.
+/// A key's hash, and where its entry lies.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    hash: u32,
+    number: u32,
+}
+
+const _: () = assert!(size_of::<Item>() == 8);
+
+impl Item {
+    fn hash(&self) -> u64 {
+        u64::from(self.hash)
+    }
+}
+
+/// Where an entry lies, until a key comes or goes: so that it need not be looked up twice.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
-    segment: u32,
-    index: u32,
+    number: u32,
 }
 
 /// The hash of a key: its place on the circle.
@@ -66,36 +86,36 @@ impl<V> Default for Dict<V> {
 impl<V> Dict<V> {
     /// An empty table.
     pub fn new() -> Self {
-        let segment = Segment { depth: 0, hashes: Vec::new(), entries: Vec::new() };
-        Dict { directory: vec![0], depth: 0, segments: vec![segment], len: 0 }
+        let segment = Segment { depth: 0, items: Vec::new() };
+        Dict { directory: vec![0], depth: 0, segments: vec![segment], slab: Slab::new() }
     }
 
     /// How many keys there are.
     pub fn len(&self) -> usize {
-        self.len
+        self.slab.len()
     }
 
     /// Is it empty?
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
-    /// Where `key` stands.
+    /// Where `key` lies.
     pub fn find(&self, key: &[u8]) -> Option<Place> {
         let hash = hash(key);
-        let number = self.segment_of(hash);
-        let index = self.segments[number].find(hash, key).ok()?;
-        Some(Place { segment: number as u32, index: index as u32 })
+        let segment = &self.segments[self.segment_of(hash)];
+        let at = self.search(segment, hash, key).ok()?;
+        Some(Place { number: segment.items[at].number })
     }
 
     /// The value at a place.
     pub fn at(&self, place: Place) -> &V {
-        &self.segments[place.segment as usize].entries[place.index as usize].1
+        &self.slab.get(place.number).1
     }
 
     /// The value at a place, to change.
     pub fn at_mut(&mut self, place: Place) -> &mut V {
-        &mut self.segments[place.segment as usize].entries[place.index as usize].1
+        &mut self.slab.get_mut(place.number).1
     }
 
     /// The value at `key`.
@@ -110,7 +130,7 @@ impl<V> Dict<V> {
 
     /// Is there a value at `key`?
     pub fn contains(&self, key: &[u8]) -> bool {
-        self.get(key).is_some()
+        self.find(key).is_some()
     }
 
     /// Puts `value` at `key` and returns what was there.
@@ -118,14 +138,17 @@ impl<V> Dict<V> {
         let hash = hash(key);
         loop {
             let number = self.segment_of(hash);
-            let segment = &mut self.segments[number];
-            let at = match segment.find(hash, key) {
-                Ok(at) => return Some(std::mem::replace(&mut segment.entries[at].1, value)),
+            let segment = &self.segments[number];
+            let at = match self.search(segment, hash, key) {
+                Ok(at) => {
+                    let place = Place { number: segment.items[at].number };
+                    return Some(std::mem::replace(self.at_mut(place), value));
+                }
                 Err(at) => at,
             };
-            if segment.entries.len() < SEGMENT_ENTRIES_MAX || segment.depth == HASH_BITS {
-                segment.insert(at, hash, (Str::from(key), value));
-                self.len += 1;
+            if segment.items.len() < SEGMENT_ENTRIES_MAX || !self.can_split(segment) {
+                let entry = self.slab.push((Str::from(key), value));
+                self.segments[number].items.insert(at, Item { hash: hash as u32, number: entry });
                 return None;
             }
             self.split(number);
@@ -136,30 +159,42 @@ impl<V> Dict<V> {
     pub fn remove(&mut self, key: &[u8]) -> Option<V> {
         let hash = hash(key);
         let number = self.segment_of(hash);
-        let segment = &mut self.segments[number];
-        let at = segment.find(hash, key).ok()?;
-        segment.hashes.remove(at);
-        let (_, value) = segment.entries.remove(at);
-        self.len -= 1;
-        if self.len == 0 {
+        let at = self.search(&self.segments[number], hash, key).ok()?;
+        let entry = self.segments[number].items.remove(at).number;
+        self.renumber_last(entry);
+        let (_, value) = self.slab.swap_remove(entry);
+        if self.is_empty() {
             *self = Dict::new();
         }
         Some(value)
     }
 
+    /// The last entry of the slab is about to move to `number`: tells its item.
+    fn renumber_last(&mut self, number: u32) {
+        let last = self.len() as u32 - 1;
+        if last == number {
+            return;
+        }
+        let hash = hash(&self.slab.get(last).0);
+        let segment = self.segment_of(hash);
+        let segment = &mut self.segments[segment];
+        let start = segment.position(hash);
+        let item = segment.items[start..].iter_mut().find(|item| item.number == last);
+        item.expect("every entry has an item at its hash").number = number;
+    }
+
     /// All entries in the order of (hash, key).
     pub fn iter(&self) -> impl Iterator<Item = (&Str, &V)> {
-        self.segments_from(0).flat_map(|s| s.entries.iter().map(|(key, value)| (key, value)))
+        self.segments_from(0).flat_map(|segment| &segment.items).map(|item| self.entry(item))
     }
 
     /// The entry at place `at` in the order of `iter`, for a fair random draw.
     pub fn nth(&self, mut at: usize) -> Option<(&Str, &V)> {
         for segment in self.segments_from(0) {
-            if at < segment.entries.len() {
-                let (key, value) = &segment.entries[at];
-                return Some((key, value));
+            if let Some(item) = segment.items.get(at) {
+                return Some(self.entry(item));
             }
-            at -= segment.entries.len();
+            at -= segment.items.len();
         }
         None
     }
@@ -174,23 +209,46 @@ impl<V> Dict<V> {
         let mut seen = 0;
         let mut last = None;
         for segment in self.segments_from(cursor) {
-            let start = segment.hashes.partition_point(|&hash| hash < cursor);
-            for (hash, (key, value)) in
-                segment.hashes[start..].iter().zip(&segment.entries[start..])
-            {
-                if seen >= count && last != Some(*hash) {
-                    return *hash;
+            let start = segment.items.partition_point(|item| item.hash() < cursor);
+            for item in &segment.items[start..] {
+                if seen >= count && last != Some(item.hash()) {
+                    return item.hash();
                 }
+                let (key, value) = self.entry(item);
                 visit(key, value);
                 seen += 1;
-                last = Some(*hash);
+                last = Some(item.hash());
             }
         }
         0
     }
 
+    fn entry(&self, item: &Item) -> (&Str, &V) {
+        let (key, value) = self.slab.get(item.number);
+        (key, value)
+    }
+
+    /// The place of `key` among the items of its segment, or where it would be inserted.
+    fn search(&self, segment: &Segment, hash: u64, key: &[u8]) -> Result<usize, usize> {
+        let mut at = segment.position(hash);
+        while let Some(item) = segment.items.get(at)
+            && item.hash() == hash
+        {
+            let other: &[u8] = &self.slab.get(item.number).0;
+            // Equal far more often than not: that is the cheaper question.
+            if other == key {
+                return Ok(at);
+            }
+            match other.cmp(key) {
+                Ordering::Greater => return Err(at),
+                _ => at += 1,
+            }
+        }
+        Err(at)
+    }
+
     /// The segments whose range ends behind `hash`, in hash order, each once.
-    fn segments_from(&self, hash: u64) -> impl Iterator<Item = &Segment<V>> {
+    fn segments_from(&self, hash: u64) -> impl Iterator<Item = &Segment> {
         let mut slot = self.slot_of(hash);
         std::iter::from_fn(move || {
             let segment = &self.segments[*self.directory.get(slot)? as usize];
@@ -208,6 +266,13 @@ impl<V> Dict<V> {
         self.directory[self.slot_of(hash)] as usize
     }
 
+    /// Is there a bit left to split it by, and a directory that is or may become wide enough?
+    fn can_split(&self, segment: &Segment) -> bool {
+        let slots_max = self.segments.len() * DIRECTORY_SLOTS_PER_SEGMENT_MAX;
+        let may_double = self.directory.len() * 2 <= slots_max;
+        segment.depth < HASH_BITS && (segment.depth < self.depth || may_double)
+    }
+
     /// Splits a segment by the next bit of its hashes.
     fn split(&mut self, number: usize) {
         if self.segments[number].depth == self.depth {
@@ -216,47 +281,39 @@ impl<V> Dict<V> {
         }
         let upper_number = self.segments.len() as u32;
         let segment = &mut self.segments[number];
-        let first_hash = segment.hashes[0];
+        let first_hash = segment.items[0].hash();
         segment.depth += 1;
         let depth = segment.depth;
         let bit = 1u64 << (HASH_BITS - depth);
-        let middle = segment.hashes.partition_point(|hash| hash & bit == 0);
-        let upper = Segment {
-            depth,
-            hashes: segment.hashes.split_off(middle),
-            entries: segment.entries.split_off(middle),
-        };
-        segment.hashes.shrink_to(middle + SEGMENT_STEP);
-        segment.entries.shrink_to(middle + SEGMENT_STEP);
-        self.segments.push(upper);
+        let middle = segment.items.partition_point(|item| item.hash() & bit == 0);
+        // Full size at once: halves grow back in step, and each size on the way would leave its
+        // freed memory behind.
+        let mut items = Vec::with_capacity(SEGMENT_ENTRIES_MAX);
+        items.extend(segment.items.drain(middle..));
+        self.segments.push(Segment { depth, items });
         let prefix = (first_hash >> (HASH_BITS - depth)) as usize | 1;
         let span = 1usize << (self.depth - depth);
         self.directory[prefix * span..(prefix + 1) * span].fill(upper_number);
     }
 }
 
-impl<V> Segment<V> {
-    /// Where `key` is, or where it would be inserted.
-    fn find(&self, hash: u64, key: &[u8]) -> Result<usize, usize> {
-        let mut at = self.hashes.partition_point(|&other| other < hash);
-        while at < self.hashes.len() && self.hashes[at] == hash {
-            match (*self.entries[at].0).cmp(key) {
-                std::cmp::Ordering::Less => at += 1,
-                std::cmp::Ordering::Equal => return Ok(at),
-                std::cmp::Ordering::Greater => return Err(at),
-            }
+impl Segment {
+    /// Where the items begin whose hash is not below this one. Hashes are even, so the guess by
+    /// proportion is about three items off in a full segment; an overlong one is not even.
+    fn position(&self, hash: u64) -> usize {
+        let items = self.items.as_slice();
+        if items.len() > SEGMENT_ENTRIES_MAX {
+            return items.partition_point(|item| item.hash() < hash);
         }
-        Err(at)
-    }
-
-    /// Inserts without the doubling of `Vec`, whose slack would cost more than the table itself.
-    fn insert(&mut self, at: usize, hash: u64, entry: (Str, V)) {
-        if self.entries.len() == self.entries.capacity() {
-            self.entries.reserve_exact(SEGMENT_STEP);
-            self.hashes.reserve_exact(SEGMENT_STEP);
+        let fraction = hash << (64 - HASH_BITS) << self.depth;
+        let mut at = ((u128::from(fraction) * items.len() as u128) >> 64) as usize;
+        while at > 0 && items[at - 1].hash() >= hash {
+            at -= 1;
         }
-        self.hashes.insert(at, hash);
-        self.entries.insert(at, entry);
+        while at < items.len() && items[at].hash() < hash {
+            at += 1;
+        }
+        at
     }
 }
 
@@ -285,6 +342,39 @@ mod tests {
         assert_eq!(dict.len(), 5_000);
         assert_eq!(dict.get(b"key:2"), None);
         assert_eq!(dict.iter().count(), 5_000);
+    }
+
+    #[test]
+    fn a_table_agrees_with_a_map_through_growth_and_decline() {
+        let (mut dict, mut model) = (Dict::new(), std::collections::BTreeMap::new());
+        let mut rng = stdx::Rng::new(5);
+        for round in 0..100_000u32 {
+            let key = format!("{}", rng.below(8_000)).into_bytes();
+            let grow = round % 50_000 < 20_000;
+            if rng.below(10) < if grow { 8 } else { 3 } {
+                assert_eq!(dict.insert(&key, round), model.insert(key, round));
+            } else {
+                assert_eq!(dict.remove(&key), model.remove(&key));
+            }
+            assert_eq!(dict.len(), model.len());
+        }
+        assert!(model.iter().all(|(key, value)| dict.get(key) == Some(value)));
+        assert_eq!(dict.iter().count(), model.len());
+        let hashes: Vec<u64> = dict.iter().map(|(key, _)| super::hash(key)).collect();
+        assert!(hashes.is_sorted());
+    }
+
+    #[test]
+    fn keys_whose_hashes_begin_alike_do_not_blow_up_the_directory() {
+        let mut dict = Dict::new();
+        let alike = (0u64..)
+            .map(|n| n.to_string())
+            .filter(|key| super::hash(key.as_bytes()) >> (super::HASH_BITS - 12) == 0);
+        let keys: Vec<String> = alike.take(300).collect();
+        keys.iter().for_each(|key| assert_eq!(dict.insert(key.as_bytes(), ()), None));
+        assert!(dict.directory.len() <= 256, "{} slots", dict.directory.len());
+        assert!(keys.iter().all(|key| dict.contains(key.as_bytes())));
+        assert!(keys.iter().all(|key| dict.remove(key.as_bytes()).is_some()));
     }
 
     #[test]

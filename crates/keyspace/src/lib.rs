@@ -30,6 +30,7 @@ pub mod op;
 mod reject;
 mod settings;
 pub mod shard;
+mod slab;
 pub mod slot;
 mod snapshot;
 mod str;

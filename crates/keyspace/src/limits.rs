@@ -6,9 +6,13 @@ pub const DATABASES: usize = 16;
 /// Bytes of one string value: Redis's `proto-max-bulk-len`.
 pub const STRING_BYTES_MAX: usize = 512 * 1024 * 1024;
 
-/// Entries in a segment of a dictionary. Inserting moves half of them (about 2 KiB, 40 ns), so a
-/// segment stays near the size where that costs less than a cache miss.
+/// Items in a segment of a dictionary. Inserting moves half of them (about 250 bytes), so a segment
+/// stays near the size where that costs less than a cache miss.
 pub const SEGMENT_ENTRIES_MAX: usize = 64;
+
+/// Slots of a dictionary's directory for each of its segments. Even hashes need eight at most; keys
+/// that were chosen so that their hashes begin alike could otherwise make it double without end.
+pub const DIRECTORY_SLOTS_PER_SEGMENT_MAX: usize = 16;
 
 /// Expired keys removed by one tick, so that a mass expiry cannot stall the shard.
 pub const EXPIRES_PER_TICK_MAX: usize = 4_096;

@@ -35,6 +35,15 @@ impl Str {
     pub fn is_inline(&self) -> bool {
         matches!(self.0, Repr::Inline { .. })
     }
+
+    /// Becomes `source`, in the memory that it has if the length is the same: overwriting is
+    /// commoner than resizing, and an allocation touches two cold lines where this touches one.
+    pub fn assign(&mut self, source: &[u8]) {
+        match &mut self.0 {
+            Repr::Heap(bytes) if bytes.len() == source.len() => bytes.copy_from_slice(source),
+            _ => *self = Str::from(source),
+        }
+    }
 }
 
 /// A byte string that grows in place.

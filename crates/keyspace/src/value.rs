@@ -30,6 +30,15 @@ impl Value {
         parse_i64(text).map_or_else(|| Value::Str(Str::from(text)), Value::Int)
     }
 
+    /// Becomes this string, as `Value::string` keeps it.
+    pub fn assign(&mut self, text: &[u8]) {
+        match (parse_i64(text), &mut *self) {
+            (Some(number), _) => *self = Value::Int(number),
+            (None, Value::Str(old)) => old.assign(text),
+            (None, _) => *self = Value::Str(Str::from(text)),
+        }
+    }
+
     /// The bytes of a string, WRONGTYPE if it is none. `digits` holds those of an integer.
     pub fn text<'a>(&'a self, digits: &'a mut itoa::Buffer) -> Result<&'a [u8], Reject> {
         match self {

@@ -7,7 +7,6 @@ use super::get::reply_old;
 use super::options::{Expiry, Grammar, Options, Unit};
 use crate::context::{Context, notify};
 use crate::reject::Reject;
-use crate::value::Value;
 
 pub(super) fn set(
     cx: &mut Context<'_>,
@@ -132,7 +131,7 @@ fn put_pairs(cx: &mut Context<'_>, args: Args<'_>) {
 }
 
 fn put(cx: &mut Context<'_>, key: &[u8], text: &[u8], expires: Millis) {
-    cx.insert_expiring(key, Value::string(text), expires);
+    cx.insert_string(key, text, expires);
     cx.notify(notify::STRING, "set", key);
 }
 
