@@ -74,7 +74,12 @@ pub struct Place {
 
 /// The hash of a key: its place on the circle.
 pub fn hash(key: &[u8]) -> u64 {
-    stdx::hash_bytes(HASH_SEED, key) >> (64 - HASH_BITS)
+    full_hash(key) >> (64 - HASH_BITS)
+}
+
+/// All 64 bits of it, for tables that cut it elsewhere.
+pub fn full_hash(key: &[u8]) -> u64 {
+    stdx::hash_bytes(HASH_SEED, key)
 }
 
 impl<V> Default for Dict<V> {

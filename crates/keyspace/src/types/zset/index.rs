@@ -37,7 +37,7 @@ impl Place {
     pub(super) const START: Place = Place(0);
 
     pub(super) fn of(member: &[u8]) -> Place {
-        Place(dict::hash(member) >> (dict::HASH_BITS - PLACE_BITS))
+        Place(dict::full_hash(member) >> (64 - PLACE_BITS))
     }
 
     /// The place that a cursor names, if there is one.
