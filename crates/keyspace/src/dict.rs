@@ -23,6 +23,8 @@
 
 use std::cmp::Ordering;
 
+use stdx::Rng;
+
 use crate::limits::{DIRECTORY_SLOTS_PER_SEGMENT_MAX, SEGMENT_ENTRIES_MAX};
 use crate::slab::Slab;
 use crate::str::Str;
@@ -202,6 +204,50 @@ impl<V> Dict<V> {
             at -= segment.items.len();
         }
         None
+    }
+
+    /// An entry by lot, each with the same chance. It depends on the entries alone and not on how
+    /// the table came by them, so equal dice draw the same on every replica.
+    ///
+    /// The circle of hashes is cut into arcs of about a segment. A draw is an arc and a number; an
+    /// arc with no entry of that number draws again, three times on average.
+    pub fn draw(&self, rng: &mut Rng) -> Option<(&Str, &V)> {
+        const ARC_ENTRIES: usize = SEGMENT_ENTRIES_MAX / 2;
+        // Of even hashes no arc has more, but for one in 10^12.
+        const NUMBERS: usize = 4 * ARC_ENTRIES;
+        const TRIES_MAX: usize = 64;
+        let len = self.len();
+        if len >= ARC_ENTRIES * 2 {
+            let bits = (len / ARC_ENTRIES).ilog2();
+            for _ in 0..TRIES_MAX {
+                let start = rng.below(1 << bits) << (HASH_BITS - bits);
+                let end = start + (1 << (HASH_BITS - bits));
+                let count: usize = self.arc(start, end).map(<[Item]>::len).sum();
+                let mut at = rng.below(count.max(NUMBERS) as u64) as usize;
+                for items in self.arc(start, end) {
+                    match items.get(at) {
+                        Some(item) => return Some(self.entry(item)),
+                        None => at -= items.len(),
+                    }
+                }
+            }
+        }
+        // Few entries, or hashes so uneven that most arcs are empty.
+        if len == 0 { None } else { self.nth(rng.below(len as u64) as usize) }
+    }
+
+    /// The items whose hashes lie from `start` to below `end`.
+    fn arc(&self, start: u64, end: u64) -> impl Iterator<Item = &[Item]> {
+        let mut done = false;
+        self.segments_from(start).map_while(move |segment| {
+            if done {
+                return None;
+            }
+            let from = segment.items.partition_point(|item| item.hash() < start);
+            let to = segment.items.partition_point(|item| item.hash() < end);
+            done = to < segment.items.len();
+            Some(&segment.items[from..to])
+        })
     }
 
     /// Visits entries from the place `cursor` on, in order, until at least `count` were visited
@@ -390,6 +436,27 @@ mod tests {
         }
         let keys = |dict: &Dict<u32>| dict.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
         assert_eq!(keys(&grown), keys(&filled(100)));
+    }
+
+    #[test]
+    fn a_draw_is_fair_and_depends_on_the_entries_alone() {
+        let (fresh, mut grown) = (filled(1_000), filled(50_000));
+        for n in 1_000..50_000 {
+            grown.remove(format!("key:{n}").as_bytes());
+        }
+        let (mut rng, mut other) = (stdx::Rng::new(3), stdx::Rng::new(3));
+        let mut hits = [0u32; 1_000];
+        for _ in 0..100_000 {
+            let drawn = fresh.draw(&mut rng).unwrap();
+            assert_eq!(grown.draw(&mut other).unwrap(), drawn);
+            hits[*drawn.1 as usize] += 1;
+        }
+        let chi = hits.iter().map(|hits| (f64::from(*hits) - 100.0).powi(2) / 100.0).sum::<f64>();
+        assert!((800.0..1_200.0).contains(&chi), "{chi}");
+        for count in [1, 5, 63, 64, 65, 200] {
+            assert!(filled(count).draw(&mut rng).is_some());
+        }
+        assert!(filled(0).draw(&mut rng).is_none());
     }
 
     #[test]

@@ -21,10 +21,6 @@ pub const EXPIRES_PER_TICK_MAX: usize = 4_096;
 /// closes such a client at its output limit, and no use needs more.
 pub const RANDOM_REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Draws up to which a place of a table is looked up for each. A look-up walks the segments (a 45th
-/// of the entries), so for more draws one walk over all entries is cheaper.
-pub const NTH_DRAWS_MAX: usize = 128;
-
 /// Instructions that a script may run: about half a second. Redis would let others know that it is
 /// busy by then; here it is stopped, on every replica at the same instruction.
 pub const SCRIPT_STEPS_MAX: i64 = 50_000_000;

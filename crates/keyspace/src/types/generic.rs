@@ -294,13 +294,10 @@ fn keys(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
 
 fn random_key(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
     for _ in 0..RANDOM_DRAWS_MAX {
-        let count = cx.database().len() as u64;
-        if count == 0 {
-            break;
-        }
-        let at = cx.rng.below(count) as usize;
-        let (key, _) = cx.database().dict().nth(at).expect("the draw is below the count");
+        let mut rng = cx.rng.clone();
+        let Some((key, _)) = cx.database().dict().draw(&mut rng) else { break };
         let key = key.clone();
+        cx.rng = rng;
         if cx.exists(&key) {
             reply.bulk(&key);
             return Ok(());

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use stdx::Rng;
 use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
 
 use super::packed::Packed;
@@ -103,14 +104,23 @@ impl Hash {
         }
     }
 
-    /// The field and value at a place of the order of `each`.
-    pub(crate) fn nth(&self, at: usize) -> Option<(Blob<'_>, Blob<'_>)> {
+    /// All fields and values, if it is packed.
+    pub(crate) fn packed_pairs(&self) -> Option<Vec<(Blob<'_>, Blob<'_>)>> {
         match &self.0 {
-            Form::Packed(packed) => packed.iter().nth(at),
-            Form::Table(dict) => {
-                dict.nth(at).map(|(field, value)| (Blob::Bytes(field), Blob::Bytes(value)))
-            }
+            Form::Packed(packed) => Some(packed.iter().collect()),
+            Form::Table(_) => None,
         }
+    }
+
+    /// A field and its value by lot, each with the same chance. The hash is not empty.
+    pub(crate) fn draw(&self, rng: &mut Rng) -> (Blob<'_>, Blob<'_>) {
+        let drawn = match &self.0 {
+            Form::Packed(packed) => packed.iter().nth(rng.below(packed.count() as u64) as usize),
+            Form::Table(dict) => {
+                dict.draw(rng).map(|(field, value)| (Blob::Bytes(field), Blob::Bytes(value)))
+            }
+        };
+        drawn.expect("a hash at a key is not empty")
     }
 
     /// Visits about `count` fields from the place `cursor` on and returns the next place, 0 at the

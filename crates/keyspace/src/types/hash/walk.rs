@@ -1,5 +1,7 @@
 //! Commands that return all fields, some, or random ones.
 
+use std::collections::BTreeSet;
+
 use stdx::Rng;
 use wire::{Args, Reply};
 
@@ -7,7 +9,7 @@ use super::Hash;
 use crate::context::Context;
 use crate::cursor::{Scan, parse_cursor};
 use crate::draw;
-use crate::limits::{NTH_DRAWS_MAX, RANDOM_REPLY_BYTES_MAX};
+use crate::limits::RANDOM_REPLY_BYTES_MAX;
 use crate::number::integer;
 use crate::reject::Reject;
 use crate::types::packed::Blob;
@@ -116,12 +118,14 @@ impl Draw {
     /// Draws with repetition: the order is random too.
     fn repeated(&self, hash: &Hash, rng: &mut Rng, reply: &mut Reply<'_>) -> Result<(), Reject> {
         self.shape.header(self.count, reply);
-        let (size, start) = (hash.len() as u64, reply.mark());
-        let all = if self.count > NTH_DRAWS_MAX { pairs(hash) } else { Vec::new() };
+        let start = reply.mark();
+        let all = hash.packed_pairs();
         for _ in 0..self.count {
-            let at = rng.below(size) as usize;
-            let pair = all.get(at).copied().or_else(|| hash.nth(at));
-            self.shape.put(pair.expect("the draw is below the size"), reply);
+            let pair = match &all {
+                Some(all) => all[rng.below(all.len() as u64) as usize],
+                None => hash.draw(rng),
+            };
+            self.shape.put(pair, reply);
             if reply.mark() - start > RANDOM_REPLY_BYTES_MAX {
                 return Err(OUT_OF_RANGE);
             }
@@ -129,30 +133,30 @@ impl Draw {
         Ok(())
     }
 
-    /// Draws different fields, in the order of the hash.
+    /// Draws different fields: few of many one by one, else by walking over all.
     fn distinct(&self, hash: &Hash, rng: &mut Rng, reply: &mut Reply<'_>) {
-        let places = draw::distinct(rng, hash.len(), self.count);
-        self.shape.header(places.len(), reply);
-        if places.len() <= NTH_DRAWS_MAX {
-            for at in places {
-                self.shape.put(hash.nth(at).expect("the draw is below the size"), reply);
+        const FEW: usize = 8;
+        let count = self.count.min(hash.len());
+        self.shape.header(count, reply);
+        if count * FEW < hash.len() {
+            let mut drawn = BTreeSet::new();
+            while drawn.len() < count {
+                let (field, value) = hash.draw(rng);
+                if drawn.insert(field.to_vec()) {
+                    self.shape.put((field, value), reply);
+                }
             }
             return;
         }
-        let (mut at, mut next) = (0, places.into_iter().peekable());
+        let mut places = draw::distinct(rng, hash.len(), count).into_iter().peekable();
+        let mut at = 0;
         hash.each(|field, value| {
-            if next.next_if_eq(&at).is_some() {
+            if places.next_if_eq(&at).is_some() {
                 self.shape.put((field, value), reply);
             }
             at += 1;
         });
     }
-}
-
-fn pairs(hash: &Hash) -> Vec<(Blob<'_>, Blob<'_>)> {
-    let mut pairs = Vec::with_capacity(hash.len());
-    hash.each(|field, value| pairs.push((field, value)));
-    pairs
 }
 
 pub(super) fn hrandfield(
@@ -166,8 +170,7 @@ pub(super) fn hrandfield(
         (None, None) => reply.null(),
         (None, Some(_)) => reply.array(0),
         (Some(hash), None) => {
-            let at = rng.below(hash.len() as u64) as usize;
-            hash.nth(at).expect("the draw is below the size").0.reply(reply);
+            hash.draw(&mut rng).0.reply(reply);
         }
         (Some(hash), Some(draw)) if draw.repeats => draw.repeated(hash, &mut rng, reply)?,
         (Some(hash), Some(draw)) => draw.distinct(hash, &mut rng, reply),

@@ -1,5 +1,6 @@
 //! The value of a set: packed integers while all members are integers and few, then a table.
 
+use stdx::Rng;
 use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
 
 use super::ints::Ints;
@@ -141,11 +142,12 @@ impl Set {
         ints.into_iter().flatten().chain(table.into_iter().flatten())
     }
 
-    /// The member at a place in the order of `iter`.
-    pub fn nth(&self, at: usize) -> Option<Member<'_>> {
+    /// A member by lot, each with the same chance.
+    pub fn draw(&self, rng: &mut Rng) -> Option<Member<'_>> {
         match &self.0 {
-            Repr::Ints(ints) => ints.get(at).map(Member::Int),
-            Repr::Table(table) => table.nth(at).map(|(key, _)| Member::Text(key)),
+            Repr::Ints(_) if self.is_empty() => None,
+            Repr::Ints(ints) => ints.get(rng.below(self.len() as u64) as usize).map(Member::Int),
+            Repr::Table(table) => table.draw(rng).map(|(key, ())| Member::Text(key)),
         }
     }
 

@@ -1,5 +1,8 @@
 //! SPOP and SRANDMEMBER: members drawn by the dice of the operation.
 
+use std::collections::BTreeSet;
+
+use stdx::Rng;
 use wire::{Args, Reply};
 
 use super::Set;
@@ -28,8 +31,7 @@ fn pop_one(cx: &mut Context<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<()
         reply.null();
         return Ok(());
     }
-    let place = cx.rng.below(total as u64) as usize;
-    let emptied = take(cx, key, &[place], reply)?;
+    let emptied = take(cx, key, 1, reply)?;
     shrunk(cx, key, "spop", emptied);
     Ok(())
 }
@@ -43,8 +45,7 @@ fn pop_many(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
     if count == 0 {
         return Ok(());
     }
-    let places = distinct(&mut cx.rng, total, count);
-    let emptied = take(cx, key, &places, reply)?;
+    let emptied = take(cx, key, count, reply)?;
     shrunk(cx, key, "spop", emptied);
     Ok(())
 }
@@ -66,34 +67,43 @@ pub(in crate::types) fn parse_signed_count(text: &[u8]) -> Result<i64, Reject> {
     Ok(count)
 }
 
-/// Writes and removes the members at these places; true if none is left.
+/// Writes and removes so many members; true if none is left.
 fn take(
     cx: &mut Context<'_>,
     key: &[u8],
-    places: &[usize],
+    count: usize,
     reply: &mut Reply<'_>,
 ) -> Result<bool, Reject> {
+    let mut rng = cx.rng.clone();
     let Some(set) = cx.modify::<Set>(key)? else { return Ok(false) };
-    let mut taken = Vec::with_capacity(places.len());
-    visit(set, places, |member| {
+    let mut taken = Vec::with_capacity(count);
+    sample(set, &mut rng, count, |member| {
         put(reply, member);
         taken.push(member.text(&mut itoa::Buffer::new()).to_vec());
     });
     for member in &taken {
         assert!(set.remove(member), "a member that was just seen is there");
     }
-    Ok(set.is_empty())
+    let emptied = set.is_empty();
+    cx.rng = rng;
+    Ok(emptied)
 }
 
-/// Visits the members at ascending places: by walking if they are many.
-fn visit<'a>(set: &'a Set, places: &[usize], mut visit: impl FnMut(super::Member<'a>)) {
-    /// A place costs about as much to find as this many members to walk over.
-    const WALK_FACTOR: usize = 8;
-    if places.len() * WALK_FACTOR < set.len() {
-        places.iter().filter_map(|place| set.nth(*place)).for_each(visit);
+/// Visits `count` different members by lot, or all if there are no more: few of many one by one,
+/// else by walking over all.
+fn sample<'a>(set: &'a Set, rng: &mut Rng, count: usize, mut visit: impl FnMut(super::Member<'a>)) {
+    const FEW: usize = 8;
+    if count.saturating_mul(FEW) < set.len() {
+        let mut drawn = BTreeSet::new();
+        while drawn.len() < count {
+            let member = set.draw(rng).expect("a set at a key is not empty");
+            if drawn.insert(member.text(&mut itoa::Buffer::new()).to_vec()) {
+                visit(member);
+            }
+        }
         return;
     }
-    let mut wanted = places.iter().copied().peekable();
+    let mut wanted = distinct(rng, set.len(), count).into_iter().peekable();
     for (place, member) in set.iter().enumerate() {
         if wanted.next_if_eq(&place).is_some() {
             visit(member);
@@ -117,10 +127,7 @@ fn draw_one(cx: &mut Context<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<(
     let mut rng = cx.rng.clone();
     match cx.read::<Set>(key)? {
         None => reply.null(),
-        Some(set) => {
-            let place = rng.below(set.len() as u64) as usize;
-            set.nth(place).into_iter().for_each(|member| put(reply, member));
-        }
+        Some(set) => set.draw(&mut rng).into_iter().for_each(|member| put(reply, member)),
     }
     cx.rng = rng;
     Ok(())
@@ -135,15 +142,14 @@ fn draw_many(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Res
         return Ok(());
     };
     if count > 0 {
-        let places = distinct(&mut rng, set.len(), count as usize);
-        reply.array(places.len());
-        visit(set, &places, |member| put(reply, member));
+        let count = set.len().min(count as usize);
+        reply.array(count);
+        sample(set, &mut rng, count, |member| put(reply, member));
     } else {
         reply.array(count.unsigned_abs() as usize);
         let start = reply.mark();
         for _ in 0..count.unsigned_abs() {
-            let place = rng.below(set.len() as u64) as usize;
-            set.nth(place).into_iter().for_each(|member| put(reply, member));
+            set.draw(&mut rng).into_iter().for_each(|member| put(reply, member));
             if reply.mark() - start > RANDOM_REPLY_BYTES_MAX {
                 return Err(Reject::text("ERR value is out of range"));
             }
