@@ -192,7 +192,7 @@ impl<'a> Context<'a> {
         let Some(entry) = self.live_mut(key) else { return Ok(None) };
         let result = change(&mut entry.value)?;
         entry.version = version;
-        self.ready(self.db, key);
+        self.changed(self.db, key);
         Ok(Some(result))
     }
 
@@ -252,7 +252,7 @@ impl<'a> Context<'a> {
         if expired || old.is_none() {
             self.notify_in(db, notify::NEW, "new", key);
         }
-        self.ready(db, key);
+        self.changed(db, key);
     }
 
     /// As `insert_expiring`, of a string: it takes the place of a live value without a second
@@ -267,7 +267,7 @@ impl<'a> Context<'a> {
         let entry = db.at_mut(place, key);
         entry.value.assign(text);
         entry.version = version;
-        self.ready(self.db, key);
+        self.changed(self.db, key);
     }
 
     /// Takes the value at `key` out.
@@ -280,6 +280,7 @@ impl<'a> Context<'a> {
         self.assert_write();
         self.entry_in(db, key)?;
         let entry = self.shard.dbs[db].remove(key)?;
+        self.shard.changes += 1;
         self.shard.deleted[usize::from(slot(key))] = self.shard.sequence;
         Some(entry)
     }
@@ -291,7 +292,7 @@ impl<'a> Context<'a> {
         if let Some(entry) = self.shard.dbs[self.db].get_mut(key) {
             entry.version = version;
         }
-        self.ready(self.db, key);
+        self.changed(self.db, key);
     }
 
     /// When `key` expires; `Millis::FAR` for never, nothing if there is no such key.
@@ -353,8 +354,9 @@ impl<'a> Context<'a> {
         self.shard.waiters.add(Waiter { origin, proto, db, args, keys, deadline, on_timeout });
     }
 
-    /// A key got a value that somebody may be waiting for.
-    fn ready(&mut self, db: usize, key: &[u8]) {
+    /// A key got a value: that is counted, and somebody may be waiting for it.
+    fn changed(&mut self, db: usize, key: &[u8]) {
+        self.shard.changes += 1;
         if self.shard.waiters.wants(db, key) {
             self.shard.waiters.mark_ready(db, key);
         }

@@ -65,6 +65,8 @@ pub struct Shard {
     pub(crate) clock: Millis,
     /// How many operations were applied.
     pub(crate) sequence: u64,
+    /// How many changes of keys this replica made since it was built; for INFO, not part of the state.
+    pub(crate) changes: u64,
     /// For each slot the last operation that deleted a key of it: the version of absent keys.
     pub(crate) deleted: Vec<u64>,
     pub(crate) waiters: Waiters,
@@ -85,6 +87,7 @@ impl Shard {
             dbs: (0..DATABASES).map(|_| Db::default()).collect(),
             clock: Millis(0),
             sequence: 0,
+            changes: 0,
             deleted: vec![0; SLOTS],
             waiters: Waiters::default(),
             settings: Settings::default(),
@@ -110,6 +113,11 @@ impl Shard {
     /// The stamp of the last operation.
     pub fn clock(&self) -> Millis {
         self.clock
+    }
+
+    /// How many changes of keys this replica made: `rdb_changes_since_last_save` in INFO.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// When a `Tick` has something to do: a key expires, or a blocked call has waited long enough.

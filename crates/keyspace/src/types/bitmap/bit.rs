@@ -149,6 +149,29 @@ mod tests {
     }
 
     #[test]
+    fn only_a_change_is_counted_as_one() {
+        let mut client = Client::new();
+        let mut changes = |line: &str| {
+            let before = client.shard.changes();
+            client.run(line);
+            client.shard.changes() - before
+        };
+        for (line, expect) in [
+            ("setbit a 0 0", 1),
+            ("setbit a 0 0", 0),
+            ("setbit a 0 1", 1),
+            ("setbit a 90 0", 1),
+            ("bitfield b set i5 0 0", 1),
+            ("bitfield b set i5 0 0", 0),
+            ("bitfield b incrby i5 0 1", 1),
+            ("bitfield b set i5 90 0", 1),
+            ("getbit b 0", 0),
+        ] {
+            assert_eq!(changes(line), expect, "{line}");
+        }
+    }
+
+    #[test]
     fn an_event_tells_only_of_a_change() {
         let mut client = Client::new();
         client.shard.settings.notify = u32::MAX;
