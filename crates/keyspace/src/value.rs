@@ -81,7 +81,7 @@ impl Value {
             Value::List(list) => list.encoding(),
             Value::Set(set) => set.encoding(),
             Value::Hash(hash) => hash.encoding(),
-            Value::Zset(_) => "skiplist",
+            Value::Zset(zset) => zset.encoding(),
         }
     }
 
@@ -95,7 +95,7 @@ impl Value {
             Value::List(list) => list.memory(),
             Value::Hash(hash) => hash.memory(samples),
             Value::Set(set) => set.memory(samples),
-            Value::Zset(_) => 0,
+            Value::Zset(zset) => zset.memory(samples),
         }
     }
 

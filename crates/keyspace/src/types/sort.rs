@@ -13,6 +13,7 @@ use std::cmp::Ordering;
 use wire::{Args, Reply};
 
 use super::List;
+use super::zset::Direction;
 use crate::command::{Command, Flags, Group, Keys, Run};
 use crate::context::{Context, Scope, notify};
 use crate::double;
@@ -228,6 +229,10 @@ fn elements(cx: &mut Context<'_>, key: &[u8]) -> Result<(Vec<Str>, Kind), Reject
         Some(Value::Set(set)) => {
             let elements = set.iter().map(|element| Str::from(element.text(&mut digits)));
             Ok((elements.collect(), Kind::Unordered))
+        }
+        Some(Value::Zset(zset)) => {
+            let elements = zset.iter(0..zset.len(), Direction::Forward);
+            Ok((elements.map(|element| Str::from(element.member)).collect(), Kind::Ordered))
         }
         Some(_) => Err(Reject::WrongType),
     }

@@ -25,13 +25,17 @@ impl Ints {
         }
     }
 
-    /// How many bytes of memory the integers take.
+    /// How many bytes the integers take, as wide as they need now: how wide they once were
+    /// differs between replicas, and a script may store what it was told.
     pub(crate) fn allocated(&self) -> usize {
-        match self {
-            Ints::Narrow(items) => items.capacity() * size_of::<i16>(),
-            Ints::Middle(items) => items.capacity() * size_of::<i32>(),
-            Ints::Wide(items) => items.capacity() * size_of::<i64>(),
-        }
+        let (first, last) = (self.get(0), self.len().checked_sub(1).and_then(|at| self.get(at)));
+        let fit = |fits: fn(i64) -> bool| first.into_iter().chain(last).all(fits);
+        let width = match () {
+            () if fit(|value| i16::try_from(value).is_ok()) => size_of::<i16>(),
+            () if fit(|value| i32::try_from(value).is_ok()) => size_of::<i32>(),
+            () => size_of::<i64>(),
+        };
+        self.len() * width
     }
 
     /// The integer at place `at`, counted from the smallest.

@@ -148,7 +148,8 @@ impl Leaves {
     /// Bytes of memory, for tests; long members apart.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
-        let items: usize = self.leaves.iter().map(|leaf| leaf.items.capacity() * 32).sum();
+        let items: usize =
+            self.leaves.iter().map(|leaf| leaf.items.capacity() * size_of::<Item>()).sum();
         items + self.leaves.capacity() * size_of::<Leaf>() + self.index.bytes()
     }
 }

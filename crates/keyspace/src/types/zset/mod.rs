@@ -26,6 +26,7 @@ mod sorted;
 mod tests;
 mod tree;
 
+pub(crate) use sorted::Direction;
 pub use sorted::Zset;
 
 use wire::Args;

@@ -27,8 +27,7 @@ impl Packed {
         self.len
     }
 
-    /// Bytes of all elements, for tests.
-    #[cfg(test)]
+    /// Bytes of all elements.
     pub(super) fn bytes(&self) -> usize {
         self.bytes.len()
     }

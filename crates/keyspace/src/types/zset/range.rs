@@ -51,15 +51,15 @@ fn parse_score(text: &[u8]) -> Option<(f64, bool)> {
 /// From a member to a member; either end may be open.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LexRange<'a> {
-    pub(super) min: LexBound<'a>,
-    pub(super) max: LexBound<'a>,
-    pub(super) min_open: bool,
-    pub(super) max_open: bool,
+    min: LexBound<'a>,
+    max: LexBound<'a>,
+    min_open: bool,
+    max_open: bool,
 }
 
 /// An end of a range of members.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum LexBound<'a> {
+enum LexBound<'a> {
     /// Before all members.
     First,
     Member(&'a [u8]),
@@ -75,6 +75,24 @@ impl<'a> LexRange<'a> {
                 Ok(LexRange { min, max, min_open, max_open })
             }
             _ => Err(Reject::text("ERR min or max not valid string range item")),
+        }
+    }
+
+    /// Is a member before the range?
+    pub(super) fn is_below(&self, member: &[u8]) -> bool {
+        match self.min {
+            LexBound::First => false,
+            LexBound::Member(min) => member < min || self.min_open && member == min,
+            LexBound::Last => true,
+        }
+    }
+
+    /// Is a member behind the range?
+    pub(super) fn is_above(&self, member: &[u8]) -> bool {
+        match self.max {
+            LexBound::First => true,
+            LexBound::Member(max) => member > max || self.max_open && member == max,
+            LexBound::Last => false,
         }
     }
 }

@@ -4,6 +4,7 @@ use wire::{Args, Reply};
 
 use super::Zset;
 use super::range::{LexRange, ScoreRange};
+use super::sorted::Direction;
 use crate::context::Context;
 use crate::cursor::{Scan, parse_cursor};
 use crate::double;
@@ -36,7 +37,7 @@ pub(super) fn zlexcount(
 ) -> Result<(), Reject> {
     let range = LexRange::parse(args.at(2), args.at(3))?;
     let zset = cx.read::<Zset>(&args[1])?;
-    reply.count(zset.map_or(0, |zset| zset.in_members(&range).len()));
+    reply.count(zset.map_or(0, |zset| zset.in_members(&range, Direction::Forward).len()));
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use wire::{Args, Reply};
 
 use super::Zset;
 use super::range::{LexRange, RankRange, ScoreRange};
+use super::sorted::Direction;
 use crate::context::{Context, notify};
 use crate::reject::Reject;
 
@@ -85,5 +86,7 @@ pub(super) fn zremrangebylex(
     reply: &mut Reply<'_>,
 ) -> Result<(), Reject> {
     let range = LexRange::parse(args.at(2), args.at(3))?;
-    remove_range(cx, args, reply, "zremrangebylex", |zset| zset.in_members(&range))
+    remove_range(cx, args, reply, "zremrangebylex", |zset| {
+        zset.in_members(&range, Direction::Forward)
+    })
 }

@@ -117,7 +117,7 @@ impl<'a> Query<'a> {
                 };
             }
             Bounds::Scores(range) => zset.in_scores(range),
-            Bounds::Members(range) => zset.in_members(range),
+            Bounds::Members(range) => zset.in_members(range, self.direction),
         };
         // A negative offset is never reached.
         let offset = usize::try_from(self.offset).unwrap_or(usize::MAX).min(found.len());

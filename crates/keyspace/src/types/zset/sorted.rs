@@ -6,7 +6,7 @@ use stdx::codec::{Malformed, Reader, put_bytes, put_u64, put_varint};
 
 use super::item::{Item, Key, before};
 use super::packed::Packed;
-use super::range::{LexBound, LexRange, ScoreRange};
+use super::range::{LexRange, ScoreRange};
 use super::tree::Tree;
 use crate::double;
 use crate::settings::Settings;
@@ -86,6 +86,16 @@ impl Zset {
             Repr::Packed(_) => "listpack",
             Repr::Tree(_) => "skiplist",
         }
+    }
+
+    /// About how many bytes of memory it takes, itself included. Of a tree up to `samples` members
+    /// are looked at and stand for the others.
+    pub fn memory(&self, samples: usize) -> usize {
+        size_of::<Zset>()
+            + match &self.0 {
+                Repr::Packed(packed) => packed.bytes(),
+                Repr::Tree(tree) => tree.memory(samples),
+            }
     }
 
     /// The score of a member.
@@ -192,23 +202,35 @@ impl Zset {
         start..end.max(start)
     }
 
-    /// The ranks of the elements in this range of members. It means something only if all scores
-    /// are equal; otherwise only those with the lowest score count as before a bound.
-    pub(super) fn in_members(&self, range: &LexRange<'_>) -> Range<usize> {
-        let Some(first) = self.iter(0..self.len().min(1), Direction::Forward).next() else {
+    /// The ranks of the elements in this range of members, which means something only if all
+    /// scores are equal. If they are not, the answer is what a walk in this direction finds: the
+    /// first run of members in the range, so that it does not depend on how a tree grew.
+    pub(super) fn in_members(&self, range: &LexRange<'_>, direction: Direction) -> Range<usize> {
+        let len = self.len();
+        let mut ends = self.iter(0..len, Direction::Forward).take(1);
+        let mut last = self.iter(0..len, Direction::Reverse).take(1);
+        let (Some(first), Some(last)) = (ends.next(), last.next()) else { return 0..0 };
+        if first.score == last.score {
+            let start = self.count_while(|key| range.is_below(key.member));
+            let end = self.count_while(|key| !range.is_above(key.member));
+            return start..end.max(start);
+        }
+        if range.is_below(last.member) || range.is_above(first.member) {
             return 0..0;
+        }
+        let run = |from: Range<usize>, holds: &dyn Fn(&[u8]) -> bool| {
+            self.iter(from, direction).take_while(|key| holds(key.member)).count()
         };
-        let up_to = |bound, closed| match bound {
-            LexBound::First => 0,
-            LexBound::Last => self.len(),
-            LexBound::Member(member) => self.count_while(|key| {
-                let bound = Key { score: first.score, member };
-                before(key, bound) || closed && !before(bound, key)
-            }),
-        };
-        let start = up_to(range.min, range.min_open);
-        let end = up_to(range.max, !range.max_open);
-        start..end.max(start)
+        match direction {
+            Direction::Forward => {
+                let start = run(0..len, &|member| range.is_below(member));
+                start..start + run(start..len, &|member| !range.is_above(member))
+            }
+            Direction::Reverse => {
+                let end = len - run(0..len, &|member| range.is_above(member));
+                end - run(0..end, &|member| !range.is_below(member))..end
+            }
+        }
     }
 
     fn count_while(&self, holds: impl Fn(Key<'_>) -> bool) -> usize {
@@ -342,6 +364,7 @@ mod tests {
         for n in 0..100 {
             packed.push(Key { score: f64::from(n % 50), member: format!("m:{n:02}").as_bytes() });
         }
-        assert_eq!(packed.bytes(), 100 * (4 + 2));
+        packed.remove_ranks(0, 1);
+        assert_eq!(packed.bytes(), 99 * (4 + 2));
     }
 }
