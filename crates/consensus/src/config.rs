@@ -147,6 +147,13 @@ impl Configs {
         self.history.iter().rev().find(|(from, _)| *from <= index).map(|(_, config)| config)
     }
 
+    /// Is `node` a voter of a configuration that may be in force: the one at `commit`, or one
+    /// behind it that is not known to be committed?
+    pub(crate) fn may_vote(&self, node: NodeId, commit: Index) -> bool {
+        let settled = self.history.iter().rposition(|(from, _)| *from <= commit).unwrap_or(0);
+        self.history[settled..].iter().any(|(_, config)| config.is_voter(node))
+    }
+
     /// A configuration was appended.
     pub(crate) fn push(&mut self, index: Index, config: Config) {
         assert!(index > self.index(), "configurations are appended in order: {index:?}");
@@ -235,6 +242,10 @@ mod tests {
         configs.push(Index(7), config(&[1, 2], &[], &[]));
         assert_eq!(configs.current(), &config(&[1, 2], &[], &[]));
         assert_eq!(configs.at(Index(6)), Some(&config(&[1, 2], &[1], &[])));
+        assert!(!configs.may_vote(NodeId(3), Index(7)));
+        configs.push(Index(9), config(&[2], &[], &[]));
+        assert!(configs.may_vote(NodeId(1), Index(8)), "its removal is not committed");
+        assert!(!configs.may_vote(NodeId(1), Index(9)));
         configs.truncate(Index(7));
         assert_eq!(configs.index(), Index(5));
         configs.compact(Index(6));

@@ -238,8 +238,12 @@ impl World {
         for _ in 0..6_000 {
             self.turn();
         }
-        let leader =
-            self.cluster.leader().unwrap_or_else(|| panic!("seed {}: no leader", self.seed));
+        let leader = self.cluster.leader().unwrap_or_else(|| {
+            for id in self.cluster.ids() {
+                eprintln!("{id:?} {:?}", self.cluster.replica(id).status());
+            }
+            panic!("seed {}: no leader", self.seed)
+        });
         let reads = self.cluster.checks.reads_served;
         let target = self.cluster.checks.committed.len();
         for _ in 0..1_000 {
@@ -252,7 +256,12 @@ impl World {
         assert!(!status.config.is_joint(), "seed {}: a change hangs", self.seed);
         for member in status.config.members() {
             let applied = self.cluster.nodes[&member].machine.index.0 as usize;
-            assert!(applied >= target, "seed {}: {member:?} lags at {applied}", self.seed);
+            let options = &self.cluster.nodes[&leader].options;
+            assert!(
+                applied >= target,
+                "seed {}: {member:?} lags at {applied} of {target}: {options:?}",
+                self.seed
+            );
         }
     }
 }

@@ -53,10 +53,11 @@ impl Replica {
         }
     }
 
-    /// May this replica stand for election? Not while a snapshot replaces its state.
+    /// May this replica stand for election? Not while a snapshot replaces its state. One that a
+    /// configuration removes may, as long as that is not known to be committed: it can be the only
+    /// one whose log is long enough to win, and so to commit its own removal (thesis §4.2.2).
     pub(super) fn may_lead(&self) -> bool {
-        let installs = self.incoming.as_ref().is_some_and(|incoming| incoming.complete);
-        !installs && self.configs.current().is_voter(self.options.node)
+        !self.is_installing() && self.configs.may_vote(self.options.node, self.commit)
     }
 
     /// The next election is between once and twice the timeout away.
@@ -87,7 +88,7 @@ impl Replica {
 
     /// Opens a term and asks for votes.
     fn stand(&mut self, now: Instant, force: bool, out: &mut Effects) {
-        assert!(self.may_lead(), "only a voter stands for election");
+        assert!(self.may_lead(), "only one who is or was a voter stands for election");
         self.term.0 += 1;
         self.vote = Some(self.options.node);
         self.state = State::Candidate(Candidate { pre: false, votes: Vec::new() });
