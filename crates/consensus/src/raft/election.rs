@@ -142,7 +142,8 @@ impl Replica {
         let mut peers = self.configs.current().members();
         peers.remove(&self.options.node);
         self.incoming = None;
-        self.state = State::Leader(Box::new(Leader::new(now, peers, next, uncommitted_bytes)));
+        let leader = Leader::new(now, &self.options, peers, next, uncommitted_bytes);
+        self.state = State::Leader(Box::new(leader));
         // Earlier entries cannot be committed by counting; this one commits them all (paper §5.4.2).
         let first = self.append_own(EntryKind::Noop, bytes::Bytes::new(), out);
         assert_eq!(first, next, "the first entry of a term is its leader's");

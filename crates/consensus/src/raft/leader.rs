@@ -43,7 +43,7 @@ impl View<'_> {
 /// What only a leader has.
 #[derive(Debug)]
 pub(super) struct Leader {
-    /// All members but ourselves, in order.
+    /// All members but ourselves, and those that are leaving, in order.
     pub(super) peers: Vec<Peer>,
     pub(super) rounds: Rounds,
     pub(super) reads: Reads,
@@ -61,6 +61,7 @@ impl Leader {
     /// A leader whose first entry will be at `next`.
     pub(super) fn new(
         now: Instant,
+        options: &Options,
         peers: BTreeSet<NodeId>,
         next: Index,
         uncommitted_bytes: usize,
@@ -69,7 +70,7 @@ impl Leader {
             peers: peers.into_iter().map(|node| Peer::new(node, next, 0)).collect(),
             rounds: Rounds::new(now),
             reads: Reads::default(),
-            heartbeat_at: now,
+            heartbeat_at: now + options.heartbeat_interval,
             first: next,
             uncommitted_bytes,
             transfer: None,
@@ -159,6 +160,7 @@ impl Leader {
             if let Flow::Snapshot(sending) = &peer.flow {
                 deadline = deadline.min(sending.deadline);
             }
+            deadline = deadline.min(peer.leaves.unwrap_or(Instant::FAR));
         }
         deadline
     }
@@ -184,7 +186,7 @@ fn send_heartbeat(peer: &mut Peer, round: u64, view: &View<'_>, out: &mut Effect
 fn send_appends(peer: &mut Peer, round: u64, view: &View<'_>, out: &mut Effects) {
     loop {
         let window = match &peer.flow {
-            Flow::Probe { sent } => !sent,
+            Flow::Probe { sent } => sent.is_none(),
             Flow::Replicate { inflight } => {
                 peer.next <= view.log.last() && inflight.len() < view.options.inflight_max
             }
@@ -198,8 +200,8 @@ fn send_appends(peer: &mut Peer, round: u64, view: &View<'_>, out: &mut Effects)
         }
         let last = send_append(peer, round, view.options.append_bytes_max, view, out);
         match &mut peer.flow {
-            Flow::Replicate { inflight } => inflight.push_back(last),
-            Flow::Probe { sent } => *sent = true,
+            Flow::Replicate { inflight } => inflight.push_back((last, round)),
+            Flow::Probe { sent } => *sent = Some(round),
             Flow::Snapshot(_) => unreachable!("nothing was sent in this state"),
         }
         if matches!(peer.flow, Flow::Replicate { .. }) {
@@ -268,6 +270,7 @@ impl Replica {
         if leader.transfer.as_ref().is_some_and(|transfer| now >= transfer.deadline) {
             leader.transfer = None;
         }
+        leader.peers.retain(|peer| peer.leaves.is_none_or(|at| now < at));
         leader.resend_snapshots(&view, out);
         if now >= leader.heartbeat_at {
             leader.stamp(&view);
@@ -337,14 +340,18 @@ impl Replica {
         let round = leader.stamp(&view);
         let peer = leader.peer_mut(source).expect("it was heard");
         match &mut peer.flow {
-            Flow::Probe { sent } => *sent = false,
+            Flow::Probe { sent } => *sent = sent.filter(|asked| *asked >= sequence),
             Flow::Replicate { inflight } => {
-                if inflight.is_empty() {
-                    // It has all that was sent.
-                } else if peer.next > view.log.base() {
-                    send_append(peer, round, 0, &view, out);
-                } else {
-                    peer.probe();
+                // It was heard in a later round than that of an append which is not answered. It
+                // may be waiting for its disk; an append without entries shows which.
+                let overdue = inflight.front_mut().filter(|(_, asked)| *asked < sequence);
+                if let Some((_, asked)) = overdue {
+                    *asked = round;
+                    if peer.next > view.log.base() {
+                        send_append(peer, round, 0, &view, out);
+                    } else {
+                        peer.probe();
+                    }
                 }
             }
             Flow::Snapshot(_) => {}

@@ -41,9 +41,14 @@ impl Leader {
         }
     }
 
-    /// The members are others now.
+    /// The members are others now. Those that leave still get the log until their removal is
+    /// committed and they had time to hear of it; then they rest instead of asking for votes.
     fn reconcile(&mut self, members: &BTreeSet<NodeId>, node: NodeId, view: &View<'_>) {
-        self.peers.retain(|peer| members.contains(&peer.node));
+        // One that comes back may have another disk: nothing is known of it.
+        self.peers.retain(|peer| peer.leaves.is_none() || !members.contains(&peer.node));
+        for peer in self.peers.iter_mut().filter(|peer| !members.contains(&peer.node)) {
+            peer.leaves = peer.leaves.or(Some(Instant::FAR));
+        }
         let floor = self.rounds.newest();
         for member in members {
             if *member != node && self.peer(*member).is_none() {
@@ -106,6 +111,11 @@ impl Replica {
             self.append_config(now, config, out);
         } else if !config.is_voter(self.options.node) {
             self.resign(now, out);
+        } else if let State::Leader(leader) = &mut self.state {
+            let until = now + self.options.election_timeout;
+            for peer in &mut leader.peers {
+                peer.leaves = peer.leaves.map(|at| at.min(until));
+            }
         }
     }
 

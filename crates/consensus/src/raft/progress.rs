@@ -46,12 +46,13 @@ pub(super) enum Stage {
 #[derive(Clone, Debug)]
 pub(super) enum Flow {
     Probe {
-        /// An append is under way; the next one waits for an answer.
-        sent: bool,
+        /// An append was sent in this round; the next one waits for an answer.
+        sent: Option<u64>,
     },
     Replicate {
-        /// The last index of each append under way, oldest first.
-        inflight: VecDeque<Index>,
+        /// Each append under way, oldest first: its last index, and the round in which the peer
+        /// was last asked for an answer.
+        inflight: VecDeque<(Index, u64)>,
     },
     Snapshot(Sending),
 }
@@ -74,6 +75,8 @@ pub(super) struct Peer {
     pub(super) floor: u64,
     /// The highest commit index that was sent to it for entries that it has.
     pub(super) commit_sent: Index,
+    /// It is no member any more, and is told so until then: it counts for nothing.
+    pub(super) leaves: Option<Instant>,
 }
 
 impl Peer {
@@ -83,11 +86,12 @@ impl Peer {
             node,
             matched: Index(0),
             next,
-            flow: Flow::Probe { sent: false },
+            flow: Flow::Probe { sent: None },
             round: 0,
             heard: None,
             floor,
             commit_sent: Index(0),
+            leaves: None,
         }
     }
 
@@ -97,7 +101,7 @@ impl Peer {
         self.next = self.next.max(Index(self.matched.0 + 1));
         match &mut self.flow {
             Flow::Replicate { inflight } => {
-                while inflight.front().is_some_and(|last| *last <= index) {
+                while inflight.front().is_some_and(|(last, _)| *last <= index) {
                     inflight.pop_front();
                 }
             }
@@ -120,14 +124,14 @@ impl Peer {
             }
             Flow::Probe { .. } | Flow::Snapshot(_) => return false,
         }
-        self.flow = Flow::Probe { sent: false };
+        self.flow = Flow::Probe { sent: None };
         true
     }
 
     /// Begins to probe behind what the peer is known to have.
     pub(super) fn probe(&mut self) {
         self.next = Index(self.matched.0 + 1);
-        self.flow = Flow::Probe { sent: false };
+        self.flow = Flow::Probe { sent: None };
     }
 
     fn replicate(&mut self) {
@@ -151,7 +155,9 @@ mod tests {
         let mut peer = Peer::new(NodeId(2), Index(next), 0);
         peer.matched = Index(matched);
         if replicate {
-            peer.flow = Flow::Replicate { inflight: (matched + 1..next).map(Index).collect() };
+            peer.flow = Flow::Replicate {
+                inflight: (matched + 1..next).map(|last| (Index(last), 1)).collect(),
+            };
         }
         peer
     }
@@ -180,7 +186,7 @@ mod tests {
         let mut peer = peer(3, 8, true);
         peer.accept(Index(5), Index(0));
         let Flow::Replicate { inflight } = &peer.flow else { panic!("it was replicating") };
-        assert_eq!(inflight, &[Index(6), Index(7)]);
+        assert_eq!(inflight, &[(Index(6), 1), (Index(7), 1)]);
         assert_eq!((peer.matched, peer.next), (Index(5), Index(8)));
     }
 }

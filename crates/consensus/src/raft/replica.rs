@@ -444,7 +444,8 @@ impl crate::replica::Replica for Replica {
     fn status(&self) -> Status {
         let matched = match &self.state {
             State::Leader(leader) => {
-                leader.peers.iter().map(|peer| (peer.node, peer.matched)).collect()
+                let members = leader.peers.iter().filter(|peer| peer.leaves.is_none());
+                members.map(|peer| (peer.node, peer.matched)).collect()
             }
             _ => Vec::new(),
         };

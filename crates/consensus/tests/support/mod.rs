@@ -9,7 +9,7 @@
 #![expect(dead_code, reason = "the script tests and the random test use different parts")]
 
 mod check;
-mod story;
+pub(crate) mod story;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -259,6 +259,7 @@ impl Cluster {
         let keep = node.disk.log.split_off(&(meta.index.0 + 1));
         node.disk.log = keep;
         node.memory.snapshot = meta.clone();
+        self.story.push(format!("{} has a snapshot {}", story::name(id), meta.index.0));
         self.step(id, Event::Compact(meta));
     }
 
@@ -268,6 +269,8 @@ impl Cluster {
         let Some(meta) = node.installing.take() else { return false };
         assert!(node.saving.is_empty(), "the caller saves before it installs");
         let data = std::mem::take(&mut node.arriving);
+        let verb = if ok { "installs" } else { "cannot install" };
+        self.story.push(format!("{} {verb} snapshot {}", story::name(id), meta.index.0));
         if ok {
             node.machine = Machine::load(&meta, &data);
             node.disk.snapshot = meta.clone();
