@@ -186,7 +186,7 @@ fn crash_at_every_boundary(seed: u64) {
 
 #[test]
 fn what_was_committed_survives_every_crash() {
-    let seeds = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(60);
+    let seeds = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(120);
     (0..seeds).for_each(crash_at_every_boundary);
 }
 

@@ -155,6 +155,10 @@ impl Wal {
         let mut wal = Wal::resume(disk, options, votes, restored)?;
         wal.note_losses(&recovered)?;
         if wal.pending {
+            // The segment may have been opened by the batch that was cut, and its table with it.
+            for head in wal.table() {
+                wal.append_control(head)?;
+            }
             wal.commit()?;
         }
         Ok((wal, recovered))
@@ -466,6 +470,13 @@ impl Wal {
         let next = Active::begin(ready, &header);
         let filled = std::mem::replace(&mut self.active, next);
         self.filled.push_back(filled);
+        let table = self.table();
+        table.into_iter().for_each(|head| self.push(head, &[]));
+        Ok(())
+    }
+
+    /// What every segment tells first: the mark, the vote and the loss of each group.
+    fn table(&self) -> Vec<Head> {
         let mut table = Vec::with_capacity(self.live.groups.len() * 3);
         for (group, state) in &self.live.groups {
             let Vote { term, vote } = state.vote;
@@ -477,8 +488,7 @@ impl Wal {
                 table.push(Head::new(Tag::Vote, *group, term, vote_number(vote)));
             }
         }
-        table.into_iter().for_each(|head| self.push(head, &[]));
-        Ok(())
+        table
     }
 
     /// The next segment: a spare, or the one that is just being made, or one made now.

@@ -1,0 +1,236 @@
+//! Full disks, failing syncs, long logs: what is refused, what still works, what is given back.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use storage::disk::{Action, Disk, SimDisk};
+use storage::wal::{Options, Record, Recovered, Wal};
+use storage::{Error, GroupId};
+
+const SMALL: Options = Options { segment_bytes: 32 << 10 };
+
+fn open(disk: &SimDisk) -> (Wal, Recovered) {
+    let (wal, recovered) = Wal::open(Arc::new(disk.clone()), SMALL).expect("the disk works");
+    assert_eq!(recovered.faults, []);
+    (wal, recovered)
+}
+
+fn entry(group: u32, index: u64, data: &[u8]) -> Record<'_> {
+    Record::Entry { group: GroupId(group), term: 1, index, kind: 0, data }
+}
+
+fn last(recovered: &Recovered, group: u32) -> u64 {
+    recovered.groups[&GroupId(group)].entries.last().map_or(0, |entry| entry.index)
+}
+
+#[test]
+fn a_full_disk_refuses_entries_takes_votes_and_trims_and_recovers() {
+    let disk = SimDisk::new(1);
+    let (mut wal, _) = open(&disk);
+    wal.append(&Record::Vote { group: GroupId(1), term: 1, vote: None }).unwrap();
+    wal.append(&entry(1, 1, &[1; 1000])).unwrap();
+    wal.commit().unwrap();
+    disk.set_capacity(Some(disk.used()));
+    let mut index = 2;
+    let refused = loop {
+        match wal.append(&entry(1, index, &[1; 1000])) {
+            Ok(()) => index += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, Error::Full { .. }), "{refused}");
+    assert!(wal.append(&entry(1, index, &[1; 1000])).is_err(), "still full");
+    wal.commit().unwrap();
+    wal.append(&Record::Vote { group: GroupId(1), term: 7, vote: Some(3) }).unwrap();
+    wal.trim(GroupId(1), 5, 1).unwrap();
+    wal.commit().unwrap();
+    wal.check();
+    let (_, found) = open(&disk);
+    assert_eq!(last(&found, 1), index - 1);
+    assert_eq!((found.groups[&GroupId(1)].term, found.groups[&GroupId(1)].mark.index), (7, 5));
+    disk.set_capacity(None);
+    wal.append(&entry(1, index, &[1; 1000])).unwrap();
+    wal.commit().unwrap();
+    assert_eq!(last(&open(&disk).1, 1), index);
+}
+
+#[test]
+fn trimming_makes_room_on_a_full_disk() {
+    let disk = SimDisk::new(1);
+    let (mut wal, _) = open(&disk);
+    for index in 1..=60 {
+        wal.append(&entry(1, index, &[1; 1000])).unwrap();
+        wal.commit().unwrap();
+    }
+    disk.set_capacity(Some(disk.used()));
+    let mut index = 61;
+    for _ in 0..300 {
+        if wal.append(&entry(1, index, &[1; 1000])).is_ok() {
+            index += 1;
+        } else {
+            wal.trim(GroupId(1), index - 1, 1).unwrap();
+        }
+        wal.commit().unwrap();
+        wal.check();
+    }
+    assert!(index > 250, "full a few times, never stuck: {index}");
+    assert_eq!(last(&open(&disk).1, 1), index - 1);
+}
+
+#[test]
+fn a_write_refused_for_space_changes_nothing_and_can_be_tried_again() {
+    let disk = SimDisk::new(1);
+    let (mut wal, _) = open(&disk);
+    wal.append(&entry(1, 1, b"one")).unwrap();
+    wal.commit().unwrap();
+    wal.append(&entry(1, 2, b"two")).unwrap();
+    disk.fail_next(Action::Write, ErrorKind::StorageFull);
+    assert!(matches!(wal.commit(), Err(Error::Full { .. })));
+    assert_eq!(last(&open(&disk).1, 1), 1);
+    wal.append(&entry(1, 3, b"three")).unwrap();
+    wal.commit().unwrap();
+    assert_eq!(last(&open(&disk).1, 1), 3);
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_accepted() {
+    for action in [Action::Sync, Action::Write] {
+        let disk = SimDisk::new(1);
+        let (mut wal, _) = open(&disk);
+        wal.append(&entry(1, 1, b"x")).unwrap();
+        disk.fail_next(action, ErrorKind::Other);
+        let failed = wal.commit().unwrap_err();
+        assert!(!failed.is_recoverable(), "{failed}");
+        assert!(matches!(wal.commit(), Err(Error::Poisoned)));
+        assert!(matches!(wal.append(&entry(1, 2, b"x")), Err(Error::Poisoned)));
+        assert!(matches!(wal.seal(), Err(Error::Poisoned)));
+    }
+}
+
+#[test]
+fn no_space_at_a_sync_is_no_reason_to_try_again() {
+    let disk = SimDisk::new(1);
+    let (mut wal, _) = open(&disk);
+    wal.append(&entry(1, 1, b"x")).unwrap();
+    disk.fail_next(Action::Sync, ErrorKind::StorageFull);
+    assert!(matches!(wal.commit(), Err(Error::Sync { .. })));
+    assert!(matches!(wal.commit(), Err(Error::Poisoned)));
+}
+
+#[test]
+fn a_commit_is_one_write_and_one_sync_and_a_vote_costs_one_sync_more() {
+    let disk = SimDisk::new(1);
+    let (mut wal, _) = open(&disk);
+    wal.append(&Record::Vote { group: GroupId(1), term: 1, vote: None }).unwrap();
+    wal.commit().unwrap();
+    let before = disk.operations();
+    (1..=100).for_each(|index| wal.append(&entry(1, index, b"x")).unwrap());
+    wal.commit().unwrap();
+    assert_eq!(disk.operations() - before, 2);
+    wal.commit().unwrap();
+    assert_eq!(disk.operations() - before, 2, "nothing to do is nothing done");
+    wal.append(&Record::Vote { group: GroupId(1), term: 2, vote: None }).unwrap();
+    wal.commit().unwrap();
+    assert_eq!(disk.operations() - before, 2 + 3 + 2, "two copies and a sync, a write and a sync");
+}
+
+#[test]
+fn an_idle_group_does_not_pin_the_log() {
+    let disk = SimDisk::new(1);
+    let (mut wal, _) = open(&disk);
+    (1..=3).for_each(|index| wal.append(&entry(9, index, b"idle")).unwrap());
+    for index in 1..=1000 {
+        wal.append(&entry(1, index, &[1; 1000])).unwrap();
+        if index % 10 == 0 {
+            wal.trim(GroupId(1), index - 5, 1).unwrap();
+        }
+        wal.commit().unwrap();
+        wal.tidy().unwrap();
+    }
+    wal.commit().unwrap();
+    wal.check();
+    assert!(wal.status().segments <= 6, "{:?}", wal.status());
+    let (_, found) = open(&disk);
+    let idle = &found.groups[&GroupId(9)].entries;
+    assert_eq!(idle.iter().map(|entry| entry.index).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(idle.iter().all(|entry| &entry.data[..] == b"idle"));
+    wal.append(&entry(9, 4, b"awake")).unwrap();
+    wal.append(&entry(9, 2, b"other")).unwrap();
+    wal.commit().unwrap();
+    assert_eq!(last(&open(&disk).1, 9), 2);
+}
+
+#[test]
+fn the_group_that_keeps_the_log_long_is_named() {
+    let disk = SimDisk::new(1);
+    let (mut wal, _) = open(&disk);
+    assert_eq!(wal.status().oldest, None);
+    for index in 1..=100 {
+        wal.append(&entry(5, index, &[1; 1000])).unwrap();
+    }
+    wal.commit().unwrap();
+    assert_eq!(wal.status().oldest, Some(GroupId(5)));
+}
+
+#[test]
+fn a_recycled_segment_shows_nothing_of_its_past() {
+    let disk = SimDisk::new(1);
+    let (mut wal, _) = open(&disk);
+    for index in 1..=500 {
+        wal.append(&entry(1, index, &[index as u8; 500])).unwrap();
+        wal.trim(GroupId(1), index - 1, 1).unwrap();
+        wal.commit().unwrap();
+        if let Some(job) = wal.prepare() {
+            wal.accept(job.run()).unwrap();
+        }
+        if index % 50 == 0 {
+            let (_, found) = open(&disk);
+            assert_eq!(last(&found, 1), index);
+            assert_eq!(found.cut, None);
+        }
+    }
+    assert!(disk.list("wal").unwrap().len() <= 8, "{:?}", disk.list("wal"));
+}
+
+#[test]
+fn a_prepared_segment_is_used_and_a_late_one_is_ignored() {
+    let disk = SimDisk::new(1);
+    let (mut wal, _) = open(&disk);
+    let job = wal.prepare().unwrap();
+    assert!(wal.prepare().is_none(), "one at a time");
+    // The log cannot wait: it makes its own.
+    (1..=40).for_each(|index| wal.append(&entry(1, index, &[1; 1000])).unwrap());
+    wal.commit().unwrap();
+    wal.accept(job.run()).unwrap();
+    wal.check();
+    while let Some(job) = wal.prepare() {
+        wal.accept(job.run()).unwrap();
+    }
+    assert_eq!(wal.status().spares, 2);
+    (41..=100).for_each(|index| wal.append(&entry(1, index, &[1; 1000])).unwrap());
+    wal.commit().unwrap();
+    wal.check();
+    assert_eq!(last(&open(&disk).1, 1), 100);
+}
+
+#[test]
+fn an_entry_larger_than_a_segment_gets_a_larger_segment() {
+    let disk = SimDisk::new(1);
+    let (mut wal, _) = open(&disk);
+    let large = vec![7; 200_000];
+    wal.append(&entry(1, 1, b"small")).unwrap();
+    wal.append(&entry(1, 2, &large)).unwrap();
+    wal.append(&entry(1, 3, b"small")).unwrap();
+    wal.commit().unwrap();
+    let (mut wal, found) = open(&disk);
+    assert_eq!(found.groups[&GroupId(1)].entries[1].data, large);
+    for index in 4..200 {
+        wal.append(&entry(1, index, &[1; 1000])).unwrap();
+        wal.trim(GroupId(1), index, 1).unwrap();
+        wal.commit().unwrap();
+        if let Some(job) = wal.prepare() {
+            wal.accept(job.run()).unwrap();
+        }
+    }
+    assert!(disk.used() < 500_000, "the large file is given back: {}", disk.used());
+}
