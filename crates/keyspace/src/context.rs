@@ -230,6 +230,28 @@ impl<'a> Context<'a> {
         T::expect_mut(&mut entry.value)
     }
 
+    /// Changes the value at `key`, or a new empty one that is put there, and touches it: one look-up
+    /// if it is there. Do not leave it empty.
+    pub fn update_or_new<T: Typed, R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut T) -> R,
+    ) -> Result<R, Reject> {
+        let mut change = Some(change);
+        let updated = self.update(key, |value| {
+            let value = T::expect_mut(value)?;
+            Ok(change.take().map(|change| change(value)))
+        })?;
+        if let Some(result) = updated.flatten() {
+            return Ok(result);
+        }
+        let change = change.take().expect("it is taken only where there is a value");
+        let mut value = T::default();
+        let result = change(&mut value);
+        self.insert(key, value.wrap());
+        Ok(result)
+    }
+
     /// Puts a value at `key`, drops any expiry, and touches it.
     pub fn insert(&mut self, key: &[u8], value: Value) {
         self.insert_expiring(key, value, Millis::FAR);

@@ -36,18 +36,12 @@ fn set_all(cx: &mut Context<'_>, args: Args<'_>, name: &str) -> Result<usize, Re
         return Err(Reject::from(format!("ERR wrong number of arguments for '{name}' command")));
     }
     let (bound, key) = (Bound::of(cx.settings()), args.at(1));
-    let hash = cx.modify_or_new::<Hash>(key)?;
-    let mut created = 0;
-    for at in (2..args.len()).step_by(2) {
-        created += usize::from(hash.set(&args[at], &args[at + 1], bound));
-    }
-    changed(cx, key, "hset");
+    let created = cx.update_or_new(key, |hash: &mut Hash| {
+        let pairs = (2..args.len()).step_by(2);
+        pairs.filter(|at| hash.set(&args[*at], &args[at + 1], bound)).count()
+    })?;
+    cx.notify(notify::HASH, "hset", key);
     Ok(created)
-}
-
-fn changed(cx: &mut Context<'_>, key: &[u8], event: &str) {
-    cx.touch(key);
-    cx.notify(notify::HASH, event, key);
 }
 
 pub(super) fn hsetnx(
@@ -63,7 +57,8 @@ pub(super) fn hsetnx(
     }
     hash.set(&args[2], &args[3], bound);
     reply.int(1);
-    changed(cx, key, "hset");
+    cx.touch(key);
+    cx.notify(notify::HASH, "hset", key);
     Ok(())
 }
 
@@ -172,7 +167,7 @@ pub(super) fn hincrby(
     let sum = old.checked_add(increment).ok_or(overflow)?;
     set_one(cx, args, itoa::Buffer::new().format(sum).as_bytes())?;
     reply.int(sum);
-    changed(cx, args.at(1), "hincrby");
+    cx.notify(notify::HASH, "hincrby", &args[1]);
     Ok(())
 }
 
@@ -194,13 +189,13 @@ pub(super) fn hincrbyfloat(
     let sum = old.plus(increment).ok_or(overflow)?.text();
     set_one(cx, args, sum.as_bytes())?;
     reply.bulk(sum.as_bytes());
-    changed(cx, args.at(1), "hincrbyfloat");
+    cx.notify(notify::HASH, "hincrbyfloat", &args[1]);
     Ok(())
 }
 
 /// Sets the field at the second argument.
 fn set_one(cx: &mut Context<'_>, args: Args<'_>, value: &[u8]) -> Result<(), Reject> {
     let bound = Bound::of(cx.settings());
-    cx.modify_or_new::<Hash>(&args[1])?.set(&args[2], value, bound);
+    cx.update_or_new(&args[1], |hash: &mut Hash| hash.set(&args[2], value, bound))?;
     Ok(())
 }

@@ -79,10 +79,11 @@ fn push(
 ) -> Result<(), Reject> {
     let bound = bound(cx);
     let key = args.at(1);
-    let list = cx.modify_or_new::<List>(key)?;
-    args.from(2).iter().for_each(|element| list.push(end, element, bound));
-    reply.count(list.len());
-    cx.touch(key);
+    let len = cx.update_or_new(key, |list: &mut List| {
+        args.from(2).iter().for_each(|element| list.push(end, element, bound));
+        list.len()
+    })?;
+    reply.count(len);
     cx.notify(notify::LIST, end.push_event(), key);
     Ok(())
 }
