@@ -47,13 +47,13 @@ impl Config {
     }
 
     /// The configuration that begins the change to `voters` and `learners`: a joint one if the
-    /// voters differ. `None` if this one is joint itself, or if the wish makes no sense (no voter,
-    /// a voter that is also a learner, too many).
+    /// voters differ. `None` if this one is joint itself or has no voter to agree to it, or if the
+    /// wish makes no sense (no voter, a voter that is also a learner, too many).
     pub fn enter(&self, voters: BTreeSet<NodeId>, learners: BTreeSet<NodeId>) -> Option<Config> {
         let sensible = !voters.is_empty()
             && voters.is_disjoint(&learners)
             && voters.len() + learners.len() <= MEMBERS_MAX;
-        if self.is_joint() || !sensible {
+        if self.is_joint() || self.voters.is_empty() || !sensible {
             return None;
         }
         let outgoing = if voters == self.voters { BTreeSet::new() } else { self.voters.clone() };
@@ -213,6 +213,7 @@ mod tests {
         assert_eq!(start.enter(set(&[1, 2]), set(&[2])), None);
         let joint = config(&[1, 2], &[1, 2, 3], &[]);
         assert_eq!(joint.enter(set(&[1]), set(&[])), None, "one change at a time");
+        assert_eq!(Config::default().enter(set(&[1]), set(&[])), None, "nobody to agree");
     }
 
     #[test]

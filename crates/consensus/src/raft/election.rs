@@ -129,7 +129,9 @@ impl Replica {
         match quorum::tally(self.configs.current(), |node| candidate.of(node)) {
             Tally::Pending => {}
             Tally::Won if pre => self.stand(now, false, out),
-            Tally::Won => self.become_leader(now, out),
+            Tally::Won if self.vote_is_saved() => self.become_leader(now, out),
+            // Votes that nobody asked for; they count again when ours is durable.
+            Tally::Won => {}
             Tally::Lost => self.state = State::Follower { leader: None },
         }
     }
