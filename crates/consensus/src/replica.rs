@@ -80,6 +80,9 @@ pub struct Stored {
     /// too: if the one at the snapshot's index has another term, none of these is used, for they
     /// are from before the snapshot was installed.
     pub entries: Vec<Entry>,
+    /// Something that was durable is gone (a corrupt log). The replica then neither votes nor
+    /// leads until its peers have repaired it; see [`Status::faulty`].
+    pub faulty: bool,
 }
 
 /// Settings of a replica. All times are of the monotonic clock.
@@ -326,6 +329,8 @@ pub struct Status {
     /// First index still in the log: the snapshot's + 1, or before it for followers that lag.
     pub first: Index,
     pub config: Config,
+    /// Not yet repaired: the mark on the disk that made [`Stored::faulty`] true must stay.
+    pub faulty: bool,
     /// On a leader: how far each peer is known to have the log.
     pub matched: Vec<(NodeId, Index)>,
 }

@@ -129,7 +129,7 @@ impl Target {
             ..Options::new(NodeId(1), seed)
         };
         let now = Instant(1_000_000);
-        let replica = raft::Replica::new(options, stored, now).unwrap();
+        let replica = raft::Replica::new(options, stored, now).expect("an empty log is sound");
         Target { replica, now, rng, applied: snapshot, saved: 0, installing: None, token: 0 }
     }
 
@@ -192,7 +192,7 @@ impl Target {
             assert_eq!(entry.index.0, self.applied.index.0 + 1, "each is applied once, in order");
             (self.applied.index, self.applied.term) = (entry.index, entry.term);
             if entry.kind == EntryKind::Config {
-                self.applied.config = Config::decode(&entry.data).unwrap();
+                self.applied.config = Config::decode(&entry.data).expect("it was looked at");
             }
         }
         for Chunk { meta, last, .. } in out.install {

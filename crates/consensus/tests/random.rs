@@ -25,6 +25,7 @@ struct Faults {
     change: u64,
     transfer: u64,
     compact: u64,
+    corrupt: u64,
     refuse: u64,
     save_ms_max: u64,
     drift_ppm: u32,
@@ -46,6 +47,7 @@ impl Faults {
             change: rate(200, 1_000),
             transfer: rate(200, 1_000),
             compact: rate(30, 200),
+            corrupt: rate(3, 10),
             refuse: rate(3, 10),
             save_ms_max: 1 + rate(30, 5),
             drift_ppm: [0, 1_000, 100_000][rng.below(3) as usize],
@@ -196,6 +198,10 @@ impl World {
             let id = self.cluster.leader().filter(|_| self.rng.one_in(2));
             let id = id.unwrap_or_else(|| self.any_node());
             self.cluster.crash(id);
+            if self.may_corrupt() && self.chance(self.faults.corrupt) {
+                let index = self.rng.below(self.cluster.checks.committed.len() as u64 + 1);
+                self.cluster.corrupt(id, index);
+            }
             self.up_at[id.0 as usize] = self.cluster.now + self.rng.below(1_000) * MS;
         }
         if self.chance(self.faults.cut) {
@@ -217,6 +223,14 @@ impl World {
         if self.chance(self.faults.change) {
             self.change_members();
         }
+    }
+
+    /// A group of three survives one disk at a time; in a change it may be smaller than it looks.
+    fn may_corrupt(&self) -> bool {
+        let whole = self.cluster.nodes.values().all(|node| !node.disk.faulty);
+        whole
+            && self.faults.change == 0
+            && self.cluster.nodes[&NodeId(3)].disk.snapshot.config.voters.len() >= 3
     }
 
     fn change_members(&mut self) {

@@ -15,6 +15,7 @@
 //! | `cut A B [one-way]`, `isolate N`, `heal` | messages are lost from now on |
 //! | `disk N manual`, `save N [one]`, `install N [refuse]` | the disk works when told |
 //! | `crash N`, `restart N` | what was not durable is lost |
+//! | `corrupt N` | the log of a node that is down is lost, and the disk knows it |
 //! | `propose N DATA`, `read N`, `flush N`, `transfer N M`, `compact N` | events |
 //! | `configure N voters="1 2" [learners="3"]` | another event |
 //! | `status` | who is what |
@@ -280,6 +281,7 @@ impl Runner {
             }
             ("install", "") => drop(self.cluster.install(id, true)),
             ("install", "refuse") => drop(self.cluster.install(id, false)),
+            ("corrupt", "") => self.cluster.corrupt(id, 0),
             ("crash", "") => self.cluster.crash(id),
             ("restart", "") => {
                 self.cluster.restart(id);
@@ -326,7 +328,8 @@ impl Runner {
         match command.name.as_str() {
             "cluster" => self.build(command)?,
             "deliver" | "drop" | "repeat" | "stash" | "cut" => self.traffic(command)?,
-            "timeout" | "elect" | "isolate" | "disk" | "save" | "install" | "crash" | "restart" => {
+            "timeout" | "elect" | "isolate" | "disk" | "save" | "install" | "corrupt" | "crash"
+            | "restart" => {
                 self.node(command)?;
             }
             "unstash" => self.cluster.network.append(&mut self.stash),

@@ -53,11 +53,13 @@ impl Replica {
         }
     }
 
-    /// May this replica stand for election? Not while a snapshot replaces its state. One that a
+    /// May this replica stand for election? Not while a snapshot replaces its state, nor while it is
+    /// faulty. One that a
     /// configuration removes may, as long as that is not known to be committed: it can be the only
     /// one whose log is long enough to win, and so to commit its own removal (thesis §4.2.2).
     pub(super) fn may_lead(&self) -> bool {
-        !self.is_installing() && self.configs.may_vote(self.options.node, self.commit)
+        let able = !self.is_installing() && self.faulty.is_none();
+        able && self.configs.may_vote(self.options.node, self.commit)
     }
 
     /// The next election is between once and twice the timeout away.
@@ -166,7 +168,7 @@ impl Replica {
         last: (Term, Index),
         out: &mut Effects,
     ) {
-        if self.in_lease(now) {
+        if self.in_lease(now) || self.faulty.is_some() {
             return;
         }
         if term > self.term && self.is_up_to_date(last) {
@@ -203,7 +205,7 @@ impl Replica {
         last: (Term, Index),
         out: &mut Effects,
     ) {
-        if !force && self.in_lease(now) {
+        if (!force && self.in_lease(now)) || self.faulty.is_some() {
             return;
         }
         let free = match self.vote {

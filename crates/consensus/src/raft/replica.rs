@@ -82,6 +82,8 @@ pub struct Replica {
     /// When a leader was last heard. Other candidates are refused for a while after that.
     pub(super) heard: Option<Instant>,
     pub(super) election_at: Instant,
+    /// This replica forgot what it said in terms up to this one; see `new`.
+    pub(super) faulty: Option<Term>,
     /// A snapshot that is arriving.
     pub(super) incoming: Option<Incoming>,
     pub(super) state: State,
@@ -90,8 +92,14 @@ pub struct Replica {
 impl Replica {
     /// A replica that finds `stored` on its disk. A group of this voter alone elects it at its
     /// first `Tick`, which is due at once.
+    ///
+    /// A faulty replica may have lost entries that it acknowledged, so a candidate without them
+    /// could win by its vote. It keeps silent in elections until it has committed an entry of a
+    /// later term than any in which it acknowledged something: the leader of that term was elected
+    /// without it, so by others who have what was lost. It opens that term itself, so that a
+    /// leader that counts on what was lost steps down at the first contact.
     pub fn new(options: Options, stored: Stored, now: Instant) -> Result<Replica, Broken> {
-        let Stored { term, vote, snapshot, entries } = stored;
+        let Stored { term, vote, snapshot, entries, faulty } = stored;
         if snapshot.term > term {
             return Err(Broken::Term { index: snapshot.index });
         }
@@ -111,12 +119,15 @@ impl Replica {
             }
             log.restore(entry);
         }
+        let stored = (term, vote);
+        let (term, vote) = if faulty { (Term(term.0 + 1), None) } else { stored };
         let mut replica = Replica {
+            faulty: faulty.then_some(stored.0),
             rng: Rng::new(options.seed),
             options,
             term,
             vote,
-            vote_record: (term, vote),
+            vote_record: stored,
             vote_save: 0,
             saves: Saves::default(),
             log,
@@ -345,10 +356,17 @@ impl Replica {
             out.apply.push(entry.clone());
         }
         self.commit = index;
+        self.look_repaired();
         if let State::Leader(leader) = &mut self.state {
             leader.uncommitted_bytes -= bytes;
         }
         self.log.trim(self.snapshot.index, self.options.tail_bytes_max);
+    }
+
+    /// Something was committed: is it of a term in which nothing of ours was forgotten?
+    pub(super) fn look_repaired(&mut self) {
+        let term = self.log.term_at(self.commit);
+        self.faulty = self.faulty.filter(|forgot| term.is_none_or(|term| term <= *forgot));
     }
 
     /// The leader's own state and what its verbs may look at, if this replica leads.
@@ -457,6 +475,7 @@ impl crate::replica::Replica for Replica {
             last: self.log.last(),
             first: Index(self.log.base().0 + 1),
             config: self.configs.current().clone(),
+            faulty: self.faulty.is_some(),
             matched,
         }
     }
@@ -469,7 +488,8 @@ impl crate::replica::Replica for Replica {
         assert!(self.log.base() <= self.snapshot.index, "only what is in a snapshot is dropped");
         assert!(self.configs.index() <= self.log.last(), "configurations stand in the log");
         assert!(self.log.last_term() <= self.term, "no entry is from a later term");
-        assert_eq!(self.vote_record, (self.term, self.vote), "every vote is handed to the disk");
+        let recorded = self.vote_record == (self.term, self.vote);
+        assert!(recorded || self.faulty.is_some(), "every vote is handed to the disk");
         match &self.state {
             State::Follower { .. } => {}
             State::Candidate(candidate) => {
@@ -478,6 +498,7 @@ impl crate::replica::Replica for Replica {
             State::Leader(leader) => {
                 assert_eq!(self.vote, Some(self.options.node), "a leader voted for itself");
                 assert!(self.saves.is_done(self.vote_save), "a leader's vote is durable");
+                assert!(self.faulty.is_none(), "a faulty replica does not lead");
                 assert!(self.incoming.is_none(), "a leader has all there is to have");
                 leader.check(&self.log);
                 let bytes = self.log.bytes_behind(self.commit);

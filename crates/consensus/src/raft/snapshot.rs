@@ -295,6 +295,7 @@ impl Replica {
             self.commit = meta.index;
             self.applied = meta.index;
             self.snapshot = meta;
+            self.look_repaired();
         }
         self.reset_election(now);
         if let Some(leader) = self.leader() {

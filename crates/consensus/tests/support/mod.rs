@@ -30,6 +30,8 @@ pub(crate) struct Disk {
     pub(crate) snapshot: SnapshotMeta,
     pub(crate) snapshot_data: Bytes,
     pub(crate) log: BTreeMap<u64, Entry>,
+    /// Something was lost, and is not repaired yet.
+    pub(crate) faulty: bool,
 }
 
 impl Disk {
@@ -55,6 +57,7 @@ impl Disk {
             vote: self.vote,
             snapshot: self.snapshot.clone(),
             entries: self.log.values().cloned().collect(),
+            faulty: self.faulty,
         }
     }
 }
@@ -211,6 +214,15 @@ impl Cluster {
         self.checks.forget_reads_of(id);
     }
 
+    /// The disk of a node that is down loses its log from `index` on, and its snapshot if that is
+    /// behind, and knows it.
+    pub(crate) fn corrupt(&mut self, id: NodeId, index: u64) {
+        let node = self.nodes.get_mut(&id).expect("it exists");
+        assert!(node.replica.is_none(), "a disk breaks while its node is down");
+        node.disk.log.split_off(&index);
+        node.disk.faulty = true;
+    }
+
     pub(crate) fn restart(&mut self, id: NodeId) {
         let now = self.clock(id);
         let node = self.nodes.get_mut(&id).expect("it exists");
@@ -295,6 +307,10 @@ impl Cluster {
         let mut out = Effects::default();
         replica.step(now, event, &mut out);
         replica.check();
+        if node.disk.faulty && !replica.status().faulty {
+            node.disk.faulty = false;
+            self.story.push(format!("{} is repaired", story::name(id)));
+        }
         let after = replica.standing();
         if before != after {
             self.tell_standing(id);
