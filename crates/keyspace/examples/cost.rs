@@ -16,8 +16,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const KEYS: u64 = 1_000_000;
 const CACHED: u64 = 1_000;
-const CALLS: u64 = 100_000;
-const ROUNDS: u64 = 20;
+const CALLS: u64 = 10_000;
+const ROUNDS: u64 = 300;
 
 /// One call whose key is rewritten in place, as if a parser had just found it in a buffer.
 struct Call {

@@ -236,9 +236,11 @@ pub fn find_name(name: &[u8]) -> Option<&'static Command> {
     let word = name_word(name);
     let mut at = index_slot(word);
     loop {
-        let (slot_word, command) = TABLE.index[at]?;
-        if slot_word == word && command.name.as_bytes().eq_ignore_ascii_case(name) {
-            return Some(command);
+        let slot = TABLE.index[at].as_ref()?;
+        let found = slot.command.name.as_bytes();
+        let alike = slot.word == word && found.len() == name.len();
+        if alike && (slot.word_is_enough || found.eq_ignore_ascii_case(name)) {
+            return Some(slot.command);
         }
         at = (at + 1) % INDEX_SLOTS;
     }
@@ -254,8 +256,16 @@ const INDEX_SLOTS: usize = 2048;
 
 struct Table {
     rows: Vec<&'static Command>,
-    /// An open-addressed hash table of names, with the word that each was hashed from.
-    index: Vec<Option<(u64, &'static Command)>>,
+    /// An open-addressed hash table of names.
+    index: Vec<Option<IndexSlot>>,
+}
+
+#[derive(Clone, Copy)]
+struct IndexSlot {
+    word: u64,
+    /// The name is letters and not longer than its word: no other text of that length has the same.
+    word_is_enough: bool,
+    command: &'static Command,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
@@ -265,12 +275,14 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let mut index = vec![None; INDEX_SLOTS];
     for (row, next) in rows.iter().zip(rows.iter().skip(1).map(Some).chain([None])) {
         assert!(next.is_none_or(|n| n.name != row.name), "the command {} has two rows", row.name);
-        let word = name_word(row.name.as_bytes());
+        let name = row.name.as_bytes();
+        let word = name_word(name);
+        let word_is_enough = name.len() < 8 && name.iter().all(u8::is_ascii_lowercase);
         let mut at = index_slot(word);
         while index[at].is_some() {
             at = (at + 1) % INDEX_SLOTS;
         }
-        index[at] = Some((word, *row));
+        index[at] = Some(IndexSlot { word, word_is_enough, command: row });
     }
     Table { rows, index }
 });
@@ -310,7 +322,8 @@ mod tests {
             assert_eq!(find_name(row.name.as_bytes()).map(|found| found.name), Some(row.name));
             assert!(find_name(format!("{}?", row.name).as_bytes()).is_none());
         }
-        for name in [&b""[..], b"g", b"ge", b"gET\0", b"G\x45\x14", &[b'x'; 1_000]] {
+        // Each shares its word with a name of another length, or differs only in the bit of case.
+        for name in [&b""[..], b"setetez", b"g", b"ge", b"gET\0", b"G\x45\x14", &[b'x'; 1_000]] {
             assert!(find_name(name).is_none(), "{name:?}");
         }
     }

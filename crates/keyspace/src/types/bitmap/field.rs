@@ -180,9 +180,12 @@ impl Type {
         (1 << (self.width - u32::from(self.signed))) - 1
     }
 
-    /// What SET means by a number: for an unsigned integer a negative one is as large as can be.
+    /// What SET means by a number. A negative one for an unsigned integer is as large as can be; so
+    /// is one so low that its distance from the largest overflows 64 bits in Redis's check.
     fn exact_set(self, value: i64) -> i128 {
-        if self.signed { i128::from(value) } else { i128::from(value as u64) }
+        let exact = i128::from(value);
+        let too_far = self.width < 64 && self.max() - exact > i128::from(i64::MAX);
+        if !self.signed && value < 0 || self.signed && too_far { exact + (1 << 64) } else { exact }
     }
 
     /// The number that is kept; nothing if it does not fit and must.
@@ -287,6 +290,10 @@ mod tests {
             ("bitfield k overflow fail incrby u8 0 1 get u8 0", "*2\r\n$-1\r\n:255\r\n"),
             ("bitfield k overflow sat set u8 0 -1", "*1\r\n:255\r\n"),
             ("bitfield_ro k get u8 0 overflow wrap", "*1\r\n:255\r\n"),
+            ("bitfield k overflow sat set i8 0 -9223372036854775680", "*1\r\n:-1\r\n"),
+            ("bitfield k get i8 0", "*1\r\n:-128\r\n"),
+            ("bitfield k overflow sat set i8 0 -9223372036854775681", "*1\r\n:-128\r\n"),
+            ("bitfield k get i8 0", "*1\r\n:127\r\n"),
             ("bitfield n set u8 #2 7", "*1\r\n:0\r\n"),
             ("strlen n", ":3\r\n"),
             ("set d 1", "+OK\r\n"),
