@@ -1,14 +1,15 @@
 //! The store: log and snapshots opened together and held against each other.
 //!
 //! Log and snapshot of a group must fit: what the log trimmed the snapshot covers, and the log goes
-//! on where the snapshot ends. What the snapshot covers is left out of the entries.
+//! on where the snapshot ends. What the snapshot covers is left out of the entries. A crash between
+//! making a snapshot durable and trimming the log is made good here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::disk::Disk;
-use crate::snapshot::{Snapshot, Snapshots};
-use crate::wal::{Cut, Entry, Options, Recovered, Wal};
+use crate::snapshot::{Meta, Snapshot, Snapshots};
+use crate::wal::{Cut, Entry, Options, Record, Recovered, Wal};
 use crate::{Error, Fault, GroupId, Place};
 
 /// Everything that is kept, open for use.
@@ -45,13 +46,19 @@ impl Store {
     /// Opens log and snapshots, or makes them.
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Store, Found), Error> {
         let (snapshots, damaged) = Snapshots::open(Arc::clone(&disk))?;
-        let (wal, recovered) = Wal::open(disk, options)?;
-        let found = join(&snapshots, damaged, recovered);
+        let (mut wal, recovered) = Wal::open(disk, options)?;
+        let found = join(&snapshots, damaged, recovered, &mut wal)?;
+        wal.commit()?;
         Ok((Store { wal, snapshots }, found))
     }
 }
 
-fn join(snapshots: &Snapshots, damaged: Vec<Fault>, recovered: Recovered) -> Found {
+fn join(
+    snapshots: &Snapshots,
+    damaged: Vec<Fault>,
+    recovered: Recovered,
+    wal: &mut Wal,
+) -> Result<Found, Error> {
     let Recovered { groups: mut logs, mut faults, cut } = recovered;
     faults.extend(damaged);
     let alone = snapshots.groups().chain(faults.iter().filter_map(|fault| fault.group));
@@ -64,17 +71,27 @@ fn join(snapshots: &Snapshots, damaged: Vec<Fault>, recovered: Recovered) -> Fou
         let covered = snapshot.as_ref().map_or(0, |snapshot| snapshot.meta().index);
         let mut entries = log.entries;
         let behind = entries.partition_point(|entry| entry.index <= covered);
-        entries.drain(..behind);
+        let last_covered = entries.drain(..behind).next_back();
         let gap = entries.first().is_some_and(|entry| entry.index != covered + 1);
         let touched = faults.iter().any(|fault| fault.touches(group));
         if !touched && (gap || log.mark.index > covered) {
             let place = Place::Snapshot { path: format!("of group {}", group.0), offset: 0 };
             let reason = "the snapshot that the log was trimmed for is missing";
             faults.push(Fault::new(place, reason, Some(group)));
+        } else if let Some(snapshot) = snapshot.as_ref().filter(|_| !touched) {
+            let Meta { index, term, .. } = *snapshot.meta();
+            let fits = last_covered.is_none_or(|entry| entry.index < index || entry.term == term);
+            if !fits {
+                // The snapshot came from a leader that knew better than this log.
+                entries.clear();
+                wal.append(&Record::Reset { group, index, term })?;
+            } else if log.mark.index < index {
+                wal.trim(group, index, term)?;
+            }
         }
         let touching = faults.iter().filter(|fault| fault.touches(group)).cloned().collect();
         let (term, vote) = (log.term, log.vote);
         groups.insert(group, Stored { term, vote, snapshot, entries, faults: touching });
     }
-    Found { groups, faults, cut }
+    Ok(Found { groups, faults, cut })
 }

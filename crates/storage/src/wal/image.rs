@@ -61,7 +61,10 @@ impl Image {
     }
 
     fn new(sequence: u64, bytes: Vec<u8>, unreadable: Vec<Range<usize>>) -> Result<Image, Error> {
-        let header = Header::decode(&bytes[..bytes.len().min(PAGE_BYTES)], sequence)?;
+        let header = match bytes.get(..PAGE_BYTES) {
+            Some(page) => Header::decode(page, sequence)?,
+            None => None,
+        };
         Ok(Image { sequence, seed: seed(sequence), bytes, header, unreadable })
     }
 
@@ -141,18 +144,4 @@ fn read(file: &dyn File, bytes: &mut [u8], unreadable: &mut Vec<Range<usize>>) {
             }
         }
     }
-}
-
-/// Reads arbitrary bytes as the segment 1, as recovery would: for fuzzing. Never panics; returns how
-/// many records it would have believed.
-pub fn fuzz_segment(bytes: &[u8]) -> usize {
-    let Ok(image) = Image::new(1, bytes.to_vec(), Vec::new()) else { return 0 };
-    let mut believed = 0;
-    for (offset, _) in image.heads(0) {
-        if let At::Record(head, data) = image.at(offset) {
-            assert_eq!(data.len(), head.length as usize, "a record has the data it says");
-            believed += 1;
-        }
-    }
-    believed
 }

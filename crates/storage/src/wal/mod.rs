@@ -31,15 +31,17 @@
 //! Ideas: TigerBeetle's and PostgreSQL's recycled journals; "Protocol-Aware Recovery" (FAST 2018) for
 //! telling damage from a crash; fjall's `poison.rs`.
 
+mod fuzz;
 mod image;
 mod live;
 mod record;
 mod recovery;
 mod segment;
+mod spare;
 mod tidy;
 mod writer;
 
-pub use image::fuzz_segment;
+pub use fuzz::fuzz_segment;
 pub use live::Mark;
 pub(crate) use live::Vote;
 pub use record::Record;

@@ -280,9 +280,14 @@ impl<'a> Walk<'a> {
 
     /// Does the chain continue in the next segment exactly from here?
     fn goes_on_after(&self, sequence: u64) -> Result<bool, Error> {
+        let next = self.next_chain(sequence)?;
+        Ok(next.is_some() && next == self.chain)
+    }
+
+    /// What the next segment says the chain was before it.
+    fn next_chain(&self, sequence: u64) -> Result<Option<u32>, Error> {
         let next = Image::load(self.disk, sequence + 1, PAGE_BYTES as u64)?;
-        let header = next.and_then(|image| image.header);
-        Ok(header.is_some_and(|header| Some(header.chain) == self.chain))
+        Ok(next.and_then(|image| image.header).map(|header| header.chain))
     }
 
     /// The chain is broken at `offset`, in `batch`. `damaged` is the head of the record there, if at
@@ -309,7 +314,13 @@ impl<'a> Walk<'a> {
         if !later_batch && !later_segment && !unreadable {
             return Ok(Verdict::Cut);
         }
-        self.report(image, offset, damaged, unreadable);
+        // Only if the chain goes on right behind the damaged record is it all that was lost.
+        let alone = match (damaged, here) {
+            (Some(lost), Some((at, chain))) => at == behind && chain == lost.crc,
+            (Some(lost), None) => self.next_chain(image.sequence)? == Some(lost.crc),
+            (None, _) => false,
+        };
+        self.report(image, offset, damaged.filter(|_| alone), unreadable);
         if let Some((at, chain)) = here {
             self.chain = Some(chain);
             (self.batch, self.closed) = (self.batch.max(batch), false);

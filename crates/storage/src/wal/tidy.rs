@@ -9,13 +9,14 @@ use super::image::{At, Image};
 use super::record::{Head, Tag};
 use super::segment::path;
 use super::writer::Wal;
-use crate::limits::SEGMENTS_PINNED_MAX;
+use crate::limits::{PAGE_BYTES, SEGMENTS_PINNED_MAX};
 use crate::{Error, GroupId};
 
 impl Wal {
     /// Frees the oldest segment if the log is long and little in it is alive. True if records were
     /// appended: commit them. It reads one segment, so call it between commits, not in the rush; when
-    /// much is alive it does nothing, and a snapshot of [`Status::oldest`](super::Status) is the cure.
+    /// much is alive, or the
+    /// segment is damaged, it does nothing, and a snapshot of [`Status::oldest`](super::Status) is the cure.
     pub fn tidy(&mut self) -> Result<bool, Error> {
         let Some(oldest) = self.live.segments.front().copied() else { return Ok(false) };
         let long = self.live.segments.len() > SEGMENTS_PINNED_MAX;
@@ -25,6 +26,12 @@ impl Wal {
         let Some(image) = Image::load(&*self.disk, oldest.sequence, u64::MAX)? else {
             return Ok(false);
         };
+        // Behind damage, the last record of an entry may stand out of sight.
+        let next = Image::load(&*self.disk, oldest.sequence + 1, PAGE_BYTES as u64)?;
+        let next = next.and_then(|image| image.header).map(|header| header.chain);
+        if next.is_none() || image.chained().last().map(|(_, head)| head.crc) != next {
+            return Ok(false);
+        }
         let alive = self.alive(&image);
         let bytes: usize = alive.values().map(|(_, head)| head.record_bytes()).sum();
         if bytes > image.bytes.len() / 4 {

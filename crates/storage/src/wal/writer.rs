@@ -4,16 +4,17 @@
 //! page which is durable already, so that whole pages are written.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::live::{Live, Mark, Segment, Vote};
 use super::record::{HEAD_BYTES, Head, Record, Tag, encode, record_bytes, seed, vote_number};
 use super::recovery::{Recovered, Restored, Tail, recover};
-use super::segment::{FOLDER, Header, Prepare, Prepared, Ready, Stage, path};
-use crate::disk::{Disk, File, fill_zero};
+use super::segment::{FOLDER, Header, Prepare, Prepared, Ready, path};
+use super::spare::Spares;
+use crate::disk::{Disk, File};
 use crate::limits::{
-    BATCH_BYTES_KEEP, CONTROL_BYTES, ENTRY_BYTES_MAX, GROUPS_MAX, PAGE_BYTES, RETIRED_MAX,
-    SEGMENT_BYTES, SEGMENT_BYTES_MIN, SPARES,
+    BATCH_BYTES_KEEP, CONTROL_BYTES, ENTRY_BYTES_MAX, GROUPS_MAX, PAGE_BYTES, SEGMENT_BYTES,
+    SEGMENT_BYTES_MIN,
 };
 use crate::vote::Votes;
 use crate::{Error, Fault, GroupId, Place};
@@ -63,19 +64,8 @@ pub struct Wal {
     first: u64,
     /// Segments that do not count any more, which no durable commit says yet.
     retiring: Vec<Segment>,
-    /// Files that may be written over.
-    retired: Vec<u64>,
-    surplus: Vec<u64>,
-    spares: VecDeque<Ready>,
-    in_flight: Option<InFlight>,
+    spares: Spares,
     poisoned: bool,
-}
-
-#[derive(Debug)]
-struct InFlight {
-    sequence: u64,
-    recycled: Option<u64>,
-    stage: Arc<Mutex<Stage>>,
 }
 
 /// The segment being written.
@@ -172,19 +162,20 @@ impl Wal {
     ) -> Result<Wal, Error> {
         sync_all(&*disk, &restored)?;
         let Restored { tail, mut live, batch, must_commit, retired, beyond, .. } = restored;
+        let mut spares = Spares::new(Arc::clone(&disk), options);
         let fresh = tail.is_none();
-        let (active, spares, surplus) = match tail {
+        let active = match tail {
             Some(tail) => {
-                let (spares, surplus) = spares(&*disk, options, tail.sequence, &beyond)?;
-                (Active::resume(&*disk, tail)?, spares, surplus)
+                spares.adopt(tail.sequence, retired, &beyond)?;
+                Active::resume(&*disk, tail)?
             }
             None => {
-                let sequence = beyond.last().map_or(1, |last| last + 1);
-                live.open_segment(sequence, options.segment_bytes);
-                let job = job(&disk, options, sequence, None);
-                let ready = job.run().result?.expect("nobody cancels a job of one's own");
-                let header = Header { sequence, batch, first: sequence, chain: 0 };
-                (Active::begin(ready, &header), VecDeque::new(), beyond)
+                let before = beyond.last().copied().unwrap_or(0);
+                spares.adopt(before, retired, &beyond)?;
+                let ready = spares.take(before, options.segment_bytes)?;
+                let sequence = ready.sequence;
+                live.open_segment(sequence, ready.capacity);
+                Active::begin(ready, &Header { sequence, batch, first: sequence, chain: 0 })
             }
         };
         let first = live.first();
@@ -200,10 +191,7 @@ impl Wal {
             sealed: false,
             first,
             retiring: Vec::new(),
-            retired,
-            surplus,
             spares,
-            in_flight: None,
             poisoned: false,
         })
     }
@@ -267,7 +255,7 @@ impl Wal {
         let (last, mark) = state.map_or((0, 0), |state| (state.last, state.mark.index));
         assert!(head.index <= last + 1, "a log has no gaps: {} behind {last}", head.index);
         assert!(head.index > mark, "what a snapshot covers is final: {} at {mark}", head.index);
-        self.make_room(data.len(), self.active.capacity - self.control_bytes())?;
+        self.make_room(data.len(), self.entry_limit())?;
         self.push(head, data);
         Ok(())
     }
@@ -275,7 +263,7 @@ impl Wal {
     /// Writes an entry of an older segment again.
     pub(super) fn append_moved(&mut self, head: Head, data: &[u8]) -> Result<(), Error> {
         self.healthy()?;
-        self.make_room(data.len(), self.active.capacity - self.control_bytes())?;
+        self.make_room(data.len(), self.entry_limit())?;
         let Head { group, kind, term, index, .. } = head;
         self.push(Head { kind, ..Head::new(Tag::Moved, group, term, index) }, data);
         self.live.moved(group, index);
@@ -331,14 +319,7 @@ impl Wal {
         self.batch += 1;
         self.first = first;
         (self.pending, self.sealed) = (false, false);
-        for segment in self.retiring.drain(..) {
-            let reusable = segment.capacity == self.options.segment_bytes;
-            if reusable && self.retired.len() < RETIRED_MAX {
-                self.retired.push(segment.sequence);
-            } else if segment.capacity > 0 {
-                self.surplus.push(segment.sequence);
-            }
-        }
+        self.spares.retire(&mut self.retiring);
         Ok(())
     }
 
@@ -377,40 +358,14 @@ impl Wal {
     /// Work that another thread may do ahead of time, or `None`. Hand the result to
     /// [`accept`](Wal::accept). Without it the log does the same when it cannot wait any longer.
     pub fn prepare(&mut self) -> Option<Prepare> {
-        if self.in_flight.is_some() || self.poisoned {
-            return None;
-        }
-        let wanted = self.spares.len() < SPARES;
-        if !wanted && self.surplus.is_empty() {
-            return None;
-        }
-        let sequence = self.active.sequence + self.spares.len() as u64 + 1;
-        let recycled = if wanted { self.retired.pop() } else { None };
-        let mut job = job(&self.disk, self.options, sequence, recycled);
-        job.target = wanted.then_some(sequence);
-        job.surplus = std::mem::take(&mut self.surplus);
-        let stage = Arc::clone(&job.stage);
-        self.in_flight = Some(InFlight { sequence, recycled, stage });
-        Some(job)
+        if self.poisoned { None } else { self.spares.prepare(self.active.sequence) }
     }
 
-    /// Takes what came of a [`Prepare`]. `Error::Full` only means that there is no spare yet.
+    /// Takes what came of a [`Prepare`]. `Error::Full` only means that there is no spare yet; any
+    /// other error means what it means for a commit.
     pub fn accept(&mut self, prepared: Prepared) -> Result<(), Error> {
-        let Some(in_flight) =
-            self.in_flight.take_if(|one| Arc::ptr_eq(&one.stage, &prepared.stage))
-        else {
-            return Ok(());
-        };
-        match prepared.result {
-            Ok(Some(ready)) => self.spares.push_back(ready),
-            Ok(None) => {}
-            Err(error) => {
-                self.retired.extend(in_flight.recycled);
-                self.poisoned |= matches!(error, Error::Sync { .. });
-                return Err(error);
-            }
-        }
-        Ok(())
+        let accepted = self.spares.accept(prepared);
+        accepted.inspect_err(|error| self.poisoned |= is_fatal(error))
     }
 
     /// How much there is, and who keeps it.
@@ -433,13 +388,16 @@ impl Wal {
         self.live.check();
         assert!(self.active.position() <= self.active.capacity, "a segment is never overfilled");
         assert!(self.active.base.is_multiple_of(PAGE_BYTES as u64), "writes are whole pages");
-        for (at, ready) in self.spares.iter().enumerate() {
-            assert_eq!(ready.sequence, self.active.sequence + 1 + at as u64, "spares are in order");
-        }
+        self.spares.check(self.active.sequence);
     }
 
     fn healthy(&self) -> Result<(), Error> {
         if self.poisoned { Err(Error::Poisoned) } else { Ok(()) }
+    }
+
+    /// Entries end before this place of the active segment; votes and trims may go on.
+    fn entry_limit(&self) -> u64 {
+        self.active.capacity.saturating_sub(self.control_bytes())
     }
 
     fn control_bytes(&self) -> u64 {
@@ -462,8 +420,9 @@ impl Wal {
     fn next_segment(&mut self, need: u64) -> Result<(), Error> {
         let table = self.live.groups.len() as u64 * 3 * HEAD_BYTES as u64;
         let wanted = PAGE_BYTES as u64 + table + need + self.control_bytes();
-        let ready = self.take_spare().inspect_err(|error| self.poisoned |= is_fatal(error))?;
-        let ready = self.grow(ready, wanted.next_multiple_of(PAGE_BYTES as u64))?;
+        let wanted = wanted.next_multiple_of(PAGE_BYTES as u64);
+        let ready = self.spares.take(self.active.sequence, wanted);
+        let ready = ready.inspect_err(|error| self.poisoned |= is_fatal(error))?;
         self.live.open_segment(ready.sequence, ready.capacity);
         let (sequence, first, chain) = (ready.sequence, self.first, self.active.chain);
         let header = Header { sequence, batch: self.batch, first, chain };
@@ -490,53 +449,6 @@ impl Wal {
         }
         table
     }
-
-    /// The next segment: a spare, or the one that is just being made, or one made now.
-    fn take_spare(&mut self) -> Result<Ready, Error> {
-        if let Some(ready) = self.spares.pop_front() {
-            return Ok(ready);
-        }
-        let sequence = self.active.sequence + 1;
-        if let Some(in_flight) = self.in_flight.take() {
-            let mut stage = in_flight.stage.lock().unwrap_or_else(PoisonError::into_inner);
-            if *stage == Stage::Named && in_flight.sequence == sequence {
-                let path = path(sequence);
-                let file = self.disk.open(&path);
-                let file = file.map_err(|error| Error::io("open", &path, error))?;
-                return Ok(Ready { sequence, file, capacity: self.options.segment_bytes });
-            }
-            *stage = Stage::Cancelled;
-            self.retired.extend(in_flight.recycled);
-        }
-        let recycled = self.retired.pop();
-        let result = job(&self.disk, self.options, sequence, recycled).run().result;
-        if result.is_err() {
-            self.retired.extend(recycled);
-        }
-        Ok(result?.expect("nobody cancels a job of one's own"))
-    }
-
-    /// A record larger than a segment gets a larger segment.
-    fn grow(&mut self, mut ready: Ready, wanted: u64) -> Result<Ready, Error> {
-        if wanted <= ready.capacity {
-            return Ok(ready);
-        }
-        let path = path(ready.sequence);
-        let grown = ready
-            .file
-            .reserve(wanted)
-            .and_then(|()| fill_zero(&*ready.file, ready.capacity, wanted))
-            .map_err(|error| Error::io("extend", &path, error))
-            .and_then(|()| ready.file.sync().map_err(|error| Error::sync(&path, error)));
-        if let Err(error) = grown {
-            self.poisoned |= is_fatal(&error);
-            let _ = ready.file.set_len(ready.capacity);
-            self.spares.push_front(ready);
-            return Err(error);
-        }
-        ready.capacity = wanted;
-        Ok(ready)
-    }
 }
 
 impl Active {
@@ -561,17 +473,6 @@ fn is_fatal(error: &Error) -> bool {
     !error.is_recoverable()
 }
 
-fn job(disk: &Arc<dyn Disk>, options: Options, target: u64, recycled: Option<u64>) -> Prepare {
-    Prepare {
-        disk: Arc::clone(disk),
-        target: Some(target),
-        bytes: options.segment_bytes,
-        recycled,
-        surplus: Vec::new(),
-        stage: Arc::new(Mutex::new(Stage::Open)),
-    }
-}
-
 /// Deletes what a crash left half made.
 fn remove_unfinished(disk: &dyn Disk) -> Result<(), Error> {
     let names = disk.list(FOLDER).map_err(|error| Error::io("list", FOLDER, error))?;
@@ -591,33 +492,4 @@ fn sync_all(disk: &dyn Disk, restored: &Restored) -> Result<(), Error> {
         file.sync().map_err(|error| Error::sync(&path, error))?;
     }
     disk.sync_folder(FOLDER).map_err(|error| Error::sync(FOLDER, error))
-}
-
-/// The files behind the tail: those that follow it become spares, and forget any batch that was cut.
-fn spares(
-    disk: &dyn Disk,
-    options: Options,
-    tail: u64,
-    beyond: &[u64],
-) -> Result<(VecDeque<Ready>, Vec<u64>), Error> {
-    let (mut spares, mut surplus) = (VecDeque::new(), Vec::new());
-    let mut page = vec![0; PAGE_BYTES];
-    for sequence in beyond.iter().copied() {
-        let path = path(sequence);
-        let file = disk.open(&path).map_err(|error| Error::io("open", &path, error))?;
-        let capacity = file.len().map_err(|error| Error::io("read", &path, error))?;
-        let read = file.read_at(0, &mut page);
-        let claims = read.is_err() || Header::decode(&page, sequence)?.is_some();
-        if claims {
-            let zeros = vec![0; PAGE_BYTES];
-            file.write_at(0, &zeros).map_err(|error| Error::io("write", &path, error))?;
-            file.sync().map_err(|error| Error::sync(&path, error))?;
-        }
-        if capacity == options.segment_bytes && sequence == tail + 1 + spares.len() as u64 {
-            spares.push_back(Ready { sequence, file, capacity });
-        } else {
-            surplus.push(sequence);
-        }
-    }
-    Ok((spares, surplus))
 }

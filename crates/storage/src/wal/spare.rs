@@ -1,0 +1,196 @@
+//! Spares: the segments that come next, made ready before they are needed.
+//!
+//! The work itself is a [`Prepare`], which any thread may run. If the log cannot wait for it, it
+//! cancels it or, where the file has its name already, takes the file over.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::live::Segment;
+use super::segment::{Header, Prepare, Prepared, Ready, Stage, path};
+use super::writer::Options;
+use crate::Error;
+use crate::disk::{Disk, fill_zero};
+use crate::limits::{PAGE_BYTES, RETIRED_MAX, SPARES};
+
+/// The files of a log beside those that count.
+#[derive(Debug)]
+pub(super) struct Spares {
+    disk: Arc<dyn Disk>,
+    options: Options,
+    /// In the order of use; the first one follows the active segment.
+    ready: VecDeque<Ready>,
+    /// Segments whose files may be written over.
+    retired: Vec<u64>,
+    /// Segments whose files are of no use; all are older than the log.
+    surplus: Vec<u64>,
+    in_flight: Option<InFlight>,
+}
+
+/// Work that was handed out.
+#[derive(Debug)]
+struct InFlight {
+    sequence: u64,
+    recycled: Option<u64>,
+    stage: Arc<Mutex<Stage>>,
+}
+
+impl Spares {
+    pub(super) fn new(disk: Arc<dyn Disk>, options: Options) -> Spares {
+        let (ready, retired, surplus) = (VecDeque::new(), Vec::new(), Vec::new());
+        Spares { disk, options, ready, retired, surplus, in_flight: None }
+    }
+
+    /// Takes in the files that recovery found: those of `retired` segments, and those `beyond` the
+    /// tail. The latter become spares if they follow it, and forget any batch that was cut.
+    pub(super) fn adopt(
+        &mut self,
+        tail: u64,
+        retired: Vec<u64>,
+        beyond: &[u64],
+    ) -> Result<(), Error> {
+        self.retired = retired;
+        let mut page = vec![0; PAGE_BYTES];
+        for sequence in beyond.iter().copied() {
+            let path = path(sequence);
+            let file = self.disk.open(&path).map_err(|error| Error::io("open", &path, error))?;
+            let capacity = file.len().map_err(|error| Error::io("read", &path, error))?;
+            let read = file.read_at(0, &mut page);
+            if read.is_err() || Header::decode(&page, sequence)?.is_some() {
+                let zeros = vec![0; PAGE_BYTES];
+                file.write_at(0, &zeros).map_err(|error| Error::io("write", &path, error))?;
+                file.sync().map_err(|error| Error::sync(&path, error))?;
+            }
+            let follows = sequence == tail + 1 + self.ready.len() as u64;
+            if follows && capacity == self.options.segment_bytes {
+                self.ready.push_back(Ready { sequence, file, capacity });
+            } else {
+                // At once: its number will be that of a segment to come.
+                self.disk.remove(&path).map_err(|error| Error::io("remove", &path, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Segments that a durable commit disowned.
+    pub(super) fn retire(&mut self, segments: &mut Vec<Segment>) {
+        for segment in segments.drain(..) {
+            let reusable = segment.capacity == self.options.segment_bytes;
+            if reusable && self.retired.len() < RETIRED_MAX {
+                self.retired.push(segment.sequence);
+            } else if segment.capacity > 0 {
+                self.surplus.push(segment.sequence);
+            }
+        }
+    }
+
+    /// Work to hand out, if there is any and none is out.
+    pub(super) fn prepare(&mut self, active: u64) -> Option<Prepare> {
+        let wanted = self.ready.len() < SPARES;
+        if self.in_flight.is_some() || (!wanted && self.surplus.is_empty()) {
+            return None;
+        }
+        let sequence = active + self.ready.len() as u64 + 1;
+        let recycled = if wanted { self.retired.pop() } else { None };
+        let mut job = self.job(sequence, recycled);
+        job.target = wanted.then_some(sequence);
+        job.surplus = std::mem::take(&mut self.surplus);
+        let stage = Arc::clone(&job.stage);
+        self.in_flight = Some(InFlight { sequence, recycled, stage });
+        Some(job)
+    }
+
+    /// Takes what came of the work; that of a cancelled one is ignored.
+    pub(super) fn accept(&mut self, prepared: Prepared) -> Result<(), Error> {
+        let Some(in_flight) =
+            self.in_flight.take_if(|one| Arc::ptr_eq(&one.stage, &prepared.stage))
+        else {
+            return Ok(());
+        };
+        match prepared.result {
+            Ok(ready) => {
+                self.ready.extend(ready);
+                Ok(())
+            }
+            Err(error) => {
+                self.retired.extend(in_flight.recycled);
+                Err(error)
+            }
+        }
+    }
+
+    /// The segment after `active`, large enough for `wanted` bytes.
+    pub(super) fn take(&mut self, active: u64, wanted: u64) -> Result<Ready, Error> {
+        let ready = match self.ready.pop_front() {
+            Some(ready) => ready,
+            None => self.make(active + 1)?,
+        };
+        assert_eq!(ready.sequence, active + 1, "segments follow each other");
+        self.grow(ready, wanted)
+    }
+
+    /// There is no spare: the one that is just being made, or one made now.
+    fn make(&mut self, sequence: u64) -> Result<Ready, Error> {
+        if let Some(in_flight) = self.in_flight.take() {
+            let mut stage = in_flight.stage.lock().unwrap_or_else(PoisonError::into_inner);
+            if *stage == Stage::Named && in_flight.sequence == sequence {
+                let path = path(sequence);
+                let file = self.disk.open(&path);
+                let file = file.map_err(|error| Error::io("open", &path, error))?;
+                return Ok(Ready { sequence, file, capacity: self.options.segment_bytes });
+            }
+            *stage = Stage::Cancelled;
+            self.retired.extend(in_flight.recycled);
+        }
+        let recycled = self.retired.pop();
+        let result = self.job(sequence, recycled).run().result;
+        if result.is_err() {
+            self.retired.extend(recycled);
+        }
+        Ok(result?.expect("nobody cancels a job of one's own"))
+    }
+
+    /// A record larger than a segment gets a larger segment.
+    fn grow(&mut self, mut ready: Ready, wanted: u64) -> Result<Ready, Error> {
+        if wanted <= ready.capacity {
+            return Ok(ready);
+        }
+        let path = path(ready.sequence);
+        let grown = ready
+            .file
+            .reserve(wanted)
+            .and_then(|()| fill_zero(&*ready.file, ready.capacity, wanted))
+            .map_err(|error| Error::io("extend", &path, error))
+            .and_then(|()| ready.file.sync().map_err(|error| Error::sync(&path, error)));
+        if let Err(error) = grown {
+            // What cannot be cut now is found to be of no use at the next start.
+            let _ = ready.file.set_len(ready.capacity);
+            self.ready.push_front(ready);
+            return Err(error);
+        }
+        ready.capacity = wanted;
+        Ok(ready)
+    }
+
+    fn job(&self, target: u64, recycled: Option<u64>) -> Prepare {
+        Prepare {
+            disk: Arc::clone(&self.disk),
+            target: Some(target),
+            bytes: self.options.segment_bytes,
+            recycled,
+            surplus: Vec::new(),
+            stage: Arc::new(Mutex::new(Stage::Open)),
+        }
+    }
+
+    /// Asserts what must always hold.
+    pub(super) fn check(&self, active: u64) {
+        for (at, ready) in self.ready.iter().enumerate() {
+            assert_eq!(ready.sequence, active + 1 + at as u64, "spares are in order");
+        }
+    }
+}
