@@ -15,7 +15,6 @@ use crate::op::Origin;
 use crate::reject::Reject;
 use crate::settings::Settings;
 use crate::shard::{Effects, Publish, Shard};
-use crate::slot::slot;
 use crate::value::{Typed, Value};
 
 /// May the shard change?
@@ -303,7 +302,7 @@ impl<'a> Context<'a> {
         self.entry_in(db, key)?;
         let entry = self.shard.dbs[db].remove(key)?;
         self.shard.changes += 1;
-        self.shard.deleted[usize::from(slot(key))] = self.shard.sequence;
+        self.shard.note_deleted(db, key);
         Some(entry)
     }
 

@@ -14,6 +14,10 @@ pub const SEGMENT_ENTRIES_MAX: usize = 64;
 /// that were chosen so that their hashes begin alike could otherwise make it double without end.
 pub const DIRECTORY_SLOTS_PER_SEGMENT_MAX: usize = 16;
 
+/// Places in which deletions are remembered for WATCH, 8 bytes each. Keys that share one make a
+/// watch on an absent key see the deletion of another, which costs its client a retry.
+pub const DELETED_PLACES: usize = 16_384;
+
 /// Expired keys removed by one tick, so that a mass expiry cannot stall the shard.
 pub const EXPIRES_PER_TICK_MAX: usize = 4_096;
 

@@ -14,11 +14,11 @@ use crate::blocking::{Waiter, Waiters};
 use crate::command::{self, Flags, Run};
 use crate::context::{Asker, Context, Mode, OnTimeout, Scope, notify};
 use crate::db::Db;
-use crate::limits::{DATABASES, EXPIRES_PER_TICK_MAX};
+use crate::dict;
+use crate::limits::{DATABASES, DELETED_PLACES, EXPIRES_PER_TICK_MAX};
 use crate::op::{Body, Op, Origin, Unblock, Watch};
 use crate::reject::Reject;
 use crate::settings::Settings;
-use crate::slot::{SLOTS, slot};
 use crate::types::Scripts;
 use crate::value::Value;
 
@@ -67,8 +67,8 @@ pub struct Shard {
     pub(crate) sequence: u64,
     /// How many changes of keys this replica made since it was built; for INFO, not part of the state.
     pub(crate) changes: u64,
-    /// For each slot the last operation that deleted a key of it: the version of absent keys.
-    pub(crate) deleted: Vec<u64>,
+    /// By `deleted_place` the last operation that deleted a key: the version of absent keys.
+    deleted: Vec<u64>,
     pub(crate) waiters: Waiters,
     pub(crate) settings: Settings,
     pub(crate) scripts: Scripts,
@@ -88,7 +88,7 @@ impl Shard {
             clock: Millis(0),
             sequence: 0,
             changes: 0,
-            deleted: vec![0; SLOTS],
+            deleted: vec![0; DELETED_PLACES],
             waiters: Waiters::default(),
             settings: Settings::default(),
             scripts: Scripts::default(),
@@ -227,10 +227,10 @@ impl Shard {
         }
     }
 
-    /// An absent key has the version of the last deletion in its slot; an expired one that still
+    /// An absent key has the version of the last deletion in its place; an expired one that still
     /// lies there counts as absent, and its own version as that of a deletion.
     fn version_at(&self, now: Millis, db: u8, key: &[u8]) -> u64 {
-        let deleted = self.deleted[usize::from(slot(key))];
+        let deleted = self.deleted[deleted_place(usize::from(db), key)];
         let db = &self.dbs[usize::from(db)];
         match db.get(key) {
             // The lowest bit tells a live key from an absent one.
@@ -256,17 +256,22 @@ impl Shard {
     pub(crate) fn remove_expired(&mut self, db: usize, key: &[u8]) {
         let entry = self.dbs[db].remove(key).expect("an expired key was just seen");
         assert!(entry.expires <= self.clock, "a key is removed before its time");
-        let deleted = &mut self.deleted[usize::from(slot(key))];
+        let deleted = &mut self.deleted[deleted_place(db, key)];
         *deleted = (*deleted).max(self.dbs[db].age(&entry));
     }
 
+    /// This operation deleted a key.
+    pub(crate) fn note_deleted(&mut self, db: usize, key: &[u8]) {
+        self.deleted[deleted_place(db, key)] = self.sequence;
+    }
+
     /// Deletes every key of a database. Only keys that lived there are changed for WATCH.
-    pub(crate) fn flush(&mut self, db: usize) {
-        let db = &mut self.dbs[db];
+    pub(crate) fn flush(&mut self, number: usize) {
+        let db = &mut self.dbs[number];
         for (key, entry) in db.dict().iter() {
             let live = entry.expires > self.clock;
             let version = if live { self.sequence } else { db.age(entry) };
-            let deleted = &mut self.deleted[usize::from(slot(key))];
+            let deleted = &mut self.deleted[deleted_place(number, key)];
             *deleted = (*deleted).max(version);
         }
         db.clear();
@@ -372,6 +377,12 @@ impl Shard {
         self.scripts = Scripts::load(reader)?;
         Ok(())
     }
+}
+
+/// Where deletions of a key are remembered. Other keys share the place, but keys with one hash tag
+/// do not: they are deleted and watched together.
+fn deleted_place(db: usize, key: &[u8]) -> usize {
+    (dict::hash(key) as usize).wrapping_add(db * DELETED_PLACES / DATABASES) % DELETED_PLACES
 }
 
 fn end_wait(waiter: &Waiter, how: Unblock) -> Late {
