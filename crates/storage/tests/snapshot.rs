@@ -248,3 +248,40 @@ fn everything_works_on_a_real_disk() {
         store.wal.seal().unwrap();
     }
 }
+
+/// The state of a crash right after a snapshot became durable, before the log heard of it.
+fn crashed_before_the_log_knew(entries: u64, term: u64, index: u64) -> Store {
+    let disk = SimDisk::new(1);
+    let options = Options { segment_bytes: 32 << 10 };
+    let (mut store, _) = Store::open(Arc::new(disk.clone()), options).expect("the disk works");
+    for index in 1..=entries {
+        let entry = Record::Entry { group: G, term, index, kind: 0, data: b"x" };
+        store.wal.append(&entry).expect("there is room");
+    }
+    store.wal.commit().expect("the disk works");
+    save(&mut store.snapshots, index, b"state").expect("the disk works");
+    drop(store);
+    disk.crash();
+    let (mut store, found) = Store::open(Arc::new(disk.clone()), options).expect("it works");
+    let group = &found.groups[&G];
+    assert_eq!(group.faults, []);
+    let next = group.entries.last().map_or(index, |entry| entry.index) + 1;
+    // The log goes on where the group does.
+    let entry = Record::Entry { group: G, term: 2, index: next, kind: 0, data: b"x" };
+    store.wal.append(&entry).expect("there is room");
+    store.wal.commit().expect("the disk works");
+    let (store, again) = Store::open(Arc::new(disk), options).expect("the disk works");
+    let mut expected: Vec<u64> = group.entries.iter().map(|entry| entry.index).collect();
+    expected.push(next);
+    let indexes: Vec<u64> = again.groups[&G].entries.iter().map(|entry| entry.index).collect();
+    assert_eq!((indexes, again.faults), (expected, vec![]));
+    store
+}
+
+#[test]
+fn a_snapshot_that_the_log_has_not_heard_of_is_held_against_it() {
+    // Ahead of the log; inside it and agreeing; inside it and from a leader that knew better.
+    for (entries, term, index) in [(5, 2, 50), (60, 2, 50), (60, 1, 50)] {
+        crashed_before_the_log_knew(entries, term, index).wal.check();
+    }
+}

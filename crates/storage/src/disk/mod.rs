@@ -4,6 +4,7 @@
 //! matching sync: `File::sync` for contents and length, `Disk::sync_folder` for names. Both
 //! implementations promise no more than that, and [`SimDisk`] makes sure that nobody relies on more.
 
+mod inode;
 mod real;
 mod sim;
 

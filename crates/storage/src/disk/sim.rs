@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use stdx::Rng;
 
+use super::inode::{Change, Inode, put};
 use super::{Disk, File, Lock};
 use crate::limits::{PAGE_BYTES, SECTOR_BYTES};
 
@@ -67,22 +68,6 @@ struct State {
     planted: Vec<(Action, io::ErrorKind)>,
     capacity: Option<u64>,
     stalled: Duration,
-}
-
-#[derive(Debug, Default)]
-struct Inode {
-    current: Vec<u8>,
-    durable: Vec<u8>,
-    pending: Vec<Change>,
-    reserved: u64,
-    /// Sectors that cannot be read until they are written again.
-    unreadable: BTreeSet<u64>,
-}
-
-#[derive(Clone, Debug)]
-enum Change {
-    Write { offset: u64, bytes: Vec<u8>, lost: bool },
-    Length(u64),
 }
 
 #[derive(Clone, Debug)]
@@ -259,6 +244,13 @@ impl SimDisk {
         state.names_durable.clear();
     }
 
+    fn handle(&self, state: &mut State, inode: u64) -> Box<dyn File> {
+        if let Some(inode) = state.inodes.get_mut(&inode) {
+            inode.handles += 1;
+        }
+        Box::new(SimFile { disk: self.clone(), inode, life: state.life })
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -303,6 +295,17 @@ impl State {
         for inode in self.inodes.values_mut() {
             inode.crash(&mut self.rng);
         }
+    }
+
+    /// Forgets files that have neither a name, nor may get one back, nor are open.
+    fn sweep(&mut self) {
+        let links = self.names_pending.iter().filter_map(|change| match change {
+            NameChange::Link { inode, .. } => Some(inode),
+            NameChange::Unlink { .. } | NameChange::Rename { .. } => None,
+        });
+        let named = self.names.values().chain(self.names_durable.values()).chain(links);
+        let named: BTreeSet<u64> = named.copied().collect();
+        self.inodes.retain(|number, inode| inode.handles > 0 || named.contains(number));
     }
 
     fn new_inode(&mut self) -> u64 {
@@ -362,78 +365,6 @@ fn folder_of(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-impl Inode {
-    fn space(&self) -> u64 {
-        self.reserved.max(self.current.len() as u64)
-    }
-
-    fn sync(&mut self) {
-        for change in std::mem::take(&mut self.pending) {
-            match change {
-                Change::Length(len) => self.durable.resize(len as usize, 0),
-                Change::Write { lost: true, offset, bytes } => {
-                    let end = offset as usize + bytes.len();
-                    let longer = end.max(self.durable.len());
-                    self.durable.resize(longer, 0);
-                }
-                Change::Write { offset, bytes, .. } => put(&mut self.durable, offset, &bytes),
-            }
-        }
-    }
-
-    /// Each sector takes some moment of its history; the length takes one of its own.
-    fn crash(&mut self, rng: &mut Rng) {
-        let pending = std::mem::take(&mut self.pending);
-        let sector = SECTOR_BYTES as u64;
-        let mut history: BTreeMap<u64, u64> = BTreeMap::new();
-        let mut lengths = vec![self.durable.len() as u64];
-        for change in &pending {
-            let last = lengths[lengths.len() - 1];
-            match change {
-                Change::Length(len) => lengths.push(*len),
-                Change::Write { offset, bytes, .. } => {
-                    let end = offset + bytes.len() as u64;
-                    lengths.push(last.max(end));
-                    for number in offset / sector..end.div_ceil(sector) {
-                        *history.entry(number).or_default() += 1;
-                    }
-                }
-            }
-        }
-        for moments in history.values_mut() {
-            *moments = rng.below(*moments + 1);
-        }
-        for change in &pending {
-            let Change::Write { offset, bytes, lost } = change else { continue };
-            let end = offset + bytes.len() as u64;
-            for number in offset / sector..end.div_ceil(sector) {
-                let Some(left) = history.get_mut(&number).filter(|left| **left > 0) else {
-                    continue;
-                };
-                *left -= 1;
-                if !lost {
-                    let from = (number * sector).max(*offset);
-                    let to = ((number + 1) * sector).min(end);
-                    let part = &bytes[(from - offset) as usize..(to - offset) as usize];
-                    put(&mut self.durable, from, part);
-                }
-            }
-        }
-        let len = lengths[rng.below(lengths.len() as u64) as usize];
-        self.durable.resize(len as usize, 0);
-        self.current.clone_from(&self.durable);
-    }
-}
-
-fn put(target: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
-    let start = offset as usize;
-    let end = start + bytes.len();
-    if target.len() < end {
-        target.resize(end, 0);
-    }
-    target[start..end].copy_from_slice(bytes);
-}
-
 impl Disk for SimDisk {
     fn create(&self, path: &str) -> io::Result<Box<dyn File>> {
         let mut state = self.state();
@@ -442,13 +373,13 @@ impl Disk for SimDisk {
         state.inodes.insert(inode, Inode::default());
         state.names.insert(path.to_string(), inode);
         state.names_pending.push(NameChange::Link { path: path.to_string(), inode });
-        Ok(Box::new(SimFile { disk: self.clone(), inode, life: state.life }))
+        Ok(self.handle(&mut state, inode))
     }
 
     fn open(&self, path: &str) -> io::Result<Box<dyn File>> {
-        let state = self.state();
+        let mut state = self.state();
         let inode = *state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(SimFile { disk: self.clone(), inode, life: state.life }))
+        Ok(self.handle(&mut state, inode))
     }
 
     fn rename(&self, source: &str, target: &str) -> io::Result<()> {
@@ -491,6 +422,7 @@ impl Disk for SimDisk {
                 state.names_pending.push(change);
             }
         }
+        state.sweep();
         Ok(())
     }
 
@@ -551,6 +483,14 @@ impl SimFile {
         let result = work(&mut state, &mut inode);
         state.inodes.insert(self.inode, inode);
         result
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        if let Some(inode) = self.disk.state().inodes.get_mut(&self.inode) {
+            inode.handles -= 1;
+        }
     }
 }
 
@@ -676,6 +616,21 @@ mod tests {
         assert!(file.reserve(101).is_err());
         disk.set_capacity(None);
         assert!(file.reserve(101).is_ok());
+    }
+
+    #[test]
+    fn a_file_without_a_name_lives_as_long_as_it_is_open() {
+        let disk = SimDisk::new(1);
+        let file = disk.create("a").unwrap();
+        file.write_at(0, b"x").unwrap();
+        disk.sync_folder("").unwrap();
+        disk.remove("a").unwrap();
+        disk.sync_folder("").unwrap();
+        let mut byte = [0];
+        assert_eq!(file.read_at(0, &mut byte).unwrap(), 1);
+        drop(file);
+        disk.sync_folder("").unwrap();
+        assert!(disk.state().inodes.is_empty());
     }
 
     #[test]
