@@ -1,1 +1,27 @@
-//! Many groups on one node: the deterministic core between consensus, keyspace and storage.
+//! A node without its sockets and disks: the groups that it runs, as one deterministic machine.
+//!
+//! ```text
+//! client ─ Call ─▶ Core ─▶ Group ─▶ consensus::Replica ─▶ Effects: save · snapshot · send · replies
+//! peer ─ Message ─▶  ▲                                       │
+//!                    └──────── Event::Saved, Loaded … ◀──────┘  by the driver
+//! ```
+//!
+//! Time is an argument, chance is seeded, and nothing here does I/O: the server's driver and the
+//! simulator are two worlds around the same core.
+//!
+//! Not here: sessions and RESP (`server`), what commands mean (`keyspace`), agreement (`consensus`).
+
+mod batch;
+mod core;
+mod effects;
+mod gateway;
+mod group;
+pub mod limits;
+pub mod message;
+mod request;
+
+pub use core::{Core, Event, Peer};
+pub use effects::{Effects, Save, SnapshotJob};
+pub use group::{Founding, Group};
+pub use message::{GroupId, Health, Kind, Message};
+pub use request::{Asked, Call, Exec, Moment, Replies, Ticket};

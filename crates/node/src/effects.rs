@@ -1,0 +1,46 @@
+//! What follows from an event, as values, in the order of work.
+
+use bytes::Bytes;
+use consensus::{Index, NodeId, Record, SnapshotMeta};
+use keyspace::Publish;
+
+use crate::message::{GroupId, Message};
+use crate::request::Replies;
+
+/// Everything that follows. The driver empties it after each turn of its loop.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Make durable, all of it in one write and one flush, then feed `Event::Saved` for each.
+    pub save: Vec<Save>,
+    /// Work on snapshots, in order for each group.
+    pub snapshot: Vec<SnapshotJob>,
+    /// Safe to send at once.
+    pub send: Vec<(NodeId, Message)>,
+    /// For this node's clients.
+    pub replies: Replies,
+    /// For this node's subscribers.
+    pub publish: Vec<Publish>,
+}
+
+/// Records of one group to make durable.
+#[derive(Debug)]
+pub struct Save {
+    pub group: GroupId,
+    pub number: u64,
+    pub records: Vec<Record>,
+}
+
+/// Work for whoever keeps the snapshots.
+#[derive(Debug)]
+pub enum SnapshotJob {
+    /// Begin to write a snapshot of this state; an unfinished one of the group is given up.
+    Begin { group: GroupId, meta: SnapshotMeta },
+    /// Append; after the last make it durable, then trim the log up to it. Answered by
+    /// `Event::PartWritten`.
+    Part { group: GroupId, data: Vec<u8>, last: bool },
+    /// Read a part for a follower. Answered by `Event::Fetched`.
+    Fetch { group: GroupId, target: NodeId, snapshot: Index, offset: u64, bytes_max: usize },
+    /// A part of a leader's snapshot arrived. After the last: check it, make it durable, load it
+    /// and answer `Event::Loaded`.
+    Receive { group: GroupId, meta: SnapshotMeta, offset: u64, data: Bytes, last: bool },
+}

@@ -1,0 +1,183 @@
+//! The gateway: requests of this node's clients, on their way to a leader elsewhere.
+//!
+//! A request is sent to whoever leads, with the term in which that is believed. It is done when the
+//! leader's answer comes, or when this node applies its operation itself, whichever is first.
+//!
+//! **Never twice.** A leader appends entries of its own term only, and the terms in a log never go
+//! back. So once this node has applied an entry of a later term, a request that was sent in an
+//! earlier one either was applied before it or never will be: only then is it sent again. Within a
+//! term it is sent again after a broken connection; the leader drops what it has taken already,
+//! since numbers grow.
+//!
+//! What always holds: numbers are sent in ascending order within a term.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use consensus::Term;
+use stdx::Instant;
+
+use crate::message::{Forwarded, Kind};
+use crate::request::Ticket;
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) ticket: Ticket,
+    pub(crate) kind: Kind,
+    pub(crate) after: bool,
+    /// The encoded operation, with this node's origin.
+    pub(crate) op: Vec<u8>,
+    /// The last term in which it was sent.
+    pub(crate) sent: Option<Term>,
+    pub(crate) born: Instant,
+}
+
+impl Pending {
+    /// One that was not sent yet.
+    pub(crate) fn new(
+        ticket: Ticket,
+        kind: Kind,
+        after: bool,
+        op: Vec<u8>,
+        born: Instant,
+    ) -> Pending {
+        Pending { ticket, kind, after, op, sent: None, born }
+    }
+}
+
+/// All of them, by number.
+#[derive(Debug, Default)]
+pub(crate) struct Gateway {
+    pending: BTreeMap<u64, Pending>,
+    unsent: BTreeSet<u64>,
+    bytes: usize,
+}
+
+impl Gateway {
+    /// How many requests wait.
+    pub(crate) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Does none wait?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Bytes of the operations that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a request that was not sent yet, or must be sent again.
+    pub(crate) fn put(&mut self, number: u64, pending: Pending) {
+        assert!(pending.sent.is_none(), "a new request was not sent yet");
+        self.bytes += pending.op.len();
+        self.unsent.insert(number);
+        let twin = self.pending.insert(number, pending);
+        assert!(twin.is_none(), "the number {number} is used twice");
+    }
+
+    /// Takes a request out: it is done.
+    pub(crate) fn take(&mut self, number: u64) -> Option<Pending> {
+        let pending = self.pending.remove(&number)?;
+        self.unsent.remove(&number);
+        self.bytes -= pending.op.len();
+        Some(pending)
+    }
+
+    /// An entry of `term` was applied: whatever was sent in an earlier term will never be.
+    pub(crate) fn resolve(&mut self, term: Term) {
+        for (number, pending) in &mut self.pending {
+            if pending.sent.is_some_and(|sent| sent < term) {
+                pending.sent = None;
+                self.unsent.insert(*number);
+            }
+        }
+    }
+
+    /// Takes out the writes that were sent in `term` or before.
+    pub(crate) fn take_sent(&mut self, term: Term) -> Vec<(u64, Pending)> {
+        let sent = |pending: &Pending| {
+            pending.kind == Kind::Write && pending.sent.is_some_and(|sent| sent <= term)
+        };
+        let taken = self.pending.iter().filter(|(_, pending)| sent(pending));
+        let numbers: Vec<u64> = taken.map(|(number, _)| *number).collect();
+        numbers.into_iter().filter_map(|number| Some((number, self.take(number)?))).collect()
+    }
+
+    /// The connection to the leader was made anew: everything goes again, in order.
+    pub(crate) fn resend(&mut self) {
+        self.unsent.extend(self.pending.keys().copied());
+    }
+
+    /// What is to be sent to the leader of `term`, in ascending order, up to `bytes_max` of it.
+    pub(crate) fn take_unsent(&mut self, term: Term, bytes_max: usize) -> Vec<Forwarded> {
+        let (mut requests, mut bytes) = (Vec::new(), 0);
+        while bytes < bytes_max {
+            let Some(number) = self.unsent.pop_first() else { break };
+            let pending = self.pending.get_mut(&number).expect("unsent numbers are pending");
+            pending.sent = Some(term);
+            bytes += pending.op.len();
+            let Pending { kind, after, .. } = *pending;
+            requests.push(Forwarded { number, kind, after, op: pending.op.clone() });
+        }
+        requests
+    }
+
+    /// Takes out everything, in ascending order: this node leads now. None of it may have been
+    /// sent in a term that is not resolved.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (u64, Pending)> {
+        self.unsent.clear();
+        self.bytes = 0;
+        std::mem::take(&mut self.pending).into_iter()
+    }
+
+    /// Takes out what came before `oldest`.
+    pub(crate) fn take_overdue(&mut self, oldest: Instant) -> Vec<(u64, Pending)> {
+        let overdue = self.pending.iter().filter(|(_, pending)| pending.born < oldest);
+        let numbers: Vec<u64> = overdue.map(|(number, _)| *number).collect();
+        numbers.into_iter().filter_map(|number| Some((number, self.take(number)?))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending(sent: Option<Term>) -> Pending {
+        let (ticket, born) = (Ticket(1), Instant(5));
+        Pending { ticket, kind: Kind::Write, after: false, op: vec![0; 3], sent, born }
+    }
+
+    fn numbers(requests: &[Forwarded]) -> Vec<u64> {
+        requests.iter().map(|request| request.number).collect()
+    }
+
+    #[test]
+    fn a_request_goes_again_only_when_a_later_term_was_applied() {
+        let mut gateway = Gateway::default();
+        gateway.put(2, pending(None));
+        gateway.put(1, pending(None));
+        assert_eq!(numbers(&gateway.take_unsent(Term(3), 100)), [1, 2]);
+        gateway.resolve(Term(3));
+        assert!(gateway.take_unsent(Term(4), 100).is_empty(), "term 3 may still apply them");
+        gateway.take(1);
+        gateway.resolve(Term(4));
+        assert_eq!(numbers(&gateway.take_unsent(Term(4), 100)), [2]);
+    }
+
+    #[test]
+    fn a_new_connection_repeats_everything_in_order() {
+        let mut gateway = Gateway::default();
+        (1..=3).for_each(|number| gateway.put(number, pending(None)));
+        gateway.take_unsent(Term(1), 100);
+        gateway.put(4, pending(None));
+        gateway.resend();
+        assert_eq!(numbers(&gateway.take_unsent(Term(1), 7)), [1, 2, 3], "bounded");
+        assert_eq!(numbers(&gateway.take_unsent(Term(1), 7)), [4]);
+        assert_eq!(gateway.bytes(), 12);
+        assert_eq!(gateway.take_overdue(Instant(6)).len(), 4);
+        assert!(gateway.is_empty());
+    }
+}

@@ -1,0 +1,232 @@
+//! Applying what was committed, and answering those who wait for it.
+
+use consensus::{Config, Entry, EntryKind};
+use keyspace::op::{self, Body, Op, Origin};
+use keyspace::{Asker, Late, Outcome};
+use stdx::codec::Reader;
+use wire::Args;
+
+use super::{Flight, Group};
+use crate::batch::{Batch, Item, Request};
+use crate::effects::Effects;
+use crate::message::Answer;
+use crate::request::{Moment, Ticket, UNBLOCKED, Who};
+
+impl Group {
+    /// Applies one committed entry.
+    pub(super) fn apply_entry(&mut self, moment: Moment, entry: &Entry, out: &mut Effects) {
+        assert_eq!(entry.index.0, self.applied.0 + 1, "entries are applied in order, each once");
+        assert!(entry.term >= self.applied_term, "the terms of a log never go back");
+        let batch = self.claim(moment, entry);
+        if entry.term > self.applied_term {
+            self.gateway.resolve(entry.term);
+            self.applied_term = entry.term;
+        }
+        self.applied = entry.index;
+        self.snapshot.note_applied(entry.data.len());
+        match entry.kind {
+            EntryKind::Noop => {}
+            EntryKind::Config => {
+                self.config = Config::decode(&entry.data).expect("a committed config is whole");
+            }
+            EntryKind::Command => self.run_ops(moment, entry, batch, out),
+        }
+    }
+
+    /// The batch of this node that became `entry`. Batches that the log has passed by will never
+    /// be committed: their requests go again.
+    fn claim(&mut self, moment: Moment, entry: &Entry) -> Option<Batch> {
+        while let Some(Flight { batch, .. }) = self.flight.front() {
+            let mine = batch.term == entry.term && batch.index == entry.index;
+            let lost = entry.term > batch.term || entry.index > batch.index;
+            if !mine && !lost {
+                return None;
+            }
+            let flight = self.flight.pop_front().expect("it was just looked at");
+            self.flight_bytes -= flight.entry.len();
+            if mine {
+                return Some(flight.batch);
+            }
+            self.requeue(moment, flight.batch.take_apart(&flight.entry));
+        }
+        None
+    }
+
+    /// Runs the operations of an entry, and between them the reads that wait in its batch.
+    fn run_ops(&mut self, moment: Moment, entry: &Entry, batch: Option<Batch>, out: &mut Effects) {
+        const WHOLE: &str = "a committed entry is whole: its leader checked what it took";
+        let mut reader = Reader::new(&entry.data);
+        let stamp = op::read_stamp(&mut reader).expect(WHOLE);
+        let batch = batch.unwrap_or_default();
+        let mut items = batch.items.iter();
+        while !reader.is_empty() {
+            let request = self.reads_before_op(moment, &batch, &mut items, out);
+            let head = op::read_head(&mut reader).expect(WHOLE);
+            let outcome = if head.is_call() {
+                let mut spans = std::mem::take(&mut self.spans);
+                let db = op::read_call(&mut reader, &mut spans).expect(WHOLE);
+                let args = Args::new(&entry.data, &spans);
+                let asker = Asker { db: usize::from(db), proto: head.proto, origin: head.origin };
+                let reply = out.replies.buffer();
+                let outcome =
+                    self.shard.apply_call(stamp, asker, args, reply, &mut self.shard_fx);
+                self.spans = spans;
+                outcome
+            } else {
+                let body = op::read_body(&mut reader, head).expect(WHOLE);
+                self.note_body(&body, out);
+                let op = Op { proto: head.proto, origin: head.origin, body };
+                self.shard.apply(stamp, &op, out.replies.buffer(), &mut self.shard_fx)
+            };
+            self.settle(request, head.origin, outcome, out);
+        }
+        let last = self.reads_before_op(moment, &batch, &mut items, out);
+        assert!(last.is_none(), "a batch has as many operations as its entry");
+    }
+
+    /// Runs the reads up to the next operation, and says who asked for that.
+    fn reads_before_op<'a>(
+        &mut self,
+        moment: Moment,
+        batch: &Batch,
+        items: &mut impl Iterator<Item = &'a Item>,
+        out: &mut Effects,
+    ) -> Option<Request> {
+        for item in items {
+            match item {
+                Item::Op(request) => return Some(*request),
+                Item::Read(request, range) => {
+                    self.run_read(moment, *request, batch.read_at(range.clone()), out);
+                }
+            }
+        }
+        None
+    }
+
+    /// Operations that end waits: the clients of this node are told here, since the shard knows
+    /// them only by their origins.
+    fn note_body(&mut self, body: &Body, out: &mut Effects) {
+        match body {
+            Body::Tick => self.tick_pending = false,
+            Body::DropWaiters { node } if node.is_none_or(|node| node == self.node.0) => {
+                for (_, ticket) in std::mem::take(&mut self.blocked) {
+                    out.replies.put(ticket, UNBLOCKED);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives the reply that was just written to whoever waits for it, and passes on what followed.
+    fn settle(
+        &mut self,
+        request: Option<Request>,
+        origin: Option<Origin>,
+        outcome: Outcome,
+        out: &mut Effects,
+    ) {
+        let request = request.or_else(|| self.request_of(origin));
+        let origin_here = origin.filter(|origin| origin.node == self.node.0);
+        match (outcome, request.map(|request| request.who)) {
+            (Outcome::Blocked, who) => {
+                if let (Some(origin), Some(Who::Client(ticket))) = (origin_here, who) {
+                    self.blocked.insert(origin.number, ticket);
+                }
+            }
+            (_, Some(Who::Client(ticket))) => out.replies.close(ticket),
+            (_, Some(Who::Node(node))) => {
+                let number = request.expect("there is somebody").number;
+                let answer = Answer { number, reply: out.replies.take() };
+                self.answers.entry(node).or_default().push(answer);
+            }
+            (_, Some(Who::Nobody) | None) => out.replies.discard(),
+        }
+        for Late { origin, reply } in std::mem::take(&mut self.shard_fx.late) {
+            self.settle_late(origin, reply, out);
+        }
+        out.publish.append(&mut self.shard_fx.publish);
+    }
+
+    /// The request of this node's gateway that this operation is, if it still waits.
+    fn request_of(&mut self, origin: Option<Origin>) -> Option<Request> {
+        let origin = origin.filter(|origin| origin.node == self.node.0)?;
+        let pending = self.gateway.take(origin.number)?;
+        Some(Request { who: Who::Client(pending.ticket), number: origin.number })
+    }
+
+    /// A blocked call has its reply. The leader tells the gateway at once; the gateway also finds
+    /// out by itself.
+    fn settle_late(&mut self, origin: Origin, reply: Vec<u8>, out: &mut Effects) {
+        if origin.node == self.node.0 {
+            if let Some(ticket) = self.waiting_ticket(origin.number) {
+                out.replies.put(ticket, &reply);
+            }
+        } else if self.leads() {
+            let answer = Answer { number: origin.number, reply };
+            let node = consensus::NodeId(origin.node);
+            self.answers.entry(node).or_default().push(answer);
+        }
+    }
+
+    /// Takes out who waits under this number, at the gateway or blocked.
+    fn waiting_ticket(&mut self, number: u64) -> Option<Ticket> {
+        let blocked = self.blocked.remove(&number);
+        blocked.or_else(|| self.gateway.take(number).map(|pending| pending.ticket))
+    }
+
+    /// Answers of the leader to requests of this node's clients.
+    pub(crate) fn answered(&mut self, answers: Vec<Answer>, out: &mut Effects) {
+        for Answer { number, reply } in answers {
+            if let Some(ticket) = self.waiting_ticket(number) {
+                out.replies.put(ticket, &reply);
+            }
+        }
+    }
+
+    /// Runs the reads of the rounds that are confirmed and whose index is applied.
+    pub(super) fn run_rounds(&mut self, moment: Moment, out: &mut Effects) {
+        let ready = |index: Option<consensus::Index>, applied| index.is_some_and(|i| i <= applied);
+        while let Some(round) = self.rounds.front() {
+            if !ready(round.index, self.applied) {
+                return;
+            }
+            let round = self.rounds.pop_front().expect("it was just looked at");
+            self.lease = None;
+            for (request, op) in round.reads {
+                self.read_into(moment, request, &op, out);
+            }
+        }
+    }
+
+    /// Runs a read whose turn has come, if this replica still may.
+    fn run_read(&mut self, moment: Moment, request: Request, op: &[u8], out: &mut Effects) {
+        if !self.leads() {
+            return self.read_elsewhere(moment, request, op);
+        }
+        if self.may_read(moment) {
+            return self.read_into(moment, request, op, out);
+        }
+        let round = self.rounds.back_mut().expect("may_read leaves a round to wait in");
+        round.reads.push((request, op.to_vec()));
+    }
+
+    fn read_into(&mut self, moment: Moment, request: Request, op: &[u8], out: &mut Effects) {
+        let mut reader = Reader::new(op);
+        let mut spans = Vec::new();
+        let head = op::read_head(&mut reader).expect("a read was checked when it came");
+        let db = op::read_call(&mut reader, &mut spans).expect("a read was checked when it came");
+        let asker = Asker { db: usize::from(db), proto: head.proto, origin: None };
+        let args = Args::new(op, &spans);
+        self.read_seed += 1;
+        let mut reply = Vec::new();
+        match self.shard.read(moment.wall, self.read_seed, asker, args, &mut reply) {
+            Outcome::Due if self.leads() => {
+                self.push_tick(moment);
+                let put = |out: &mut Vec<u8>| out.extend_from_slice(op);
+                self.open.push_read(moment.now, request, put);
+            }
+            Outcome::Due => self.read_elsewhere(moment, request, op),
+            _ => self.answer(request, &reply, out),
+        }
+    }
+}

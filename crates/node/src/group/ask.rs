@@ -1,0 +1,284 @@
+//! Requests: of this node's clients, and those that other nodes forward to their leader.
+
+use consensus::{Event, NodeId, Role, Term};
+use keyspace::op::{self, Body, Op, Origin, Unblock};
+use keyspace::{Asker, Outcome};
+use stdx::codec::{Malformed, Reader};
+use wire::{Args, Proto};
+
+use super::{Group, Round};
+use crate::batch::Request;
+use crate::gateway::Pending;
+use crate::message::{Answer, Forwarded, Kind};
+use crate::request::{Asked, Call, DISK_FULL, Exec, FULL, Moment, Ticket, Who};
+
+impl Group {
+    /// A command of one of this node's clients. A read that this replica may serve at once is
+    /// answered into `reply`.
+    pub fn call(&mut self, moment: Moment, call: Call<'_>, reply: &mut Vec<u8>) -> Asked {
+        let number = self.number();
+        let Call { ticket, db, proto, kind, after, may_block, args } = call;
+        let origin = Origin { node: self.node.0, number };
+        if !self.takes_directly() {
+            let mut op = Vec::new();
+            op::put_call(&mut op, proto, Some(origin), db, args);
+            self.send_away(moment, number, Pending::new(ticket, kind, after, op, moment.now));
+            return Asked::Waits { number };
+        }
+        let request = Request { who: Who::Client(ticket), number };
+        match kind {
+            Kind::Write if self.disk_full => {
+                reply.extend_from_slice(DISK_FULL);
+                Asked::Replied
+            }
+            Kind::Write => {
+                let origin = may_block.then_some(origin);
+                let put = |out: &mut Vec<u8>| op::put_call(out, proto, origin, db, args);
+                self.open.push_op(moment.now, request, put);
+                Asked::Waits { number }
+            }
+            Kind::Read => {
+                let asker = Asker { db: usize::from(db), proto, origin: None };
+                let put = |out: &mut Vec<u8>| op::put_call(out, proto, None, db, args);
+                self.read(moment, request, after, asker, args, put, reply)
+            }
+        }
+    }
+
+    /// MULTI's queue of one of this node's clients.
+    pub fn exec(&mut self, moment: Moment, exec: Exec) {
+        let Exec { ticket, proto, watches, calls } = exec;
+        self.write(moment, Some(ticket), proto, Body::Exec { watches, calls });
+    }
+
+    /// Ends the wait of a blocked call of this node's clients, if it still waits. The reply to
+    /// `ticket` says whether it did.
+    pub fn unblock(&mut self, moment: Moment, target: u64, how: Unblock, ticket: Option<Ticket>) {
+        let target = Origin { node: self.node.0, number: target };
+        self.write(moment, ticket, Proto::Resp2, Body::Unblock { target, how });
+    }
+
+    /// At the start of a node: what its former self's clients waited for is over.
+    pub fn drop_own_waiters(&mut self, moment: Moment) {
+        let body = Body::DropWaiters { node: Some(self.node.0) };
+        self.write(moment, None, Proto::Resp2, body);
+    }
+
+    /// Requests that another node believes this one should serve, as the leader of `term`. If it
+    /// is not, they are dropped: the gateway learns of a later term and sends them again.
+    pub(crate) fn forwarded(
+        &mut self,
+        moment: Moment,
+        source: NodeId,
+        term: Term,
+        requests: Vec<Forwarded>,
+    ) {
+        if self.standing.0 != Role::Leader || self.standing.1 != term {
+            return;
+        }
+        for forwarded in requests {
+            let Ok(head) = check_op(&forwarded.op) else { continue };
+            let origin = Origin { node: source.0, number: forwarded.number };
+            if head.origin != Some(origin) {
+                continue;
+            }
+            self.forwarded_one(moment, source, forwarded);
+        }
+    }
+
+    /// A request that goes through the log, of a client or (without a ticket) of the node itself.
+    fn write(&mut self, moment: Moment, ticket: Option<Ticket>, proto: Proto, body: Body) {
+        let number = self.number();
+        let origin = Some(Origin { node: self.node.0, number });
+        if self.takes_directly() {
+            let who = ticket.map_or(Who::Nobody, Who::Client);
+            let op = Op { proto, origin: None, body };
+            let put = |out: &mut Vec<u8>| op::put_op(out, &op);
+            self.open.push_op(moment.now, Request { who, number }, put);
+        } else {
+            let mut op = Vec::new();
+            op::put_op(&mut op, &Op { proto, origin, body });
+            let ticket = ticket.unwrap_or(Ticket::NOBODY);
+            let pending = Pending::new(ticket, Kind::Write, true, op, moment.now);
+            self.send_away(moment, number, pending);
+        }
+    }
+
+    /// May a request of a client go straight into a batch? Only on the leader, and not before
+    /// those that came earlier and look for their place.
+    fn takes_directly(&self) -> bool {
+        self.leads() && self.gateway.is_empty() && self.settled()
+    }
+
+    fn send_away(&mut self, moment: Moment, number: u64, pending: Pending) {
+        assert_eq!(pending.born, moment.now, "a request is born when it comes");
+        self.gateway.put(number, pending);
+    }
+
+    /// This node leads, and everything before its reign is settled: what waited at the gateway
+    /// goes into the open batch.
+    pub(super) fn drain_gateway(&mut self, moment: Moment) {
+        let waiting: Vec<_> = self.gateway.drain().collect();
+        for (number, pending) in waiting {
+            let request = Request { who: Who::Client(pending.ticket), number };
+            let put = |out: &mut Vec<u8>| out.extend_from_slice(&pending.op);
+            match pending.kind {
+                Kind::Write => self.open.push_op(moment.now, request, put),
+                Kind::Read => self.read_behind(moment, request, put),
+            }
+        }
+    }
+
+    fn forwarded_one(&mut self, moment: Moment, source: NodeId, forwarded: Forwarded) {
+        let Forwarded { number, kind, after, op } = forwarded;
+        let request = Request { who: Who::Node(source), number };
+        let put = |out: &mut Vec<u8>| out.extend_from_slice(&op);
+        match kind {
+            Kind::Write => {
+                let seen = self.seen.entry(source).or_default();
+                if number <= *seen {
+                    return;
+                }
+                *seen = number;
+                if self.disk_full || !self.has_room() {
+                    let reply = if self.disk_full { DISK_FULL } else { FULL };
+                    let answer = Answer { number, reply: reply.to_vec() };
+                    self.answers.entry(source).or_default().push(answer);
+                    return;
+                }
+                self.open.push_op(moment.now, request, put);
+            }
+            Kind::Read => {
+                let mut reader = Reader::new(&op);
+                let Ok(head) = op::read_head(&mut reader) else { return };
+                let mut spans = Vec::new();
+                let Ok(db) = op::read_call(&mut reader, &mut spans) else { return };
+                let asker = Asker { db: usize::from(db), proto: head.proto, origin: None };
+                let (args, mut reply) = (Args::new(&op, &spans), Vec::new());
+                let asked = self.read(moment, request, after, asker, args, put, &mut reply);
+                if asked == Asked::Replied {
+                    self.answers.entry(source).or_default().push(Answer { number, reply });
+                }
+            }
+        }
+    }
+
+    /// A read on the leader: at once if the lease holds and nothing of the same client comes
+    /// before it; else where its turn comes.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one call, borrowed")]
+    fn read(
+        &mut self,
+        moment: Moment,
+        request: Request,
+        after: bool,
+        asker: Asker,
+        args: Args<'_>,
+        put: impl FnOnce(&mut Vec<u8>),
+        reply: &mut Vec<u8>,
+    ) -> Asked {
+        if after && !(self.open.is_empty() && self.flight.is_empty()) {
+            self.read_behind(moment, request, put);
+            return Asked::Waits { number: request.number };
+        }
+        if !self.may_read(moment) {
+            let mut op = Vec::new();
+            put(&mut op);
+            let round = self.rounds.back_mut().expect("may_read leaves a round to wait in");
+            round.reads.push((request, op));
+            return Asked::Waits { number: request.number };
+        }
+        self.read_seed += 1;
+        match self.shard.read(moment.wall, self.read_seed, asker, args, reply) {
+            Outcome::Due => {
+                self.push_tick(moment);
+                self.open.push_read(moment.now, request, put);
+                Asked::Waits { number: request.number }
+            }
+            Outcome::Replied => Asked::Replied,
+            Outcome::Blocked => unreachable!("a read does not wait for a key"),
+        }
+    }
+
+    /// Puts a read behind everything that was proposed so far.
+    pub(super) fn read_behind(
+        &mut self,
+        moment: Moment,
+        request: Request,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) {
+        match self.flight.back_mut() {
+            Some(flight) if self.open.is_empty() => {
+                flight.batch.push_read(moment.now, request, put);
+            }
+            _ => {
+                if self.open.has_no_ops() {
+                    self.push_tick(moment);
+                }
+                self.open.push_read(moment.now, request, put);
+            }
+        }
+    }
+
+    /// Does the lease hold at this moment? If not, a round that asks the others stands at the back
+    /// of `rounds`. Asked once for each reading of the clock.
+    pub(super) fn may_read(&mut self, moment: Moment) -> bool {
+        if let Some((at, holds)) = self.lease
+            && at == moment.now
+            && (holds || !self.rounds.is_empty())
+        {
+            return holds;
+        }
+        let token = self.token();
+        self.replica.step(moment.now, Event::Read { token }, &mut self.fx);
+        let at = self.fx.read.iter().position(|ready| ready.token == token);
+        let index = at.and_then(|at| self.fx.read.swap_remove(at).index);
+        let holds = index.is_some_and(|index| index <= self.applied);
+        if !holds {
+            let (asked, reads) = (moment.now, Vec::new());
+            self.rounds.push_back(Round { token, asked, index, reads });
+        }
+        self.lease = Some((moment.now, holds));
+        holds
+    }
+
+    /// The clock of the log must move before a read: a key has come due.
+    pub(super) fn push_tick(&mut self, moment: Moment) {
+        if !self.tick_pending || self.open.has_no_ops() {
+            self.push_silent(moment, Body::Tick);
+            self.tick_pending = true;
+        }
+    }
+
+    /// An operation of the leader itself.
+    pub(super) fn push_silent(&mut self, moment: Moment, body: Body) {
+        let request = Request { who: Who::Nobody, number: self.number() };
+        let op = Op { proto: Proto::Resp2, origin: None, body };
+        self.open.push_op(moment.now, request, |out| op::put_op(out, &op));
+    }
+
+    /// Gives the reads of a round to the gateway: this replica cannot serve them.
+    pub(super) fn abandon_round(&mut self, moment: Moment, token: consensus::Token) {
+        let Some(at) = self.rounds.iter().position(|round| round.token == token) else { return };
+        let round = self.rounds.remove(at).expect("the place was just found");
+        for (request, op) in round.reads {
+            self.read_elsewhere(moment, request, &op);
+        }
+    }
+
+    /// A read that this replica cannot serve: the gateway of its client tries again.
+    pub(super) fn read_elsewhere(&mut self, moment: Moment, request: Request, op: &[u8]) {
+        let Who::Client(ticket) = request.who else { return };
+        let op = crate::batch::read_op(&mut Reader::new(op));
+        let op = self.with_origin(op, request.number);
+        let pending = Pending::new(ticket, Kind::Read, true, op, moment.now);
+        self.gateway.put(request.number, pending);
+    }
+}
+
+/// Checks bytes that came from another node: exactly one operation of a kind that is forwarded.
+fn check_op(bytes: &[u8]) -> Result<op::Head, Malformed> {
+    let mut reader = Reader::new(bytes);
+    let head = op::read_head(&mut reader)?;
+    op::read_body(&mut reader, head)?;
+    if reader.is_empty() { Ok(head) } else { Err(reader.malformed()) }
+}

@@ -1,0 +1,488 @@
+//! One replica of one group, with the keys that it keeps and the requests that wait for it.
+//!
+//! ```text
+//!              leads                                   does not lead
+//! write ─▶ open batch ─▶ Propose ─▶ flight ─▶ apply    gateway ─▶ Forward ─▶ leader
+//! read  ─▶ lease? shard : round of a read index                  ◀─ Answers / own apply
+//! ```
+//!
+//! What always holds: requests of one client keep their order; a batch in `flight` knows its term
+//! and index; an operation is proposed again only when it cannot have been committed (`gateway`).
+//!
+//! Not here: agreement (`consensus`), meaning (`keyspace`), many groups and peers (`core`).
+
+mod apply;
+mod ask;
+mod snapshot;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use consensus::{Config, Event, Index, NodeId, Replica, Role, SnapshotMeta, Status, Term, Token};
+use keyspace::Shard;
+use keyspace::op::{self, Body, Op, Origin};
+use stdx::Instant;
+use wire::Span;
+
+use crate::batch::{Again, Batch, Item, Request};
+use crate::effects::{Effects, Save};
+use crate::gateway::{Gateway, Pending};
+use crate::limits::{
+    BATCH_BYTES, EXPIRE_INTERVAL, GATEWAY_REQUESTS_MAX, REQUEST_TIMEOUT, SAVES_IN_FLIGHT_MAX,
+    WAITING_BYTES_MAX,
+};
+use crate::message::{Answer, GroupId, Kind, Message};
+use crate::request::{FULL, Moment, NO_LEADER, Ticket, UNKNOWN, Who};
+use snapshot::Snapshotting;
+
+/// A batch that was proposed, and the entry that it became.
+#[derive(Debug)]
+struct Flight {
+    batch: Batch,
+    entry: Bytes,
+}
+
+/// Reads that wait for the replica to say from which index on they are linearizable.
+#[derive(Debug)]
+struct Round {
+    token: Token,
+    asked: Instant,
+    index: Option<Index>,
+    reads: Vec<(Request, Vec<u8>)>,
+}
+
+/// What a group is made of.
+pub struct Founding {
+    pub id: GroupId,
+    pub node: NodeId,
+    pub replica: Box<dyn Replica>,
+    pub shard: Shard,
+    /// The snapshot that `shard` was loaded from; index 0 for an empty one.
+    pub snapshot: SnapshotMeta,
+    /// The number of this start of the node: numbers of requests grow from one to the next.
+    pub boot: u64,
+}
+
+/// See the head of this file.
+pub struct Group {
+    id: GroupId,
+    node: NodeId,
+    replica: Box<dyn Replica>,
+    shard: Shard,
+    applied: Index,
+    applied_term: Term,
+    /// As of `applied`.
+    config: Config,
+    standing: (Role, Term, Option<NodeId>),
+    open: Batch,
+    flight: VecDeque<Flight>,
+    flight_bytes: usize,
+    rounds: VecDeque<Round>,
+    gateway: Gateway,
+    /// Calls of this node's clients that wait for a key.
+    blocked: BTreeMap<u64, Ticket>,
+    /// The newest number taken from each gateway in this term.
+    seen: BTreeMap<NodeId, u64>,
+    answers: BTreeMap<NodeId, Vec<Answer>>,
+    next_number: u64,
+    next_token: u64,
+    read_seed: u64,
+    saved: u64,
+    saving: u64,
+    /// The moment of the last lease check, and whether the lease held.
+    lease: Option<(Instant, bool)>,
+    tick_pending: bool,
+    disk_full: bool,
+    next_expire: Instant,
+    snapshot: Snapshotting,
+    fx: consensus::Effects,
+    shard_fx: keyspace::Effects,
+    spans: Vec<Span>,
+}
+
+/// Numbers of requests: the node's starts in the high bits.
+const BOOT_SHIFT: u32 = 40;
+
+impl Group {
+    /// A group as it was found on the disk.
+    pub fn new(founding: Founding) -> Group {
+        let Founding { id, node, replica, shard, snapshot, boot } = founding;
+        let standing = replica.standing();
+        Group {
+            id,
+            node,
+            replica,
+            shard,
+            applied: snapshot.index,
+            applied_term: snapshot.term,
+            config: snapshot.config,
+            standing,
+            open: Batch::default(),
+            flight: VecDeque::new(),
+            flight_bytes: 0,
+            rounds: VecDeque::new(),
+            gateway: Gateway::default(),
+            blocked: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            next_number: boot << BOOT_SHIFT,
+            next_token: 0,
+            read_seed: boot,
+            saved: 0,
+            saving: 0,
+            lease: None,
+            tick_pending: false,
+            disk_full: false,
+            next_expire: Instant(0),
+            snapshot: Snapshotting::new(snapshot.index),
+            fx: consensus::Effects::default(),
+            shard_fx: keyspace::Effects::default(),
+            spans: Vec::new(),
+        }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> GroupId {
+        self.id
+    }
+
+    /// The keys, to look at.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// How far the log is applied.
+    pub fn applied(&self) -> Index {
+        self.applied
+    }
+
+    /// The replica, to look at.
+    pub fn status(&self) -> Status {
+        self.replica.status()
+    }
+
+    /// Who leads, if known.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.standing.2
+    }
+
+    /// May it take more requests? If not, clients are held back.
+    pub fn has_room(&self) -> bool {
+        let bytes = self.open.len() + self.flight_bytes + self.gateway.bytes();
+        bytes < WAITING_BYTES_MAX && self.gateway.len() < GATEWAY_REQUESTS_MAX
+    }
+
+    /// Asserts every invariant; the simulator calls it after each step.
+    pub fn check(&self) {
+        self.replica.check();
+        let places = self.flight.iter().map(|flight| flight.batch.index);
+        assert!(places.is_sorted(), "batches under way stand in log order");
+        let first = self.flight.front();
+        assert!(
+            first.is_none_or(|flight| flight.batch.index > self.applied),
+            "a batch is under way though its place was applied"
+        );
+    }
+
+    /// Feeds the replica one event and does what follows.
+    pub(crate) fn step(&mut self, moment: Moment, event: Event, out: &mut Effects) {
+        self.replica.step(moment.now, event, &mut self.fx);
+        self.carry_out(moment, out);
+    }
+
+    /// All saves up to this number are durable.
+    pub(crate) fn saved(&mut self, moment: Moment, number: u64, out: &mut Effects) {
+        self.saved = self.saved.max(number);
+        self.step(moment, Event::Saved(number), out);
+    }
+
+    /// The disk has no room, or has it again. A leader without room hands its place on: writes
+    /// that it took already may be committed by the others.
+    pub(crate) fn set_disk_full(&mut self, moment: Moment, full: bool, out: &mut Effects) {
+        let begins = full && !self.disk_full;
+        self.disk_full = full;
+        let successor = self.status().matched.into_iter().filter(|(node, _)| *node != self.node);
+        let Some((target, _)) = successor.max_by_key(|(_, index)| *index) else { return };
+        if begins && self.leads() {
+            self.step(moment, Event::Transfer { target }, out);
+        }
+    }
+
+    /// The connection to a peer was made anew: what was sent to it may be lost.
+    pub(crate) fn peer_up(&mut self, peer: NodeId) {
+        if self.standing.2 == Some(peer) {
+            self.gateway.resend();
+        }
+    }
+
+    /// Another node is gone or was started anew: its clients wait no longer.
+    pub(crate) fn peer_gone(&mut self, moment: Moment, peer: NodeId) {
+        let waits = self.shard.waiters().origins().any(|origin| origin.node == peer.0);
+        if waits && self.leads() {
+            self.push_silent(moment, Body::DropWaiters { node: Some(peer.0) });
+        }
+    }
+
+    /// Does what time asks for.
+    pub(crate) fn tick(&mut self, moment: Moment, out: &mut Effects) {
+        if self.replica.deadline() <= moment.now {
+            self.step(moment, Event::Tick, out);
+        }
+        let due = self.shard.next_due().is_some_and(|due| due <= moment.wall);
+        if due && self.leads() {
+            self.push_tick(moment);
+        }
+        if self.next_expire <= moment.now {
+            self.next_expire = moment.now + EXPIRE_INTERVAL;
+            self.expire(moment, out);
+        }
+    }
+
+    /// When `tick` has something to do.
+    pub(crate) fn deadline(&self, moment: Moment) -> Instant {
+        let mut deadline = self.replica.deadline();
+        if let (true, Some(due)) = (self.leads() && !self.tick_pending, self.shard.next_due()) {
+            let millis = due.0.saturating_sub(moment.wall.0).max(1);
+            deadline = deadline.min(moment.now + std::time::Duration::from_millis(millis));
+        }
+        if self.waits() { deadline.min(self.next_expire) } else { deadline }
+    }
+
+    /// Is there still work that needs no event: a snapshot to go on with?
+    pub(crate) fn is_busy(&self) -> bool {
+        self.snapshot.is_ready()
+    }
+
+    /// Ends a turn: proposes what arrived in it, or sends it to the leader.
+    pub(crate) fn flush(&mut self, moment: Moment, out: &mut Effects) {
+        self.carry_out(moment, out);
+        let (role, term, leader) = self.standing;
+        let resolved = self.applied_term == term;
+        match (role, leader) {
+            (Role::Leader, _) => {
+                if resolved && !self.gateway.is_empty() {
+                    self.drain_gateway(moment);
+                }
+                let busy = self.saving - self.saved >= SAVES_IN_FLIGHT_MAX as u64;
+                let ready = self.settled() && !self.open.has_no_ops();
+                if ready && (!busy || self.open.len() >= BATCH_BYTES) {
+                    self.propose(moment, out);
+                }
+            }
+            (_, Some(leader)) if resolved && leader != self.node => {
+                let requests = self.gateway.take_unsent(term, BATCH_BYTES);
+                if !requests.is_empty() {
+                    let forward = Message::Forward { group: self.id, term, requests };
+                    out.send.push((leader, forward));
+                }
+            }
+            _ => {}
+        }
+        self.step_snapshot(moment, out);
+        for (node, answers) in std::mem::take(&mut self.answers) {
+            out.send.push((node, Message::Answers { group: self.id, answers }));
+        }
+    }
+
+    fn leads(&self) -> bool {
+        self.standing.0 == Role::Leader
+    }
+
+    /// Are all batches under way of this term? Those of an earlier reign are settled by the log,
+    /// and what comes after them must wait for it.
+    fn settled(&self) -> bool {
+        self.flight.front().is_none_or(|flight| flight.batch.term == self.standing.1)
+    }
+
+    /// Does a client wait for anything that can take too long?
+    fn waits(&self) -> bool {
+        let batches = self.open.is_empty() && self.flight.is_empty();
+        !(batches && self.rounds.is_empty() && self.gateway.is_empty())
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    fn token(&mut self) -> Token {
+        self.next_token += 1;
+        Token(self.next_token)
+    }
+
+    /// Proposes the open batch as one entry.
+    fn propose(&mut self, moment: Moment, out: &mut Effects) {
+        let mut batch = std::mem::take(&mut self.open);
+        let data = batch.seal(moment.wall.max(self.shard.clock()));
+        let token = self.token();
+        let event = Event::Propose { token, data: data.clone() };
+        self.replica.step(moment.now, event, &mut self.fx);
+        match self.fx.accept.pop() {
+            Some(accept) => {
+                assert_eq!(accept.token, token, "a proposal is answered in its own step");
+                (batch.term, batch.index) = (accept.term, accept.index);
+                self.flight_bytes += data.len();
+                self.flight.push_back(Flight { batch, entry: data });
+            }
+            None => {
+                self.fx.reject.clear();
+                let leads = self.replica.standing().0 == Role::Leader;
+                self.give_back(moment, batch, &data, leads, out);
+            }
+        }
+        self.carry_out(moment, out);
+    }
+
+    /// A batch that was not accepted: by a leader that is full (its clients are told), or by a
+    /// replica that leads no more (they go again through the gateway).
+    fn give_back(
+        &mut self,
+        moment: Moment,
+        batch: Batch,
+        entry: &[u8],
+        full: bool,
+        out: &mut Effects,
+    ) {
+        if !full {
+            return self.requeue(moment, batch.take_apart(entry));
+        }
+        for item in batch.items {
+            let (Item::Op(request) | Item::Read(request, _)) = item;
+            self.answer(request, FULL, out);
+        }
+    }
+
+    /// Does what the replica's effects ask for, until nothing more follows.
+    fn carry_out(&mut self, moment: Moment, out: &mut Effects) {
+        loop {
+            let fx = std::mem::take(&mut self.fx);
+            if !fx.save.is_empty() {
+                self.saving = fx.save_number;
+                let save = Save { group: self.id, number: fx.save_number, records: fx.save };
+                out.save.push(save);
+            }
+            for envelope in fx.send {
+                let target = envelope.target;
+                out.send.push((target, Message::Consensus { group: self.id, envelope }));
+            }
+            self.note_standing(moment);
+            self.receive_snapshot(fx.install, out);
+            let applies = !fx.apply.is_empty();
+            for entry in fx.apply {
+                self.apply_entry(moment, &entry, out);
+            }
+            self.fetch_snapshot(fx.fetch, out);
+            for ready in fx.read {
+                if let Some(round) = self.rounds.iter_mut().find(|r| r.token == ready.token) {
+                    match ready.index {
+                        Some(index) => round.index = Some(index),
+                        None => self.abandon_round(moment, ready.token),
+                    }
+                }
+            }
+            self.run_rounds(moment, out);
+            if applies {
+                self.replica.step(moment.now, Event::Applied(self.applied), &mut self.fx);
+            } else if is_quiet(&self.fx) {
+                return;
+            }
+        }
+    }
+
+    /// Looks whether the replica's role, term or leader has changed, and acts on it.
+    fn note_standing(&mut self, moment: Moment) {
+        let standing = self.replica.standing();
+        if standing == self.standing {
+            return;
+        }
+        let (was, is) = (self.standing, standing);
+        self.standing = standing;
+        self.lease = None;
+        if was.0 == Role::Leader && (is.0 != Role::Leader || is.1 != was.1) {
+            self.lose_leadership(moment);
+        }
+        if is.0 == Role::Leader && (was.0 != Role::Leader || is.1 != was.1) {
+            self.seen.clear();
+            self.tick_pending = false;
+            self.push_silent(moment, Body::DropWaiters { node: None });
+        }
+    }
+
+    /// What was not proposed yet goes to the new leader; what was is settled by the log.
+    fn lose_leadership(&mut self, moment: Moment) {
+        let open = std::mem::take(&mut self.open);
+        self.requeue(moment, open.take_apart(&[]));
+        while let Some(round) = self.rounds.front() {
+            let token = round.token;
+            self.abandon_round(moment, token);
+        }
+    }
+
+    /// Puts requests of this node's clients into the gateway, at their old places.
+    fn requeue(&mut self, moment: Moment, again: Vec<Again>) {
+        for Again { request, kind, op } in again {
+            let Who::Client(ticket) = request.who else { continue };
+            let op = self.with_origin(op, request.number);
+            self.gateway.put(request.number, Pending::new(ticket, kind, true, op, moment.now));
+        }
+    }
+
+    fn with_origin(&self, op: Op, number: u64) -> Vec<u8> {
+        let origin = Some(Origin { node: self.node.0, number });
+        let mut bytes = Vec::new();
+        op::put_op(&mut bytes, &Op { origin, ..op });
+        bytes
+    }
+
+    /// Tells the clients whose requests have waited too long, and forgets them.
+    fn expire(&mut self, moment: Moment, out: &mut Effects) {
+        let oldest = moment.now - REQUEST_TIMEOUT;
+        for flight in self.flight.iter_mut().filter(|flight| flight.batch.born < oldest) {
+            for item in &mut flight.batch.items {
+                let (Item::Op(request) | Item::Read(request, _)) = item;
+                if let Who::Client(ticket) = request.who {
+                    out.replies.put(ticket, UNKNOWN);
+                    request.who = Who::Nobody;
+                }
+            }
+        }
+        for (_, pending) in self.gateway.take_overdue(oldest) {
+            let lost = pending.kind == Kind::Read || pending.sent.is_none();
+            out.replies.put(pending.ticket, if lost { NO_LEADER } else { UNKNOWN });
+        }
+        while let Some(round) = self.rounds.front().filter(|round| round.asked < oldest) {
+            let reads: Vec<Request> = round.reads.iter().map(|(request, _)| *request).collect();
+            self.rounds.pop_front();
+            reads.into_iter().for_each(|request| self.answer(request, NO_LEADER, out));
+        }
+    }
+
+    /// Gives a finished reply to whoever waits for it.
+    fn answer(&mut self, request: Request, reply: &[u8], out: &mut Effects) {
+        match request.who {
+            Who::Nobody => {}
+            Who::Client(ticket) => out.replies.put(ticket, reply),
+            Who::Node(node) => {
+                let answer = Answer { number: request.number, reply: reply.to_vec() };
+                self.answers.entry(node).or_default().push(answer);
+            }
+        }
+    }
+}
+
+/// Does nothing follow?
+fn is_quiet(fx: &consensus::Effects) -> bool {
+    fx.save.is_empty()
+        && fx.send.is_empty()
+        && fx.install.is_empty()
+        && fx.apply.is_empty()
+        && fx.fetch.is_empty()
+        && fx.read.is_empty()
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Group { id, node, applied, standing, .. } = self;
+        write!(f, "Group {{ {id:?}, {node:?}, {applied:?}, {standing:?} }}")
+    }
+}

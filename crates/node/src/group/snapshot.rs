@@ -1,0 +1,216 @@
+//! Snapshots of a group: taken a little in each turn, sent to followers in parts, installed.
+
+use consensus::{Chunk, Event, Fetch, Index, SnapshotMeta, Term};
+use keyspace::{Saver, Shard};
+
+use super::{Flight, Group};
+use crate::effects::{Effects, SnapshotJob};
+use crate::limits::{SNAPSHOT_LOG_BYTES_MIN, SNAPSHOT_PARTS_IN_FLIGHT_MAX, SNAPSHOT_STEP_BYTES};
+use crate::message::Kind;
+use crate::request::{LEAPT, Moment, Who};
+
+/// What an entry costs the log beside its data.
+const ENTRY_OVERHEAD_BYTES: u64 = 64;
+
+/// How far the snapshots of this replica have come.
+#[derive(Debug)]
+pub(super) struct Snapshotting {
+    /// The newest that is durable here.
+    newest: Index,
+    /// Bytes of entries applied since the newest one was begun.
+    log_bytes: u64,
+    /// Bytes of the newest one: a large state is worth a long log.
+    size: u64,
+    wanted: bool,
+    running: Option<Running>,
+}
+
+/// A snapshot that is being taken.
+#[derive(Debug)]
+struct Running {
+    meta: SnapshotMeta,
+    /// None once the last part was made.
+    saver: Option<Saver>,
+    parts_in_flight: usize,
+    size: u64,
+    /// What `log_bytes` was at its beginning.
+    log_bytes: u64,
+}
+
+impl Snapshotting {
+    pub(super) fn new(newest: Index) -> Snapshotting {
+        Snapshotting { newest, log_bytes: 0, size: 0, wanted: false, running: None }
+    }
+
+    pub(super) fn note_applied(&mut self, entry_bytes: usize) {
+        self.log_bytes += entry_bytes as u64 + ENTRY_OVERHEAD_BYTES;
+    }
+
+    /// Can the next part be made now?
+    pub(super) fn is_ready(&self) -> bool {
+        self.running.as_ref().is_some_and(Running::is_ready)
+    }
+
+    fn is_due(&self) -> bool {
+        self.wanted || self.log_bytes >= self.size.max(SNAPSHOT_LOG_BYTES_MIN)
+    }
+}
+
+impl Running {
+    fn is_ready(&self) -> bool {
+        self.saver.is_some() && self.parts_in_flight < SNAPSHOT_PARTS_IN_FLIGHT_MAX
+    }
+}
+
+impl Group {
+    /// Takes a snapshot soon, however short the log is.
+    pub fn want_snapshot(&mut self) {
+        self.snapshot.wanted = true;
+    }
+
+    /// The newest durable snapshot here, and whether one is being taken.
+    pub fn snapshot_state(&self) -> (Index, bool) {
+        (self.snapshot.newest, self.snapshot.running.is_some())
+    }
+
+    /// Makes the next part of a snapshot, if one is due or running.
+    pub(super) fn step_snapshot(&mut self, _moment: Moment, out: &mut Effects) {
+        if self.snapshot.running.is_none()
+            && self.snapshot.is_due()
+            && self.applied > self.snapshot.newest
+        {
+            self.begin_snapshot(out);
+        }
+        let Some(running) = &mut self.snapshot.running else { return };
+        if !running.is_ready() {
+            return;
+        }
+        let Some(saver) = &mut running.saver else { return };
+        let mut data = Vec::with_capacity(SNAPSHOT_STEP_BYTES * 2);
+        let last = saver.step(&mut self.shard, SNAPSHOT_STEP_BYTES, &mut data);
+        running.size += data.len() as u64;
+        running.parts_in_flight += 1;
+        if last {
+            running.saver = None;
+        }
+        out.snapshot.push(SnapshotJob::Part { group: self.id, data, last });
+    }
+
+    fn begin_snapshot(&mut self, out: &mut Effects) {
+        let config = self.config.clone();
+        let meta = SnapshotMeta { index: self.applied, term: self.applied_term, config };
+        self.snapshot.wanted = false;
+        self.snapshot.running = Some(Running {
+            meta: meta.clone(),
+            saver: Some(Saver::begin(&mut self.shard)),
+            parts_in_flight: 0,
+            size: 0,
+            log_bytes: self.snapshot.log_bytes,
+        });
+        out.snapshot.push(SnapshotJob::Begin { group: self.id, meta });
+    }
+
+    /// A part of the running snapshot is written; with the last one all of it is durable.
+    pub(crate) fn part_written(&mut self, moment: Moment, last: bool, out: &mut Effects) {
+        let Some(running) = &mut self.snapshot.running else { return };
+        running.parts_in_flight = running.parts_in_flight.saturating_sub(1);
+        if !last {
+            return;
+        }
+        let running = self.snapshot.running.take().expect("it was just looked at");
+        assert!(running.saver.is_none(), "the last part was written before it was made");
+        self.snapshot.newest = running.meta.index;
+        self.snapshot.size = running.size;
+        self.snapshot.log_bytes -= running.log_bytes;
+        self.step(moment, Event::Compact(running.meta), out);
+    }
+
+    /// The running snapshot could not be written (the disk is full). The next one is tried after
+    /// as much log again.
+    pub(crate) fn snapshot_failed(&mut self) {
+        let Some(running) = self.snapshot.running.take() else { return };
+        self.snapshot.log_bytes -= running.log_bytes;
+        if let Some(saver) = running.saver {
+            saver.abort(&mut self.shard);
+        }
+    }
+
+    pub(super) fn fetch_snapshot(&mut self, fetch: Vec<Fetch>, out: &mut Effects) {
+        for Fetch { target, snapshot, offset, bytes_max } in fetch {
+            let group = self.id;
+            out.snapshot.push(SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max });
+        }
+    }
+
+    pub(super) fn receive_snapshot(&mut self, chunks: Vec<Chunk>, out: &mut Effects) {
+        for Chunk { meta, offset, data, last } in chunks {
+            out.snapshot.push(SnapshotJob::Receive { group: self.id, meta, offset, data, last });
+        }
+    }
+
+    /// A snapshot of the leader is durable here and loaded, or was refused.
+    pub(crate) fn loaded(
+        &mut self,
+        moment: Moment,
+        meta: SnapshotMeta,
+        shard: Option<Shard>,
+        out: &mut Effects,
+    ) {
+        let snapshot = meta.index;
+        let installs = shard.filter(|_| snapshot > self.applied);
+        let ok = installs.is_some();
+        if let Some(shard) = installs {
+            self.shard = shard;
+            self.snapshot = Snapshotting::new(snapshot);
+            self.applied = snapshot;
+            self.config = meta.config;
+            self.leap(moment, meta.term, out);
+        }
+        self.step(moment, Event::Installed { snapshot, ok }, out);
+    }
+
+    /// The state has leapt to `applied`: what was under way before it may or may not be in it.
+    fn leap(&mut self, moment: Moment, term: Term, out: &mut Effects) {
+        self.applied_term = term;
+        for Flight { batch, entry } in std::mem::take(&mut self.flight) {
+            self.flight_bytes -= entry.len();
+            if batch.index > self.applied && batch.term >= term {
+                self.flight_bytes += entry.len();
+                self.flight.push_back(Flight { batch, entry });
+            } else if batch.index > self.applied {
+                self.requeue(moment, batch.take_apart(&entry));
+            } else {
+                for again in batch.take_apart(&entry) {
+                    self.answer_leapt(again.kind, again.request.number, again.request.who, out);
+                }
+            }
+        }
+        let waits = |number: u64| {
+            let origin = keyspace::op::Origin { node: self.node.0, number };
+            self.shard.waiters().get(origin).is_some()
+        };
+        let gone: Vec<u64> = self.blocked.keys().copied().filter(|n| !waits(*n)).collect();
+        for (number, pending) in self.gateway.take_sent(term) {
+            if waits(number) {
+                self.blocked.insert(number, pending.ticket);
+            } else {
+                out.replies.put(pending.ticket, LEAPT);
+            }
+        }
+        for number in gone {
+            if let Some(ticket) = self.blocked.remove(&number) {
+                out.replies.put(ticket, LEAPT);
+            }
+        }
+        self.gateway.resolve(term);
+    }
+
+    fn answer_leapt(&mut self, kind: Kind, number: u64, who: Who, out: &mut Effects) {
+        let request = crate::batch::Request { who, number };
+        if kind == Kind::Write {
+            self.answer(request, LEAPT, out);
+        } else {
+            self.answer(request, crate::request::NO_LEADER, out);
+        }
+    }
+}

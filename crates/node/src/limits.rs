@@ -1,0 +1,49 @@
+//! The limits of a node's core, each with its reason.
+
+use std::time::Duration;
+
+/// Bytes of operations in one log entry before it is proposed, even if the disk is busy. One append
+/// of this size costs the disk about as much as one of 64 KiB costs three times (facts: 2.0k to
+/// 2.8k flushes a second), and a follower gets it in one message.
+pub const BATCH_BYTES: usize = 1024 * 1024;
+
+/// Bytes of one command, its arguments together. An entry must fit the log and a peer's message.
+pub const COMMAND_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of operations that wait, in the open batch and under way, before clients are held back.
+pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Requests that wait at a gateway for a leader elsewhere, before clients are held back.
+pub const GATEWAY_REQUESTS_MAX: usize = 65_536;
+
+/// Saves under way before the open batch waits and grows: one is being synced while the next is
+/// being written, a third would only make entries smaller.
+pub const SAVES_IN_FLIGHT_MAX: usize = 2;
+
+/// How long a request waits for a majority before its client is told that the outcome is unknown
+/// (or that nothing was done, if it never left this node). Several elections fit into it.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often the requests that wait are looked through for those that have waited too long.
+pub const EXPIRE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often a node tells the others about itself.
+pub const HEALTH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// A peer that was silent for this long is shown as not alive.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// Bytes of applied entries after which a snapshot is taken, at the least.
+pub const SNAPSHOT_LOG_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
+/// Bytes of a snapshot made in one turn of the loop: about 0.2 ms of work.
+pub const SNAPSHOT_STEP_BYTES: usize = 128 * 1024;
+
+/// Parts of a snapshot on their way to the disk before the next is made.
+pub const SNAPSHOT_PARTS_IN_FLIGHT_MAX: usize = 8;
+
+/// Bytes of one message between peers: the largest entry and what is around it.
+pub const MESSAGE_BYTES_MAX: usize = COMMAND_BYTES_MAX + 4 * 1024 * 1024;
+
+const _: () = assert!(BATCH_BYTES < WAITING_BYTES_MAX);
+const _: () = assert!(COMMAND_BYTES_MAX < MESSAGE_BYTES_MAX);

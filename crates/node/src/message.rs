@@ -1,0 +1,481 @@
+//! What nodes say to each other, as values and as bytes.
+//!
+//! ```text
+//! message:   kind │ body                         framing, checksum and authentication: the driver
+//! forward:   group, term │ request, request …    request: number, flags, length, operation
+//! answers:   group │ answer, answer …            answer: number, length, RESP bytes
+//! ```
+//!
+//! Decoding refuses with `Malformed`; what was decoded is well-formed, not yet believed.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use consensus::{
+    Config, Conflict, Entry, EntryKind, Envelope, Index, Message as Speech, NodeId, SnapshotMeta,
+    Term,
+};
+use keyspace::Publish;
+use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
+
+/// One group of the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub u32);
+
+/// From one node to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Between the replicas of a group.
+    Consensus { group: GroupId, envelope: Envelope },
+    /// Requests of the sender's clients, for whoever leads in `term`.
+    Forward { group: GroupId, term: Term, requests: Vec<Forwarded> },
+    /// Answers to forwarded requests.
+    Answers { group: GroupId, answers: Vec<Answer> },
+    /// For subscribers.
+    Publish(Vec<Publish>),
+    /// The sender is alive, and how it is.
+    Health(Health),
+}
+
+/// A request on its way to the leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forwarded {
+    /// The gateway's number for it, ever growing.
+    pub number: u64,
+    pub kind: Kind,
+    /// The same client has asked for something before that is not answered yet.
+    pub after: bool,
+    /// An encoded operation (`keyspace::op`) with the gateway's origin.
+    pub op: Vec<u8>,
+}
+
+/// Does a request go through the log?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Read,
+    Write,
+}
+
+/// The reply to a forwarded request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub number: u64,
+    pub reply: Vec<u8>,
+}
+
+/// How a node is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    pub pid: u32,
+    /// Where clients reach it.
+    pub addr: String,
+    /// Operations of its own clients since it started.
+    pub operations: u64,
+    /// For each group: how far it has applied.
+    pub applied: Vec<(GroupId, Index)>,
+}
+
+const CONSENSUS: u8 = 1;
+const FORWARD: u8 = 2;
+const ANSWERS: u8 = 3;
+const PUBLISH: u8 = 4;
+const HEALTH: u8 = 5;
+
+impl Message {
+    /// Appends the message.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Message::Consensus { group, envelope } => {
+                out.push(CONSENSUS);
+                put_varint(out, u64::from(group.0));
+                put_envelope(out, envelope);
+            }
+            Message::Forward { group, term, requests } => {
+                out.push(FORWARD);
+                put_varint(out, u64::from(group.0));
+                put_varint(out, term.0);
+                put_varint(out, requests.len() as u64);
+                for Forwarded { number, kind, after, op } in requests {
+                    put_varint(out, *number);
+                    out.push(u8::from(*kind == Kind::Write) | u8::from(*after) << 1);
+                    put_bytes(out, op);
+                }
+            }
+            Message::Answers { group, answers } => {
+                out.push(ANSWERS);
+                put_varint(out, u64::from(group.0));
+                put_varint(out, answers.len() as u64);
+                for Answer { number, reply } in answers {
+                    put_varint(out, *number);
+                    put_bytes(out, reply);
+                }
+            }
+            Message::Publish(list) => {
+                out.push(PUBLISH);
+                put_varint(out, list.len() as u64);
+                for Publish { channel, message, shard } in list {
+                    out.push(u8::from(*shard));
+                    put_bytes(out, channel);
+                    put_bytes(out, message);
+                }
+            }
+            Message::Health(health) => {
+                out.push(HEALTH);
+                put_health(out, health);
+            }
+        }
+    }
+
+    /// Reads one message, which must fill `bytes`.
+    pub fn decode(bytes: &Bytes) -> Result<Message, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let message = match reader.byte()? {
+            CONSENSUS => {
+                let group = read_group(&mut reader)?;
+                Message::Consensus { group, envelope: read_envelope(&mut reader, bytes)? }
+            }
+            FORWARD => {
+                let group = read_group(&mut reader)?;
+                let term = Term(reader.varint()?);
+                let requests = read_list(&mut reader, read_forwarded)?;
+                Message::Forward { group, term, requests }
+            }
+            ANSWERS => {
+                let group = read_group(&mut reader)?;
+                let answers = read_list(&mut reader, |reader| {
+                    Ok(Answer { number: reader.varint()?, reply: reader.bytes()?.to_vec() })
+                })?;
+                Message::Answers { group, answers }
+            }
+            PUBLISH => Message::Publish(read_list(&mut reader, |reader| {
+                let shard = reader.byte()? == 1;
+                let channel = reader.bytes()?.to_vec();
+                Ok(Publish { channel, message: reader.bytes()?.to_vec(), shard })
+            })?),
+            HEALTH => Message::Health(read_health(&mut reader)?),
+            _ => return Err(reader.malformed()),
+        };
+        if reader.is_empty() { Ok(message) } else { Err(reader.malformed()) }
+    }
+}
+
+fn read_group(reader: &mut Reader<'_>) -> Result<GroupId, Malformed> {
+    read_u32(reader).map(GroupId)
+}
+
+fn read_node(reader: &mut Reader<'_>) -> Result<NodeId, Malformed> {
+    read_u32(reader).map(NodeId)
+}
+
+fn read_u32(reader: &mut Reader<'_>) -> Result<u32, Malformed> {
+    let value = reader.varint()?;
+    u32::try_from(value).map_err(|_| reader.malformed())
+}
+
+fn read_list<T>(
+    reader: &mut Reader<'_>,
+    mut read: impl FnMut(&mut Reader<'_>) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
+    let count = reader.length()?;
+    // Each element takes a byte at the least, so a wild count cannot reserve wild memory.
+    let mut list = Vec::with_capacity(count.min(reader.remaining()));
+    for _ in 0..count {
+        list.push(read(reader)?);
+    }
+    Ok(list)
+}
+
+fn read_forwarded(reader: &mut Reader<'_>) -> Result<Forwarded, Malformed> {
+    let number = reader.varint()?;
+    let flags = reader.byte()?;
+    if flags > 3 {
+        return Err(reader.malformed());
+    }
+    let kind = if flags & 1 != 0 { Kind::Write } else { Kind::Read };
+    Ok(Forwarded { number, kind, after: flags & 2 != 0, op: reader.bytes()?.to_vec() })
+}
+
+fn put_health(out: &mut Vec<u8>, health: &Health) {
+    put_varint(out, u64::from(health.pid));
+    put_bytes(out, health.addr.as_bytes());
+    put_varint(out, health.operations);
+    put_varint(out, health.applied.len() as u64);
+    for (group, index) in &health.applied {
+        put_varint(out, u64::from(group.0));
+        put_varint(out, index.0);
+    }
+}
+
+fn read_health(reader: &mut Reader<'_>) -> Result<Health, Malformed> {
+    let pid = read_u32(reader)?;
+    let addr = String::from_utf8_lossy(reader.bytes()?).into_owned();
+    let operations = reader.varint()?;
+    let applied =
+        read_list(reader, |reader| Ok((read_group(reader)?, Index(reader.varint()?))))?;
+    Ok(Health { pid, addr, operations, applied })
+}
+
+const VOTE: u8 = 1;
+const VOTE_REPLY: u8 = 2;
+const APPEND: u8 = 3;
+const APPEND_OK: u8 = 4;
+const APPEND_CONFLICT: u8 = 5;
+const HEARTBEAT: u8 = 6;
+const HEARTBEAT_REPLY: u8 = 7;
+const SNAPSHOT: u8 = 8;
+const SNAPSHOT_REPLY: u8 = 9;
+const TIMEOUT_NOW: u8 = 10;
+
+fn put_envelope(out: &mut Vec<u8>, envelope: &Envelope) {
+    put_varint(out, u64::from(envelope.source.0));
+    put_varint(out, u64::from(envelope.target.0));
+    put_varint(out, envelope.term.0);
+    match &envelope.message {
+        Speech::Vote { pre, force, last_index, last_term } => {
+            out.push(VOTE);
+            out.push(u8::from(*pre) | u8::from(*force) << 1);
+            put_varint(out, last_index.0);
+            put_varint(out, last_term.0);
+        }
+        Speech::VoteReply { pre, granted } => {
+            out.push(VOTE_REPLY);
+            out.push(u8::from(*pre) | u8::from(*granted) << 1);
+        }
+        Speech::Append { previous_index, previous_term, commit, sequence, entries } => {
+            out.push(APPEND);
+            put_varint(out, previous_index.0);
+            put_varint(out, previous_term.0);
+            put_varint(out, commit.0);
+            put_varint(out, *sequence);
+            put_varint(out, entries.len() as u64);
+            entries.iter().for_each(|entry| put_entry(out, entry));
+        }
+        Speech::AppendReply { sequence, result: Ok(matched) } => {
+            out.push(APPEND_OK);
+            put_varint(out, *sequence);
+            put_varint(out, matched.0);
+        }
+        Speech::AppendReply { sequence, result: Err(conflict) } => {
+            out.push(APPEND_CONFLICT);
+            put_varint(out, *sequence);
+            put_varint(out, conflict.rejected.0);
+            put_varint(out, conflict.hint_index.0);
+            put_varint(out, conflict.hint_term.0);
+        }
+        Speech::Heartbeat { commit, sequence } => {
+            out.push(HEARTBEAT);
+            put_varint(out, commit.0);
+            put_varint(out, *sequence);
+        }
+        Speech::HeartbeatReply { sequence } => {
+            out.push(HEARTBEAT_REPLY);
+            put_varint(out, *sequence);
+        }
+        Speech::Snapshot { meta, offset, data, last, sequence } => {
+            out.push(SNAPSHOT);
+            put_meta(out, meta);
+            put_varint(out, *offset);
+            out.push(u8::from(*last));
+            put_varint(out, *sequence);
+            put_bytes(out, data);
+        }
+        Speech::SnapshotReply { snapshot, offset, done, refused, sequence } => {
+            out.push(SNAPSHOT_REPLY);
+            put_varint(out, snapshot.0);
+            put_varint(out, *offset);
+            out.push(u8::from(*done) | u8::from(*refused) << 1);
+            put_varint(out, *sequence);
+        }
+        Speech::TimeoutNow => out.push(TIMEOUT_NOW),
+    }
+}
+
+fn read_envelope(reader: &mut Reader<'_>, whole: &Bytes) -> Result<Envelope, Malformed> {
+    let source = read_node(reader)?;
+    let target = read_node(reader)?;
+    let term = Term(reader.varint()?);
+    let message = match reader.byte()? {
+        VOTE => {
+            let (pre, force) = read_two(reader)?;
+            let last_index = Index(reader.varint()?);
+            Speech::Vote { pre, force, last_index, last_term: Term(reader.varint()?) }
+        }
+        VOTE_REPLY => {
+            let (pre, granted) = read_two(reader)?;
+            Speech::VoteReply { pre, granted }
+        }
+        APPEND => Speech::Append {
+            previous_index: Index(reader.varint()?),
+            previous_term: Term(reader.varint()?),
+            commit: Index(reader.varint()?),
+            sequence: reader.varint()?,
+            entries: read_list(reader, |reader| read_entry(reader, whole))?,
+        },
+        APPEND_OK => {
+            let sequence = reader.varint()?;
+            Speech::AppendReply { sequence, result: Ok(Index(reader.varint()?)) }
+        }
+        APPEND_CONFLICT => {
+            let sequence = reader.varint()?;
+            let conflict = Conflict {
+                rejected: Index(reader.varint()?),
+                hint_index: Index(reader.varint()?),
+                hint_term: Term(reader.varint()?),
+            };
+            Speech::AppendReply { sequence, result: Err(conflict) }
+        }
+        HEARTBEAT => {
+            Speech::Heartbeat { commit: Index(reader.varint()?), sequence: reader.varint()? }
+        }
+        HEARTBEAT_REPLY => Speech::HeartbeatReply { sequence: reader.varint()? },
+        SNAPSHOT => {
+            let meta = read_meta(reader)?;
+            let offset = reader.varint()?;
+            let last = reader.byte()? == 1;
+            let sequence = reader.varint()?;
+            let data = whole.slice_ref(reader.bytes()?);
+            Speech::Snapshot { meta, offset, data, last, sequence }
+        }
+        SNAPSHOT_REPLY => {
+            let snapshot = Index(reader.varint()?);
+            let offset = reader.varint()?;
+            let (done, refused) = read_two(reader)?;
+            Speech::SnapshotReply { snapshot, offset, done, refused, sequence: reader.varint()? }
+        }
+        TIMEOUT_NOW => Speech::TimeoutNow,
+        _ => return Err(reader.malformed()),
+    };
+    Ok(Envelope { source, target, term, message })
+}
+
+fn read_two(reader: &mut Reader<'_>) -> Result<(bool, bool), Malformed> {
+    let flags = reader.byte()?;
+    if flags > 3 { Err(reader.malformed()) } else { Ok((flags & 1 != 0, flags & 2 != 0)) }
+}
+
+fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
+    put_varint(out, entry.index.0);
+    put_varint(out, entry.term.0);
+    out.push(kind_byte(entry.kind));
+    put_bytes(out, &entry.data);
+}
+
+fn read_entry(reader: &mut Reader<'_>, whole: &Bytes) -> Result<Entry, Malformed> {
+    let index = Index(reader.varint()?);
+    let term = Term(reader.varint()?);
+    let kind = reader.byte()?;
+    let kind = kind_of(kind).ok_or(reader.malformed())?;
+    Ok(Entry { index, term, kind, data: whole.slice_ref(reader.bytes()?) })
+}
+
+/// An entry's kind as logs and messages write it.
+pub fn kind_byte(kind: EntryKind) -> u8 {
+    match kind {
+        EntryKind::Command => 0,
+        EntryKind::Noop => 1,
+        EntryKind::Config => 2,
+    }
+}
+
+/// What `kind_byte` wrote.
+pub fn kind_of(byte: u8) -> Option<EntryKind> {
+    match byte {
+        0 => Some(EntryKind::Command),
+        1 => Some(EntryKind::Noop),
+        2 => Some(EntryKind::Config),
+        _ => None,
+    }
+}
+
+/// Appends what a snapshot's file says about itself.
+pub fn put_meta(out: &mut Vec<u8>, meta: &SnapshotMeta) {
+    put_varint(out, meta.index.0);
+    put_varint(out, meta.term.0);
+    for nodes in [&meta.config.voters, &meta.config.outgoing, &meta.config.learners] {
+        put_varint(out, nodes.len() as u64);
+        nodes.iter().for_each(|node| put_varint(out, u64::from(node.0)));
+    }
+}
+
+/// Reads what `put_meta` wrote.
+pub fn read_meta(reader: &mut Reader<'_>) -> Result<SnapshotMeta, Malformed> {
+    let index = Index(reader.varint()?);
+    let term = Term(reader.varint()?);
+    let mut nodes = || -> Result<BTreeSet<NodeId>, Malformed> {
+        Ok(read_list(reader, read_node)?.into_iter().collect())
+    };
+    let config = Config { voters: nodes()?, outgoing: nodes()?, learners: nodes()? };
+    Ok(SnapshotMeta { index, term, config })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(message: Message) {
+        let mut out = Vec::new();
+        message.encode(&mut out);
+        let bytes = Bytes::from(out);
+        assert_eq!(Message::decode(&bytes), Ok(message));
+        for cut in 0..bytes.len() {
+            assert!(Message::decode(&bytes.slice(..cut)).is_err(), "cut at {cut} of {bytes:?}");
+        }
+    }
+
+    fn speech(message: Speech) -> Message {
+        let (source, target) = (NodeId(3), NodeId(900));
+        let envelope = Envelope { source, target, term: Term(70_000), message };
+        Message::Consensus { group: GroupId(5), envelope }
+    }
+
+    #[test]
+    fn everything_said_comes_back_and_what_is_cut_short_is_refused() {
+        let (last_index, last_term, sequence) = (Index(300), Term(4), 12);
+        check(speech(Speech::Vote { pre: true, force: false, last_index, last_term }));
+        check(speech(Speech::VoteReply { pre: false, granted: true }));
+        let entry = |kind| Entry { index: Index(9), term: Term(2), kind, data: "abc".into() };
+        let entries = vec![entry(EntryKind::Command), entry(EntryKind::Config)];
+        check(speech(Speech::Append {
+            previous_index: Index(8),
+            previous_term: Term(2),
+            commit: Index(7),
+            sequence,
+            entries,
+        }));
+        check(speech(Speech::AppendReply { sequence, result: Ok(Index(1)) }));
+        let conflict = Conflict { rejected: Index(1), hint_index: Index(2), hint_term: Term(3) };
+        check(speech(Speech::AppendReply { sequence, result: Err(conflict) }));
+        check(speech(Speech::Heartbeat { commit: Index(1 << 40), sequence }));
+        check(speech(Speech::HeartbeatReply { sequence }));
+        let voters = BTreeSet::from([NodeId(1), NodeId(2)]);
+        let config = Config { voters: voters.clone(), outgoing: BTreeSet::new(), learners: voters };
+        let meta = SnapshotMeta { index: Index(5), term: Term(1), config };
+        let data = Bytes::from_static(b"part");
+        check(speech(Speech::Snapshot { meta, offset: 4, data, last: true, sequence }));
+        check(speech(Speech::SnapshotReply {
+            snapshot: Index(5),
+            offset: 8,
+            done: false,
+            refused: true,
+            sequence,
+        }));
+        check(speech(Speech::TimeoutNow));
+        let op = b"op".to_vec();
+        let requests = vec![Forwarded { number: 1 << 41, kind: Kind::Write, after: true, op }];
+        check(Message::Forward { group: GroupId(0), term: Term(1), requests });
+        let answers = vec![Answer { number: 6, reply: b"+OK\r\n".to_vec() }];
+        check(Message::Answers { group: GroupId(0), answers });
+        let (channel, message) = (b"c".to_vec(), b"m".to_vec());
+        check(Message::Publish(vec![Publish { channel, message, shard: true }]));
+        let applied = vec![(GroupId(0), Index(7))];
+        let addr = "127.0.0.1:7379".to_owned();
+        check(Message::Health(Health { pid: 77, addr, operations: 1 << 33, applied }));
+    }
+
+    #[test]
+    fn a_wild_count_is_refused_and_reserves_nothing() {
+        let mut out = vec![ANSWERS, 0];
+        put_varint(&mut out, u64::MAX >> 1);
+        assert!(Message::decode(&Bytes::from(out)).is_err());
+    }
+}

@@ -1,0 +1,151 @@
+//! What a session asks of a group, and who waits for an answer.
+
+use consensus::NodeId;
+use keyspace::op::Watch;
+use stdx::{Instant, Millis};
+use wire::{Args, ArgsBuf, Proto};
+
+use crate::message::Kind;
+
+/// The time, as the driver reads it once for each event: monotonic for waiting and leases, wall
+/// for stamps and expiry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    pub now: Instant,
+    pub wall: Millis,
+}
+
+/// Names a request of this node's clients. The caller chose it; it comes back with the reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+impl Ticket {
+    /// Nobody's: a reply to it is dropped by the driver.
+    pub const NOBODY: Ticket = Ticket(u64::MAX);
+}
+
+/// A command of a client, with what the reply depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    pub ticket: Ticket,
+    pub db: u8,
+    pub proto: Proto,
+    pub kind: Kind,
+    /// The client has asked for something before that is not answered yet: it comes first.
+    pub after: bool,
+    /// The command may wait for a key: it gets an origin, to be found again.
+    pub may_block: bool,
+    pub args: Args<'a>,
+}
+
+/// MULTI's queue.
+#[derive(Clone, Debug)]
+pub struct Exec {
+    pub ticket: Ticket,
+    pub proto: Proto,
+    pub watches: Vec<Watch>,
+    pub calls: Vec<(u8, ArgsBuf)>,
+}
+
+/// Whether a call is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The reply is in the caller's buffer.
+    Replied,
+    /// It will be among `Effects::replies`, under its ticket. The number is for `unblock`.
+    Waits { number: u64 },
+}
+
+/// Who waits for the reply to an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    Nobody,
+    /// A client of this node.
+    Client(Ticket),
+    /// A client of another node.
+    Node(NodeId),
+}
+
+/// Replies to this node's clients, one behind the other.
+#[derive(Debug, Default)]
+pub struct Replies {
+    bytes: Vec<u8>,
+    ends: Vec<(Ticket, usize)>,
+}
+
+impl Replies {
+    /// Each ticket with its reply, in the order in which they were made.
+    pub fn iter(&self) -> impl Iterator<Item = (Ticket, &[u8])> {
+        let mut start = 0;
+        self.ends.iter().map(move |&(ticket, end)| {
+            let reply = &self.bytes[start..end];
+            start = end;
+            (ticket, reply)
+        })
+    }
+
+    /// Are there none?
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Drops all and keeps the memory, unless one reply made it huge.
+    pub fn clear(&mut self) {
+        const KEPT_BYTES_MAX: usize = 1024 * 1024;
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES_MAX);
+        self.ends.clear();
+    }
+
+    /// The buffer, to append one reply to; `close` or `take` ends it.
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// What was appended since the last `close` is the reply to this ticket.
+    pub(crate) fn close(&mut self, ticket: Ticket) {
+        self.ends.push((ticket, self.bytes.len()));
+    }
+
+    /// Takes out what was appended since the last `close`.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        let start = self.ends.last().map_or(0, |(_, end)| *end);
+        self.bytes.split_off(start)
+    }
+
+    /// Drops what was appended since the last `close`.
+    pub(crate) fn discard(&mut self) {
+        let start = self.ends.last().map_or(0, |(_, end)| *end);
+        self.bytes.truncate(start);
+    }
+
+    /// A whole reply at once.
+    pub(crate) fn put(&mut self, ticket: Ticket, reply: &[u8]) {
+        self.bytes.extend_from_slice(reply);
+        self.close(ticket);
+    }
+}
+
+/// What a client is told when no majority answered in time.
+pub(crate) const UNKNOWN: &[u8] = b"-UNKNOWN outcome unknown: no majority answered in time, the \
+command may or may not have been executed\r\n";
+
+/// What a client is told when its command never left this node.
+pub(crate) const NO_LEADER: &[u8] =
+    b"-CLUSTERDOWN no leader was reached in time, the command was not executed\r\n";
+
+/// What a client is told when the snapshot that this node got leaps over its command.
+pub(crate) const LEAPT: &[u8] = b"-UNKNOWN outcome unknown: this node was behind and took a \
+snapshot, the command may or may not have been executed\r\n";
+
+/// What a client is told when the leader's queue is full.
+pub(crate) const FULL: &[u8] =
+    b"-TRYAGAIN the leader's queue is full, the command was not executed\r\n";
+
+/// What a blocked client is told when the leader changes.
+pub(crate) const UNBLOCKED: &[u8] =
+    b"-UNBLOCKED force unblock from blocking operation, the leader has changed\r\n";
+
+/// What a client is told while the disk has no room.
+pub(crate) const DISK_FULL: &[u8] =
+    b"-DISKFULL the disk of the leader is full, the command was not executed\r\n";
