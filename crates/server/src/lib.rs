@@ -1,1 +1,22 @@
-//! Sockets, sessions and threads: translates, submits, replies.
+//! The server: clients and peers over TCP, the disk, and the loop that drives a node's core.
+//!
+//! ```text
+//! front    all clients, without sockets: sessions, pipelines, pub/sub      deterministic
+//! driver   one thread: epoll, sockets of clients and peers, the clock
+//! disk     two threads: the log, and the snapshots
+//! links    connections between nodes: handshake, frames
+//! ```
+//!
+//! The thread that owns the groups also owns the clients' sockets, so a read is answered without a
+//! hop between threads. The front is pure, so that the simulator drives the same sessions.
+
+pub mod config;
+pub mod driver;
+pub mod founding;
+mod front;
+pub mod limits;
+pub mod links;
+pub mod start;
+pub mod version;
+
+pub use front::{Front, Vitals};

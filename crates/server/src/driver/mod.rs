@@ -1,0 +1,483 @@
+//! The driver: the loop of one thread that owns the clients' sockets, the links and the core.
+//!
+//! ```text
+//!            ┌───────────────────────── one turn ──────────────────────────┐
+//! epoll ─▶ read ─▶ front ─▶ end_turn ─▶ save ▶ log thread   send ▶ links   out ▶ sockets
+//!   ▲                                     │
+//!   └──── waker ◀── Saved, Loaded … ◀─────┘
+//! ```
+//!
+//! This is the only place that reads the clock: after the bytes of a client, so that a lease that
+//! holds at that moment held when the request was already there.
+
+mod clock;
+mod disk;
+mod peers;
+mod socket;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use node::{Event, Moment};
+
+use crate::front::Front;
+use crate::limits::READ_BYTES;
+use crate::links::PREAMBLE;
+pub(crate) use clock::Clock;
+pub(crate) use disk::snapshot_meta;
+pub use disk::{LogThread, SnapshotThread};
+pub use peers::{PeerOptions, Peers};
+pub(crate) use peers::{answer_call, call, nonce};
+use socket::{Moved, Socket};
+
+const LISTENER: Token = Token(0);
+const WAKER: Token = Token(1);
+/// Tokens of sockets: their place in the table, behind the two above.
+const FIRST_SOCKET: usize = 2;
+
+/// Events taken from the kernel in one turn.
+const EVENTS_MAX: usize = 1024;
+
+/// What other threads tell the loop.
+#[derive(Debug)]
+pub enum Notice {
+    Core(Event),
+    /// A connection to or from a peer, its handshake done.
+    Linked(peers::Linked),
+    /// The machine failed: the node must stop at once.
+    Fatal(String),
+}
+
+/// The way to the loop from other threads: a channel, and a waker once the loop sleeps.
+#[derive(Clone, Debug)]
+pub struct Notifier {
+    sender: mpsc::Sender<Notice>,
+    waker: Arc<Waker>,
+    /// The waker was pulled and not yet answered: one system call is enough.
+    pulled: Arc<AtomicBool>,
+}
+
+impl Notifier {
+    /// Sends a notice; a loop that has ended does not mind.
+    pub fn send(&self, notice: Notice) {
+        if self.sender.send(notice).is_ok() && !self.pulled.swap(true, Ordering::AcqRel) {
+            // It fails only if the loop is gone.
+            let _ = self.waker.wake();
+        }
+    }
+}
+
+/// Whose socket it is.
+#[derive(Debug)]
+enum Owner {
+    /// Just accepted: the first byte tells.
+    Unknown,
+    Client(usize),
+    /// A link from this peer: frames come in.
+    PeerIn { node: u32, input: Vec<u8> },
+    /// A link to this peer: frames go out.
+    PeerOut(u32),
+}
+
+#[derive(Debug)]
+struct Connection {
+    socket: Socket,
+    owner: Owner,
+}
+
+/// Why the loop ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// A client or a signal asked for it.
+    Shutdown,
+    /// The machine failed.
+    Fatal(String),
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub struct Driver {
+    poll: Poll,
+    listener: TcpListener,
+    connections: Vec<Option<Connection>>,
+    free: Vec<usize>,
+    /// Where each client's connection is.
+    by_client: Vec<usize>,
+    front: Front,
+    clock: Clock,
+    notices: Receiver<Notice>,
+    pulled: Arc<AtomicBool>,
+    notifier: Notifier,
+    /// Connections that have more to read than one go took.
+    unread: Vec<usize>,
+    log: LogThread,
+    snapshots: SnapshotThread,
+    peers: Peers,
+    stop: Arc<AtomicBool>,
+}
+
+/// The channel to a loop that is yet to be made.
+pub struct Channel {
+    poll: Poll,
+    notices: Receiver<Notice>,
+    pub notifier: Notifier,
+    pub(crate) clock: Clock,
+}
+
+impl Channel {
+    /// A poll and the way to wake it.
+    pub fn new() -> io::Result<Channel> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let (sender, notices) = mpsc::channel();
+        let pulled = Arc::new(AtomicBool::new(false));
+        let notifier = Notifier { sender, waker, pulled };
+        Ok(Channel { poll, notices, notifier, clock: Clock::new() })
+    }
+
+    /// The time of the loop to be.
+    pub fn moment(&self) -> Moment {
+        self.clock.moment()
+    }
+}
+
+/// What a loop works with.
+pub struct Parts {
+    pub listener: std::net::TcpListener,
+    pub front: Front,
+    pub log: LogThread,
+    pub snapshots: SnapshotThread,
+    pub peers: Peers,
+    /// Set from outside (a signal) to end the loop.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Driver {
+    /// A loop that is ready to run.
+    pub fn new(channel: Channel, parts: Parts) -> io::Result<Driver> {
+        let Channel { poll, notices, notifier, clock } = channel;
+        let Parts { listener, front, log, snapshots, peers, stop } = parts;
+        listener.set_nonblocking(true)?;
+        let mut listener = TcpListener::from_std(listener);
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let pulled = notifier.pulled.clone();
+        Ok(Driver {
+            poll,
+            listener,
+            connections: Vec::new(),
+            free: Vec::new(),
+            by_client: Vec::new(),
+            front,
+            clock,
+            notices,
+            pulled,
+            notifier,
+            unread: Vec::new(),
+            log,
+            snapshots,
+            peers,
+            stop,
+        })
+    }
+
+    /// Runs until something ends it.
+    pub fn run(mut self) -> io::Result<Ended> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        loop {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, Some(timeout)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => other?,
+            }
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accept(),
+                    WAKER => {}
+                    Token(token) => {
+                        let at = token - FIRST_SOCKET;
+                        self.ready(at, event.is_readable() || event.is_read_closed());
+                        if event.is_writable() || event.is_write_closed() {
+                            self.writable(at);
+                        }
+                    }
+                }
+            }
+            for at in std::mem::take(&mut self.unread) {
+                self.ready(at, true);
+            }
+            if let Some(ended) = self.hear() {
+                return Ok(ended);
+            }
+            self.turn();
+            if self.front.wants_shutdown() || self.stop.load(Ordering::Acquire) {
+                self.log.close();
+                return Ok(Ended::Shutdown);
+            }
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        /// A signal must be seen soon, even if nothing else happens.
+        const SLEEP_MAX: Duration = Duration::from_millis(100);
+        if !self.unread.is_empty() || self.front.core().is_busy() {
+            return Duration::ZERO;
+        }
+        let moment = self.clock.moment();
+        self.front.deadline(moment).since(moment.now).min(SLEEP_MAX)
+    }
+
+    /// Takes what other threads have to say.
+    fn hear(&mut self) -> Option<Ended> {
+        self.pulled.store(false, Ordering::Release);
+        loop {
+            match self.notices.try_recv() {
+                Ok(Notice::Core(event)) => self.front.step(self.clock.moment(), event),
+                Ok(Notice::Linked(linked)) => self.link(linked),
+                Ok(Notice::Fatal(reason)) => return Some(Ended::Fatal(reason)),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return None,
+            }
+        }
+    }
+
+    /// Ends a turn: time, effects, output.
+    fn turn(&mut self) {
+        let moment = self.clock.moment();
+        if self.front.deadline(moment) <= moment.now {
+            self.front.step(moment, Event::Tick);
+        }
+        let fx = self.front.end_turn(moment);
+        if !fx.save.is_empty() {
+            self.log.save(std::mem::take(&mut fx.save));
+        }
+        for job in fx.snapshot.drain(..) {
+            self.snapshots.run(job);
+        }
+        for (target, message) in fx.send.drain(..) {
+            self.peers.send(target, &message);
+        }
+        for node in self.peers.take_dirty() {
+            self.flush_peer(node);
+        }
+        for key in self.front.take_dirty() {
+            self.flush_client(key);
+        }
+    }
+
+    fn accept(&mut self) {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    let _ = stream.set_nodelay(true);
+                    self.add(stream, Owner::Unknown);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // A connection that died while it waited, or no file descriptor is free: the
+                // others go on, and the next one is tried at the next event.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Puts a connection into the table; what it has to say is read when the kernel says so.
+    fn add(&mut self, stream: TcpStream, owner: Owner) -> Option<usize> {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.connections.push(None);
+            self.connections.len() - 1
+        });
+        let mut socket = Socket::new(stream);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let token = Token(at + FIRST_SOCKET);
+        if self.poll.registry().register(&mut socket.stream, token, interest).is_err() {
+            self.free.push(at);
+            return None;
+        }
+        self.connections[at] = Some(Connection { socket, owner });
+        Some(at)
+    }
+
+    fn drop_connection(&mut self, at: usize) {
+        let Some(mut connection) = self.connections[at].take() else { return };
+        let _ = self.poll.registry().deregister(&mut connection.socket.stream);
+        self.free.push(at);
+        match connection.owner {
+            Owner::Client(key) => self.front.close(self.clock.moment(), key),
+            Owner::PeerOut(node) => self.peers.lost(node),
+            Owner::Unknown | Owner::PeerIn { .. } => {}
+        }
+    }
+
+    /// The kernel says that there is something to read.
+    fn ready(&mut self, at: usize, readable: bool) {
+        let Some(Some(connection)) = self.connections.get_mut(at) else { return };
+        connection.socket.readable |= readable;
+        if !connection.socket.readable {
+            return;
+        }
+        match connection.owner {
+            Owner::Unknown => self.identify(at),
+            Owner::Client(key) => self.read_client(at, key),
+            Owner::PeerIn { .. } => self.read_peer(at),
+            Owner::PeerOut(_) => self.read_nothing(at),
+        }
+    }
+
+    /// Looks at the first byte of a new connection.
+    fn identify(&mut self, at: usize) {
+        let Some(connection) = self.connections[at].as_mut() else { return };
+        let mut first = [0];
+        match connection.socket.stream.peek(&mut first) {
+            Ok(1) if first[0] == PREAMBLE[0] => self.hand_over(at),
+            Ok(1) => self.become_client(at),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                connection.socket.readable = false;
+            }
+            _ => self.drop_connection(at),
+        }
+    }
+
+    /// A node calls: the handshake is done on a thread of its own.
+    fn hand_over(&mut self, at: usize) {
+        let Some(mut connection) = self.connections[at].take() else { return };
+        let _ = self.poll.registry().deregister(&mut connection.socket.stream);
+        self.free.push(at);
+        self.peers.accept(connection.socket.stream.into(), self.notifier.clone());
+    }
+
+    fn become_client(&mut self, at: usize) {
+        let Some(connection) = self.connections[at].as_mut() else { return };
+        let shown = |addr: io::Result<SocketAddr>| addr.map(|a| a.to_string()).unwrap_or_default();
+        let stream = &mut connection.socket.stream;
+        let (addr, laddr) = (shown(stream.peer_addr()), shown(stream.local_addr()));
+        let Some(key) = self.front.open(self.clock.moment(), addr, laddr) else {
+            let _ = io::Write::write(stream, b"-ERR max number of clients reached\r\n");
+            return self.drop_connection(at);
+        };
+        connection.owner = Owner::Client(key);
+        if self.by_client.len() <= key {
+            self.by_client.resize(key + 1, 0);
+        }
+        self.by_client[key] = at;
+        self.read_client(at, key);
+    }
+
+    fn read_client(&mut self, at: usize, key: usize) {
+        let Some(connection) = self.connections[at].as_mut() else { return };
+        if !self.front.wants_input(key) {
+            self.unread.retain(|other| *other != at);
+            return;
+        }
+        let Some(input) = self.front.input(key) else { return };
+        match connection.socket.read(input, READ_BYTES) {
+            Moved::Closed => self.drop_connection(at),
+            Moved::Some(count) => self.front.received(self.clock.moment(), key, count),
+            Moved::More(count) => {
+                self.front.received(self.clock.moment(), key, count);
+                self.unread.push(at);
+            }
+        }
+    }
+
+    fn read_peer(&mut self, at: usize) {
+        let Some(connection) = self.connections[at].as_mut() else { return };
+        let Owner::PeerIn { node, input } = &mut connection.owner else { return };
+        let moved = connection.socket.read(input, READ_BYTES * 4);
+        let (messages, damaged) = peers::take_messages(input);
+        let source = consensus::NodeId(*node);
+        let moment = self.clock.moment();
+        for message in messages {
+            self.front.step(moment, Event::Recv { source, message });
+        }
+        match moved {
+            _ if damaged => self.drop_connection(at),
+            Moved::Closed => self.drop_connection(at),
+            Moved::More(_) => self.unread.push(at),
+            Moved::Some(_) => {}
+        }
+    }
+
+    /// A link carries nothing towards its dialer: whatever is read is its end.
+    fn read_nothing(&mut self, at: usize) {
+        let Some(connection) = self.connections[at].as_mut() else { return };
+        if connection.socket.read(&mut Vec::new(), 1) != Moved::Some(0) {
+            self.drop_connection(at);
+        }
+    }
+
+    fn writable(&mut self, at: usize) {
+        let Some(Some(connection)) = self.connections.get_mut(at) else { return };
+        connection.socket.writable = true;
+        match connection.owner {
+            Owner::Client(key) => self.flush_client(key),
+            Owner::PeerOut(node) => self.flush_peer(node),
+            Owner::Unknown | Owner::PeerIn { .. } => {}
+        }
+    }
+
+    /// Sends a client what it is owed, and closes it if that was the last.
+    fn flush_client(&mut self, key: usize) {
+        let at = self.by_client[key];
+        let Some(connection) = self.connections[at].as_mut() else { return };
+        if !matches!(connection.owner, Owner::Client(owner) if owner == key) {
+            return;
+        }
+        let Some(out) = self.front.out(key) else { return };
+        let moved = connection.socket.write(out);
+        let all = connection.socket.unsent() == 0;
+        let readable = connection.socket.readable;
+        match moved {
+            Moved::Closed => return self.drop_connection(at),
+            Moved::Some(count) | Moved::More(count) => self.front.sent(key, count),
+        }
+        if all && self.front.is_closing(key) {
+            self.drop_connection(at);
+        } else if readable && self.front.wants_input(key) {
+            self.unread.push(at);
+        }
+    }
+
+    fn flush_peer(&mut self, node: u32) {
+        let Some((at, out)) = self.peers.outgoing(node) else { return };
+        let Some(connection) = self.connections[at].as_mut() else { return };
+        if connection.socket.write(out) == Moved::Closed {
+            self.drop_connection(at);
+        }
+    }
+
+    /// A handshake is done: the link is part of the loop.
+    fn link(&mut self, linked: peers::Linked) {
+        let peers::Linked { node, instance, stream, outgoing } = linked;
+        if stream.set_nonblocking(true).is_err() {
+            return;
+        }
+        let _ = stream.set_nodelay(true);
+        let owner = if outgoing {
+            Owner::PeerOut(node)
+        } else {
+            Owner::PeerIn { node, input: Vec::new() }
+        };
+        let Some(at) = self.add(TcpStream::from_std(stream), owner) else { return };
+        if outgoing {
+            if let Some(old) = self.peers.linked(node, at) {
+                self.drop_connection(old);
+                self.peers.linked(node, at);
+            }
+        }
+        let moment = self.clock.moment();
+        let peer = consensus::NodeId(node);
+        if self.peers.is_reborn(node, instance) {
+            self.front.step(moment, Event::PeerReborn(peer));
+        }
+        self.front.step(moment, Event::PeerUp(peer));
+        if outgoing {
+            self.flush_peer(node);
+        } else {
+            self.ready(at, true);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The other nodes: dialing them, answering their calls, and the frames that wait for each.
+//!
+//! Dialing and handshakes block, so each has a thread; the loop gets a finished connection.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use bytes::Bytes;
+use consensus::NodeId;
+use node::Message;
+
+use super::{Notice, Notifier};
+use crate::limits::{HANDSHAKE_TIMEOUT, PEER_OUT_BYTES_MAX, REDIAL_INTERVAL};
+use crate::links::{self, About, Frame, HandshakeError, Id, PREAMBLE, Purpose};
+
+/// Calls being answered at a time: more are dropped, and come again.
+const HANDSHAKES_MAX: usize = 64;
+
+/// A connection whose handshake is done.
+#[derive(Debug)]
+pub struct Linked {
+    pub node: u32,
+    pub instance: Id,
+    pub stream: TcpStream,
+    /// Did this node dial?
+    pub outgoing: bool,
+}
+
+/// What links are made with.
+#[derive(Clone, Debug)]
+pub struct PeerOptions {
+    pub secret: Vec<u8>,
+    pub about: About,
+}
+
+#[derive(Debug)]
+struct Peer {
+    /// The connection that the loop has, if any.
+    connection: Option<usize>,
+    /// Frames to send over it.
+    out: Vec<u8>,
+    /// Wakes the thread that dials.
+    redial: Sender<()>,
+    instance: Option<Id>,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub struct Peers {
+    options: Arc<PeerOptions>,
+    peers: BTreeMap<u32, Peer>,
+    dirty: Vec<u32>,
+    handshakes: Arc<AtomicUsize>,
+}
+
+impl Peers {
+    /// Begins to dial every other member.
+    pub fn new(options: PeerOptions, notifier: &Notifier) -> Peers {
+        let options = Arc::new(options);
+        let mut peers = BTreeMap::new();
+        for (at, addr) in options.about.members.iter().enumerate() {
+            let node = at as u32 + 1;
+            if node == options.about.node {
+                continue;
+            }
+            let (redial, calls) = mpsc::channel();
+            let dialer = Dialer { node, addr: addr.clone(), options: options.clone() };
+            let notifier = notifier.clone();
+            thread::Builder::new()
+                .name(format!("dial-{node}"))
+                .spawn(move || dialer.run(&calls, &notifier))
+                .expect("a thread can be started while the node starts");
+            redial.send(()).expect("the thread that dials has just begun");
+            peers.insert(node, Peer { connection: None, out: Vec::new(), redial, instance: None });
+        }
+        let handshakes = Arc::new(AtomicUsize::new(0));
+        Peers { options, peers, dirty: Vec::new(), handshakes }
+    }
+
+    /// Queues a message. Without a connection, or behind too much, it is lost: the protocols above
+    /// expect that.
+    pub(super) fn send(&mut self, target: NodeId, message: &Message) {
+        let Some(peer) = self.peers.get_mut(&target.0) else { return };
+        if peer.connection.is_none() || peer.out.len() > PEER_OUT_BYTES_MAX {
+            return;
+        }
+        if peer.out.is_empty() {
+            self.dirty.push(target.0);
+        }
+        links::put_frame(&mut peer.out, |out| message.encode(out));
+    }
+
+    /// Takes the peers that have something to be sent.
+    pub(super) fn take_dirty(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// The connection to a peer, and what to send over it.
+    pub(super) fn outgoing(&mut self, node: u32) -> Option<(usize, &mut Vec<u8>)> {
+        let peer = self.peers.get_mut(&node)?;
+        Some((peer.connection?, &mut peer.out))
+    }
+
+    /// The loop has a connection to this peer. Returns the one that it replaces.
+    pub(super) fn linked(&mut self, node: u32, at: usize) -> Option<usize> {
+        let peer = self.peers.get_mut(&node)?;
+        peer.out.clear();
+        peer.connection.replace(at).filter(|old| *old != at)
+    }
+
+    /// The connection to this peer broke: it is dialed again.
+    pub(super) fn lost(&mut self, node: u32) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.connection = None;
+            peer.out.clear();
+            let _ = peer.redial.send(());
+        }
+    }
+
+    /// Is it another start of the peer than the one that was known?
+    pub(super) fn is_reborn(&mut self, node: u32, instance: Id) -> bool {
+        let Some(peer) = self.peers.get_mut(&node) else { return false };
+        peer.instance.replace(instance).is_some_and(|known| known != instance)
+    }
+
+    /// Answers a call, on a thread of its own.
+    pub(super) fn accept(&self, stream: TcpStream, notifier: Notifier) {
+        let (options, handshakes) = (self.options.clone(), self.handshakes.clone());
+        if handshakes.fetch_add(1, Ordering::AcqRel) >= HANDSHAKES_MAX {
+            handshakes.fetch_sub(1, Ordering::AcqRel);
+            return;
+        }
+        let answer = move || {
+            if let Ok(Some(linked)) = answer_call(stream, &options) {
+                notifier.send(Notice::Linked(linked));
+            }
+            handshakes.fetch_sub(1, Ordering::AcqRel);
+        };
+        // Without a thread the call is lost, and comes again.
+        let _ = thread::Builder::new().name("handshake".to_owned()).spawn(answer);
+    }
+}
+
+/// Answers a call of another node. A probe is over with that; a link is returned.
+pub(crate) fn answer_call(
+    mut stream: TcpStream,
+    options: &PeerOptions,
+) -> Result<Option<Linked>, HandshakeError> {
+    set_timeouts(&stream)?;
+    let mut preamble = [0; PREAMBLE.len()];
+    stream.read_exact(&mut preamble)?;
+    if preamble != PREAMBLE {
+        return Err(HandshakeError::NotANode);
+    }
+    let hello = links::accept(&mut stream, &options.secret, &options.about, nonce())?;
+    let About { instance, cluster, node, .. } = hello.about;
+    let ours = &options.about;
+    let is_peer = cluster == ours.cluster && node != ours.node && ours.is_member();
+    if hello.purpose == Purpose::Probe || !is_peer {
+        return Ok(None);
+    }
+    stream.set_read_timeout(None)?;
+    stream.set_write_timeout(None)?;
+    Ok(Some(Linked { node, instance, stream, outgoing: false }))
+}
+
+/// Calls an address.
+pub(crate) fn call(
+    addr: &str,
+    options: &PeerOptions,
+    purpose: Purpose,
+) -> Result<(About, TcpStream), HandshakeError> {
+    let mut last = None;
+    for addr in addr.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&addr, HANDSHAKE_TIMEOUT) {
+            Ok(mut stream) => {
+                set_timeouts(&stream)?;
+                let PeerOptions { secret, about } = options;
+                let theirs = links::dial(&mut stream, secret, purpose, about, nonce())?;
+                return Ok((theirs, stream));
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    let none = || std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+    Err(HandshakeError::Io(last.unwrap_or_else(none)))
+}
+
+fn set_timeouts(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
+    stream.set_write_timeout(Some(HANDSHAKE_TIMEOUT))
+}
+
+/// Fresh bytes that nobody can guess.
+pub(crate) fn nonce<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the kernel has random bytes");
+    bytes
+}
+
+/// A thread that dials one peer whenever it is told to.
+struct Dialer {
+    node: u32,
+    addr: String,
+    options: Arc<PeerOptions>,
+}
+
+impl Dialer {
+    fn run(&self, calls: &mpsc::Receiver<()>, notifier: &Notifier) {
+        let last_complaint = Mutex::new(String::new());
+        while calls.recv().is_ok() {
+            while let Err(error) = self.dial(notifier) {
+                self.complain(&last_complaint, &error);
+                match calls.recv_timeout(REDIAL_INTERVAL) {
+                    Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                    Ok(()) | Err(mpsc::RecvTimeoutError::Timeout) => {}
+                }
+            }
+        }
+    }
+
+    fn dial(&self, notifier: &Notifier) -> Result<(), HandshakeError> {
+        let (about, stream) = call(&self.addr, &self.options, Purpose::Link)?;
+        if about.cluster != self.options.about.cluster || about.node != self.node {
+            return Err(HandshakeError::NotANode);
+        }
+        stream.set_read_timeout(None)?;
+        stream.set_write_timeout(None)?;
+        let (node, instance) = (self.node, about.instance);
+        notifier.send(Notice::Linked(Linked { node, instance, stream, outgoing: true }));
+        Ok(())
+    }
+
+    /// Says why a peer cannot be reached, once for each reason.
+    fn complain(&self, last: &Mutex<String>, error: &HandshakeError) {
+        if matches!(error, HandshakeError::Io(_)) {
+            return;
+        }
+        let text = format!("node {} at {}: {error}", self.node, self.addr);
+        let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *last != text {
+            eprintln!("synod: {text}");
+            *last = text;
+        }
+    }
+}
+
+/// Takes all whole messages out of a link's bytes; true if the link is damaged.
+pub(super) fn take_messages(input: &mut Vec<u8>) -> (Vec<Message>, bool) {
+    let (mut messages, mut places, mut whole_end) = (Vec::new(), Vec::new(), 0);
+    loop {
+        match links::first_frame(&input[whole_end..]) {
+            Frame::Partial => break,
+            Frame::Damaged => return (messages, true),
+            Frame::Whole { start, end } => {
+                places.push(whole_end + start..whole_end + end);
+                whole_end += end;
+            }
+        }
+    }
+    if whole_end == 0 {
+        return (messages, false);
+    }
+    // The bytes are shared by all messages in them, so that entries are not copied again.
+    let rest = input.split_off(whole_end);
+    let whole = Bytes::from(std::mem::replace(input, rest));
+    for place in places {
+        match Message::decode(&whole.slice(place)) {
+            Ok(message) => messages.push(message),
+            Err(_) => return (messages, true),
+        }
+    }
+    (messages, false)
+}

@@ -1,0 +1,93 @@
+//! One socket of the loop: what is known of its readiness, and bytes on their way out.
+//!
+//! Readiness is edge-triggered: the kernel says it once. A read that fills less than was offered
+//! has emptied the socket, so that the usual request costs one read and one write.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use mio::net::TcpStream;
+
+/// What a read or write has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// So many bytes; the socket is empty (or full) for the moment.
+    Some(usize),
+    /// So many bytes, and there may be more.
+    More(usize),
+    /// The other side is gone.
+    Closed,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) stream: TcpStream,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    /// Bytes on their way, sent up to `sent`.
+    sending: Vec<u8>,
+    sent: usize,
+}
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream) -> Socket {
+        Socket { stream, readable: true, writable: true, sending: Vec::new(), sent: 0 }
+    }
+
+    /// Reads up to `bytes_max` to the end of `input`.
+    pub(super) fn read(&mut self, input: &mut Vec<u8>, bytes_max: usize) -> Moved {
+        let start = input.len();
+        input.resize(start + bytes_max, 0);
+        let result = self.stream.read(&mut input[start..]);
+        let count = *result.as_ref().unwrap_or(&0);
+        input.truncate(start + count);
+        match result {
+            Ok(0) => Moved::Closed,
+            Ok(count) if count == bytes_max => Moved::More(count),
+            Ok(count) => {
+                self.readable = false;
+                Moved::Some(count)
+            }
+            Err(error) if would_block(&error) => {
+                self.readable = false;
+                Moved::Some(0)
+            }
+            Err(_) => Moved::Closed,
+        }
+    }
+
+    /// Bytes that wait to be sent.
+    pub(super) fn unsent(&self) -> usize {
+        self.sending.len() - self.sent
+    }
+
+    /// Sends what is in `out`, behind what is still on its way.
+    pub(super) fn write(&mut self, out: &mut Vec<u8>) -> Moved {
+        let mut moved = 0;
+        loop {
+            if self.sent == self.sending.len() {
+                self.sent = 0;
+                self.sending.clear();
+                std::mem::swap(&mut self.sending, out);
+                if self.sending.is_empty() {
+                    return Moved::More(moved);
+                }
+            }
+            if !self.writable {
+                return Moved::Some(moved);
+            }
+            match self.stream.write(&self.sending[self.sent..]) {
+                Ok(count) => {
+                    self.sent += count;
+                    moved += count;
+                }
+                Err(error) if would_block(&error) => self.writable = false,
+                Err(_) => return Moved::Closed,
+            }
+        }
+    }
+}
+
+fn would_block(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}

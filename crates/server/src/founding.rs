@@ -1,0 +1,294 @@
+//! The founding: nodes that are given the same list of addresses become one cluster.
+//!
+//! ```text
+//! every node      probes all addresses; the one that answers with its own instance is itself
+//! the first       (by the sorted list) sees all of them fresh, names the cluster, writes it down
+//! the others      see a member that counts their instance among the founders, and join
+//! ```
+//!
+//! A node's number is the place of its address in the sorted list, so the order in which the
+//! addresses are given does not matter.
+//!
+//! What always holds: a node votes only as a founder that has never run before, or from its own
+//! data. One whose data is gone is not among the founders by its new instance, and is refused: what
+//! it forgot may have been counted.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use stdx::codec::{Reader, put_u32};
+
+use crate::driver::{PeerOptions, answer_call, call, nonce};
+use crate::links::{About, HandshakeError, Id, Purpose};
+
+/// How long to wait between two rounds of probes.
+const PROBE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The file that says which cluster a node belongs to and who its members are.
+const MEMBERS_FILE: &str = "members";
+
+/// Why a node cannot become a member.
+#[derive(Debug)]
+pub enum Refused {
+    /// Two nodes were given different lists.
+    ListsDiffer { ours: Vec<String>, theirs: Vec<String> },
+    /// None of the addresses leads to this node.
+    NotListed { list: Vec<String> },
+    /// The cluster knows this node, but its data is gone.
+    DataGone { node: u32 },
+    /// The file of members is damaged.
+    Damaged(String),
+    /// The other nodes have another secret.
+    WrongSecret { addr: String },
+    Io(std::io::Error),
+    /// A signal ended the wait.
+    Stopped,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Refused::ListsDiffer { ours, theirs } => write!(
+                f,
+                "the nodes were given different lists of members: here {}, there {}",
+                ours.join(","),
+                theirs.join(",")
+            ),
+            Refused::NotListed { list } => write!(
+                f,
+                "none of the addresses to join leads back to this node: {}; its own address must \
+                 be among them",
+                list.join(",")
+            ),
+            Refused::DataGone { node } => write!(
+                f,
+                "the cluster exists and knows this address as node {node}, but the data directory \
+                 here is empty. A voter that has forgotten its votes could lose data, so it does \
+                 not start. Restore its data directory"
+            ),
+            Refused::Damaged(path) => write!(f, "{path} is damaged"),
+            Refused::WrongSecret { addr } => {
+                write!(f, "the node at {addr} has another cluster secret")
+            }
+            Refused::Io(error) => write!(f, "{error}"),
+            Refused::Stopped => write!(f, "stopped while waiting for the other nodes"),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl From<std::io::Error> for Refused {
+    fn from(error: std::io::Error) -> Self {
+        Refused::Io(error)
+    }
+}
+
+/// What was written down at the founding, if this node belongs to a cluster already.
+pub fn recall(dir: &Path) -> Result<Option<About>, Refused> {
+    let path = dir.join(MEMBERS_FILE);
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Refused::Io(error)),
+    };
+    let damaged = || Refused::Damaged(path.display().to_string());
+    let mut reader = Reader::new(&bytes);
+    let crc = reader.u32().map_err(|_| damaged())?;
+    if crc32c::crc32c(&bytes[reader.offset()..]) != crc {
+        return Err(damaged());
+    }
+    About::decode(&mut reader).map(Some).map_err(|_| damaged())
+}
+
+/// Writes down who the members are: durable before the node acts as one.
+fn remember(dir: &Path, about: &About) -> std::io::Result<()> {
+    let mut body = Vec::new();
+    about.encode(&mut body);
+    let mut bytes = Vec::new();
+    put_u32(&mut bytes, crc32c::crc32c(&body));
+    bytes.extend_from_slice(&body);
+    let (path, temporary) = (dir.join(MEMBERS_FILE), dir.join("members.new"));
+    let mut file = std::fs::File::create(&temporary)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, &path)?;
+    std::fs::File::open(dir)?.sync_all()
+}
+
+/// A cluster of this node alone.
+pub fn found_alone(dir: &Path, addr: &str, instance: Id) -> Result<About, Refused> {
+    let (cluster, members) = (nonce(), vec![addr.to_owned()]);
+    let about = About { instance, cluster, node: 1, members, founders: vec![instance] };
+    remember(dir, &about)?;
+    Ok(about)
+}
+
+/// Finds the others and becomes a member. Calls are answered on `listener` meanwhile.
+pub fn found(
+    dir: &Path,
+    listener: &TcpListener,
+    list: &[String],
+    secret: &[u8],
+    instance: Id,
+    stop: &AtomicBool,
+) -> Result<About, Refused> {
+    let mut members = list.to_vec();
+    members.sort();
+    members.dedup();
+    let about = About { instance, members, ..About::default() };
+    let options = Arc::new(Mutex::new(PeerOptions { secret: secret.to_vec(), about }));
+    let done = AtomicBool::new(false);
+    listener.set_nonblocking(true)?;
+    thread::scope(|scope| {
+        scope.spawn(|| answer_calls(listener, &options, &done));
+        let found = probe_until_found(dir, &options, stop);
+        done.store(true, Ordering::Release);
+        found
+    })
+}
+
+fn lock(options: &Mutex<PeerOptions>) -> std::sync::MutexGuard<'_, PeerOptions> {
+    options.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn answer_calls(listener: &TcpListener, options: &Mutex<PeerOptions>, done: &AtomicBool) {
+    while !done.load(Ordering::Acquire) {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                let options = lock(options).clone();
+                // Whoever it is comes again; a client that calls this early is cut off.
+                let _ = answer_call(stream, &options);
+            }
+            Err(_) => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+fn probe_until_found(
+    dir: &Path,
+    options: &Mutex<PeerOptions>,
+    stop: &AtomicBool,
+) -> Result<About, Refused> {
+    loop {
+        let ours = lock(options).clone();
+        let answers = probe_all(&ours)?;
+        if let Some(about) = decide(&ours.about, &answers)? {
+            remember(dir, &about)?;
+            lock(options).about = about.clone();
+            return Ok(about);
+        }
+        if stop.load(Ordering::Acquire) {
+            return Err(Refused::Stopped);
+        }
+        thread::sleep(PROBE_INTERVAL);
+    }
+}
+
+/// Calls every address; nothing for one that does not answer.
+fn probe_all(ours: &PeerOptions) -> Result<Vec<Option<About>>, Refused> {
+    let probe = |addr: &String| match call(addr, ours, Purpose::Probe) {
+        Ok((about, _)) => Ok(Some(about)),
+        Err(HandshakeError::WrongSecret) => Err(Refused::WrongSecret { addr: addr.clone() }),
+        Err(_) => Ok(None),
+    };
+    ours.about.members.iter().map(probe).collect()
+}
+
+/// What the answers mean; nothing if it is too early to say.
+fn decide(ours: &About, answers: &[Option<About>]) -> Result<Option<About>, Refused> {
+    let present: Vec<&About> = answers.iter().flatten().collect();
+    if let Some(other) = present.iter().find(|about| about.members != ours.members) {
+        let (ours, theirs) = (ours.members.clone(), other.members.clone());
+        return Err(Refused::ListsDiffer { ours, theirs });
+    }
+    let place = answers.iter().position(|answer| {
+        answer.as_ref().is_some_and(|about| about.instance == ours.instance)
+    });
+    if let Some(member) = present.iter().find(|about| about.is_member()) {
+        let founder = member.founders.iter().position(|founder| *founder == ours.instance);
+        return match (founder, place) {
+            (Some(at), _) => Ok(Some(About {
+                instance: ours.instance,
+                node: at as u32 + 1,
+                ..(*member).clone()
+            })),
+            (None, Some(at)) => Err(Refused::DataGone { node: at as u32 + 1 }),
+            (None, None) => Ok(None),
+        };
+    }
+    if present.len() < answers.len() {
+        return Ok(None);
+    }
+    let Some(place) = place else {
+        return Err(Refused::NotListed { list: ours.members.clone() });
+    };
+    if place > 0 {
+        return Ok(None);
+    }
+    let founders = present.iter().map(|about| about.instance).collect();
+    let members = ours.members.clone();
+    Ok(Some(About { instance: ours.instance, cluster: nonce(), node: 1, members, founders }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh(instance: u8) -> About {
+        let members = vec!["a:1".to_owned(), "b:1".to_owned()];
+        About { instance: [instance; 16], members, ..About::default() }
+    }
+
+    #[test]
+    fn the_first_of_the_list_founds_once_all_are_there_and_the_others_follow() {
+        let (first, second) = (fresh(1), fresh(2));
+        assert_eq!(decide(&first, &[Some(first.clone()), None]).unwrap(), None);
+        let all = [Some(first.clone()), Some(second.clone())];
+        assert_eq!(decide(&second, &all).unwrap(), None, "only the first may name the cluster");
+        let founded = decide(&first, &all).unwrap().unwrap();
+        assert_eq!((founded.node, founded.founders.len()), (1, 2));
+        let joined = decide(&second, &[Some(founded.clone()), None]).unwrap().unwrap();
+        assert_eq!((joined.node, joined.cluster), (2, founded.cluster));
+        assert_eq!(joined.instance, second.instance);
+    }
+
+    #[test]
+    fn a_node_that_lost_its_data_is_refused() {
+        let (first, second, reborn) = (fresh(1), fresh(2), fresh(3));
+        let all = [Some(first.clone()), Some(second)];
+        let founded = decide(&first, &all).unwrap().unwrap();
+        let refused = decide(&reborn, &[Some(founded), Some(reborn.clone())]);
+        assert!(matches!(refused, Err(Refused::DataGone { node: 2 })), "{refused:?}");
+    }
+
+    #[test]
+    fn different_lists_and_a_list_without_this_node_are_refused() {
+        let first = fresh(1);
+        let other = About { members: vec!["x:1".to_owned()], ..fresh(2) };
+        let differ = decide(&first, &[Some(first.clone()), Some(other)]);
+        assert!(matches!(differ, Err(Refused::ListsDiffer { .. })), "{differ:?}");
+        let strangers = [Some(fresh(8)), Some(fresh(9))];
+        let unlisted = decide(&first, &strangers);
+        assert!(matches!(unlisted, Err(Refused::NotListed { .. })), "{unlisted:?}");
+    }
+
+    #[test]
+    fn members_are_remembered_and_damage_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(recall(dir.path()).unwrap().is_none());
+        let about = found_alone(dir.path(), "a:1", [5; 16]).unwrap();
+        assert_eq!(recall(dir.path()).unwrap().unwrap(), about);
+        let path = dir.path().join(MEMBERS_FILE);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(matches!(recall(dir.path()), Err(Refused::Damaged(_))));
+    }
+}

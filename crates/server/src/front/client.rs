@@ -1,0 +1,313 @@
+//! One client: its bytes in both directions, the replies that it is owed, and its session.
+//!
+//! ```text
+//! slots:  [ waits │ ready │ waits ]      replies leave from the front, in the order of the calls
+//! ```
+//!
+//! What always holds: `slots` is empty or its first slot waits; a ticket names a slot by its
+//! sequence number, so that a reply to a client that is gone finds nothing.
+
+use std::collections::VecDeque;
+
+use keyspace::op::Watch;
+use node::Ticket;
+use stdx::{Instant, Millis};
+use wire::resp::Parser;
+use wire::{ArgsBuf, Proto};
+
+/// A reply that is owed.
+#[derive(Debug)]
+struct Slot {
+    /// The reply, if it came before those in front of it.
+    reply: Option<Vec<u8>>,
+    purpose: Purpose,
+}
+
+/// What a reply is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The client.
+    Reply,
+    /// Nobody: CLIENT REPLY OFF or SKIP.
+    Silence,
+    /// The session: versions of the keys that WATCH named.
+    Watch(Vec<Vec<u8>>),
+    /// The session: the keyspace's settings, for a CONFIG GET of these patterns.
+    Settings(Vec<Vec<u8>>),
+    /// The client, once the session has done its part of EXEC.
+    Exec(Box<Finish>),
+}
+
+/// The session's part of EXEC.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Finish {
+    /// The database that is selected if EXEC was not aborted.
+    pub(crate) db: u8,
+    /// The calls that the session runs, by their place among all.
+    pub(crate) own: Vec<(usize, ArgsBuf)>,
+}
+
+/// MULTI's queue.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    pub(crate) calls: Vec<(u8, ArgsBuf)>,
+    pub(crate) bytes: usize,
+    /// The database that calls to come will see.
+    pub(crate) db: u8,
+    /// Calls that the session runs, by their place among all.
+    pub(crate) own: Vec<(usize, ArgsBuf)>,
+    /// A call was refused: EXEC will be too.
+    pub(crate) refused: bool,
+}
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ReplyMode {
+    #[default]
+    On,
+    Off,
+    /// Not to the next call.
+    Skip,
+}
+
+/// What a client has said about itself, and what it is in the middle of.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) db: u8,
+    pub(crate) proto: Proto,
+    pub(crate) authenticated: bool,
+    pub(crate) name: Vec<u8>,
+    pub(crate) library: Vec<u8>,
+    pub(crate) library_version: Vec<u8>,
+    pub(crate) multi: Option<Box<Queue>>,
+    pub(crate) watches: Vec<Watch>,
+    pub(crate) reply_mode: ReplyMode,
+    pub(crate) no_evict: bool,
+    pub(crate) no_touch: bool,
+    pub(crate) readonly: bool,
+    /// How many channels, patterns and shard channels it listens to.
+    pub(crate) channels: usize,
+    pub(crate) patterns: usize,
+    pub(crate) shard_channels: usize,
+    pub(crate) last_command: &'static str,
+}
+
+impl Session {
+    pub(crate) fn new(authenticated: bool) -> Session {
+        Session {
+            db: 0,
+            proto: Proto::Resp2,
+            authenticated,
+            name: Vec::new(),
+            library: Vec::new(),
+            library_version: Vec::new(),
+            multi: None,
+            watches: Vec::new(),
+            reply_mode: ReplyMode::On,
+            no_evict: false,
+            no_touch: false,
+            readonly: false,
+            channels: 0,
+            patterns: 0,
+            shard_channels: 0,
+            last_command: "NULL",
+        }
+    }
+
+    /// A call was answered: CLIENT REPLY SKIP moves on.
+    pub(crate) fn after_call(&mut self) {
+        if self.reply_mode == ReplyMode::Skip {
+            self.reply_mode = ReplyMode::On;
+        }
+    }
+
+    /// Does it listen to anything?
+    pub(crate) fn is_subscribed(&self) -> bool {
+        self.channels + self.patterns + self.shard_channels > 0
+    }
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) id: u64,
+    pub(crate) addr: String,
+    pub(crate) laddr: String,
+    pub(crate) born: Millis,
+    pub(crate) last_call: Instant,
+    pub(crate) input: Vec<u8>,
+    pub(crate) parser: Parser,
+    pub(crate) out: Vec<u8>,
+    pub(crate) session: Session,
+    slots: VecDeque<Slot>,
+    /// The sequence number of the first slot.
+    first: u32,
+    /// The place of the client in the front's table.
+    key: u32,
+    /// Its next command must wait until every reply that is owed was given.
+    pub(crate) held: bool,
+    /// Its next command waits for CLIENT UNPAUSE.
+    pub(crate) paused: bool,
+    /// The call that may wait for a key, by the core's number.
+    pub(crate) blocking: Option<u64>,
+    /// Close once `out` is sent; nothing more is read.
+    pub(crate) closing: bool,
+    /// `out` has grown since the driver last looked.
+    pub(crate) dirty: bool,
+    /// It stands in the front's list of those.
+    pub(crate) listed: bool,
+}
+
+impl Client {
+    /// A client at `key` of the table. Sequence numbers go on from its predecessor's there.
+    pub(crate) fn new(id: u64, key: u32, first: u32, authenticated: bool) -> Client {
+        Client {
+            id,
+            addr: String::new(),
+            laddr: String::new(),
+            born: Millis(0),
+            last_call: Instant(0),
+            input: Vec::new(),
+            parser: Parser::new(),
+            out: Vec::new(),
+            session: Session::new(authenticated),
+            slots: VecDeque::new(),
+            first,
+            key,
+            held: false,
+            paused: false,
+            blocking: None,
+            closing: false,
+            dirty: false,
+            listed: false,
+        }
+    }
+
+    /// Its place in the front's table.
+    pub(crate) fn key(&self) -> u32 {
+        self.key
+    }
+
+    /// The sequence number that comes after all that were given out.
+    pub(crate) fn next_sequence(&self) -> u32 {
+        self.first.wrapping_add(self.slots.len() as u32)
+    }
+
+    /// How many replies are owed.
+    pub(crate) fn owed(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The ticket that the next slot will have.
+    pub(crate) fn next_ticket(&self) -> Ticket {
+        Ticket(u64::from(self.key) << 32 | u64::from(self.next_sequence()))
+    }
+
+    /// Owes a reply, under `next_ticket`.
+    pub(crate) fn owe(&mut self, purpose: Purpose) {
+        self.slots.push_back(Slot { reply: None, purpose });
+    }
+
+    /// Gives a reply in its turn: at once if nothing is owed, else behind what is.
+    pub(crate) fn give(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.is_silent() {
+            return;
+        }
+        if self.slots.is_empty() {
+            write(&mut self.out);
+            self.dirty = true;
+        } else {
+            let mut reply = Vec::new();
+            write(&mut reply);
+            self.slots.push_back(Slot { reply: Some(reply), purpose: Purpose::Reply });
+        }
+    }
+
+    /// Is the reply to the current call not wanted?
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self.session.reply_mode, ReplyMode::Off | ReplyMode::Skip)
+    }
+
+    /// A reply came from the core. Those for the session are returned, if their turn has come.
+    pub(crate) fn settle(&mut self, ticket: Ticket, reply: &[u8]) -> Option<(Purpose, Vec<u8>)> {
+        let place = (ticket.0 as u32).wrapping_sub(self.first) as usize;
+        let slot = self.slots.get_mut(place)?;
+        if place > 0 || !matches!(slot.purpose, Purpose::Reply | Purpose::Silence) {
+            slot.reply = Some(reply.to_vec());
+            return self.take_ready();
+        }
+        if slot.purpose == Purpose::Reply {
+            self.out.extend_from_slice(reply);
+            self.dirty = true;
+        }
+        self.pop();
+        if self.slots.is_empty() { None } else { self.take_ready() }
+    }
+
+    /// Sends what is ready at the front; stops at a reply that is for the session.
+    pub(crate) fn take_ready(&mut self) -> Option<(Purpose, Vec<u8>)> {
+        while let Some(reply) = self.slots.front_mut()?.reply.take() {
+            match self.pop() {
+                Purpose::Reply => {
+                    self.out.extend_from_slice(&reply);
+                    self.dirty = true;
+                }
+                Purpose::Silence => {}
+                purpose => return Some((purpose, reply)),
+            }
+        }
+        None
+    }
+
+    fn pop(&mut self) -> Purpose {
+        let slot = self.slots.pop_front().expect("a slot is popped after it was seen");
+        self.first = self.first.wrapping_add(1);
+        slot.purpose
+    }
+}
+
+/// The place in the table that a ticket names.
+pub(crate) fn key_of(ticket: Ticket) -> usize {
+    (ticket.0 >> 32) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_leave_in_the_order_of_the_calls_whatever_comes_first() {
+        let mut client = Client::new(1, 7, 0, true);
+        let tickets: Vec<Ticket> = (0..3)
+            .map(|_| {
+                let ticket = client.next_ticket();
+                client.owe(Purpose::Reply);
+                ticket
+            })
+            .collect();
+        client.give(|out| out.extend_from_slice(b"d"));
+        assert_eq!(client.settle(tickets[1], b"b"), None);
+        assert!(client.out.is_empty());
+        assert_eq!(client.settle(tickets[0], b"a"), None);
+        assert_eq!(client.out, b"ab");
+        assert_eq!(client.settle(tickets[0], b"x"), None, "a ticket is good for once");
+        assert_eq!(client.settle(tickets[2], b"c"), None);
+        assert_eq!(client.out, b"abcd");
+        client.give(|out| out.extend_from_slice(b"e"));
+        assert_eq!((client.out.as_slice(), client.owed()), (&b"abcde"[..], 0));
+        assert_eq!(key_of(tickets[0]), 7);
+    }
+
+    #[test]
+    fn a_reply_for_the_session_is_handed_out_in_its_turn() {
+        let mut client = Client::new(1, 0, u32::MAX, true);
+        let first = client.next_ticket();
+        client.owe(Purpose::Reply);
+        let second = client.next_ticket();
+        client.owe(Purpose::Watch(vec![b"k".to_vec()]));
+        assert_eq!(client.settle(second, b"*1\r\n:5\r\n"), None);
+        let (purpose, reply) = client.settle(first, b"+OK\r\n").unwrap();
+        assert_eq!((purpose, reply), (Purpose::Watch(vec![b"k".to_vec()]), b"*1\r\n:5\r\n".to_vec()));
+        assert_eq!(client.out, b"+OK\r\n");
+    }
+}

@@ -1,0 +1,164 @@
+//! The commands about this node that belong to no other family, and SYNOD.
+
+use std::fmt::Write;
+
+use keyspace::Reject;
+use node::Moment;
+use wire::Args;
+
+use crate::front::{Flow, Front, seconds};
+
+impl Front {
+    pub(super) fn run_admin(
+        &mut self,
+        moment: Moment,
+        key: usize,
+        container: &str,
+        word: &str,
+        args: Args<'_>,
+    ) -> Flow {
+        match (container, word) {
+            ("synod", "status") => {
+                let json = self.status_json(moment);
+                self.answer(key, |reply| {
+                    reply.bulk(json.as_bytes());
+                    Ok(())
+                })
+            }
+            ("synod", "snapshot") | ("bgsave" | "save", _) => self.snapshot(key, container),
+            ("bgrewriteaof", _) => {
+                self.core.group_mut().want_snapshot();
+                self.say(key, "Background append only file rewriting started")
+            }
+            ("lastsave", _) => {
+                let at = seconds(self.started.wall);
+                self.answer(key, |reply| {
+                    reply.int(at as i64);
+                    Ok(())
+                })
+            }
+            ("shutdown", _) => self.shut_down(key, args),
+            ("role", _) => self.role(key),
+            ("wait", _) => self.wait(key, args),
+            ("slowlog", word) => self.slowlog(key, word),
+            _ => {
+                let text = format!("ERR '{word}' is not available on this server");
+                self.answer(key, |_| Err(Reject::from(text)))
+            }
+        }
+    }
+
+    fn say(&mut self, key: usize, text: &str) -> Flow {
+        self.answer(key, |reply| {
+            reply.status(text);
+            Ok(())
+        })
+    }
+
+    /// What was acknowledged is durable already; a snapshot makes the log shorter.
+    fn snapshot(&mut self, key: usize, container: &str) -> Flow {
+        self.core.group_mut().want_snapshot();
+        if container == "bgsave" {
+            return self.say(key, "Background saving started");
+        }
+        self.done(key, Ok(()))
+    }
+
+    fn shut_down(&mut self, key: usize, args: Args<'_>) -> Flow {
+        let words = ["save", "nosave", "now", "force", "abort"];
+        let known = |arg: &[u8]| words.iter().any(|w| arg.eq_ignore_ascii_case(w.as_bytes()));
+        if !args.from(1).iter().all(known) {
+            return self.done(key, Err(Reject::Syntax));
+        }
+        if args.is(1, "abort") {
+            return self.done(key, Err(Reject::text("ERR No shutdown in progress.")));
+        }
+        self.shutdown = true;
+        self.client(key).closing = true;
+        Flow::Next
+    }
+
+    /// To a Redis client every node is a master: each takes every command.
+    fn role(&mut self, key: usize) -> Flow {
+        let commit = self.core.group().status().commit.0;
+        self.answer(key, |reply| {
+            reply.array(3);
+            reply.bulk(b"master");
+            reply.int(commit as i64);
+            reply.array(0);
+            Ok(())
+        })
+    }
+
+    /// A write is on a majority before its reply, and nothing is owed at this moment: so many
+    /// replicas beside the leader have all writes of this client.
+    fn wait(&mut self, key: usize, args: Args<'_>) -> Flow {
+        let voters = self.core.group().status().config.voters.len();
+        let wanted = keyspace::number::integer(&args[1]);
+        let checked = wanted.and_then(|_| keyspace::types::wait_timeout(&args[2]));
+        self.answer(key, |reply| {
+            checked?;
+            reply.count(voters / 2);
+            Ok(())
+        })
+    }
+
+    fn slowlog(&mut self, key: usize, word: &str) -> Flow {
+        self.answer(key, |reply| {
+            match word {
+                "get" => reply.array(0),
+                "len" => reply.int(0),
+                _ => reply.ok(),
+            }
+            Ok(())
+        })
+    }
+
+    /// The cluster as this node sees it, as JSON.
+    pub(crate) fn status_json(&self, moment: Moment) -> String {
+        let groups = self.core.groups();
+        let mut json = String::from("{\"nodes\":[");
+        for (at, (node, health, alive)) in self.core.nodes(moment.now).into_iter().enumerate() {
+            let leads = groups.iter().filter(|(_, status)| status.leader == Some(node)).count();
+            let comma = if at == 0 { "" } else { "," };
+            let _ = write!(
+                json,
+                "{comma}{{\"id\":{},\"addr\":\"{}\",\"pid\":{},\"alive\":{alive},\"leads\":{leads},\
+                 \"operations\":{}}}",
+                node.0,
+                escaped(&health.addr),
+                health.pid,
+                health.operations
+            );
+        }
+        json.push_str("],\"groups\":[");
+        for (at, (id, status)) in groups.iter().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            let leader = status.leader.map_or("null".to_owned(), |leader| leader.0.to_string());
+            let _ = write!(
+                json,
+                "{comma}{{\"id\":{},\"leader\":{leader},\"term\":{},\"commit\":{},\"last\":{},\
+                 \"applied\":{{",
+                id.0, status.term.0, status.commit.0, status.last.0
+            );
+            let nodes = self.core.nodes(moment.now);
+            let applied = nodes.iter().filter_map(|(node, health, _)| {
+                let index = health.applied.iter().find(|(group, _)| group == id)?.1;
+                Some(format!("\"{}\":{}", node.0, index.0))
+            });
+            json.push_str(&applied.collect::<Vec<_>>().join(","));
+            json.push_str("}}");
+        }
+        json.push_str("]}");
+        json
+    }
+}
+
+/// Text between quotes in JSON.
+fn escaped(text: &str) -> String {
+    let plain = |c: char| !c.is_control();
+    text.chars().filter(|c| plain(*c)).flat_map(|c| match c {
+        '"' | '\\' => vec!['\\', c],
+        c => vec![c],
+    }).collect()
+}

@@ -1,0 +1,82 @@
+//! The commands that run in a client's session, one file for each family.
+//!
+//! A command that looks at or changes more than its own words waits until all that is owed to the
+//! client was given (`Flow::Hold`), so that its effect and its reply are in their place.
+
+mod admin;
+mod client;
+mod config;
+mod connection;
+mod info;
+mod pubsub;
+mod transaction;
+
+use keyspace::command::{self, Command};
+use node::Moment;
+use wire::Args;
+
+use super::{Flow, Front};
+pub use info::Vitals;
+
+/// Does this command end MULTI or is it told off inside it, rather than queued?
+pub(super) fn ends_multi(command: &Command) -> bool {
+    matches!(command.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+}
+
+/// May a RESP2 client that listens to channels call this?
+pub(super) fn allowed_to_subscribers(command: &Command) -> bool {
+    matches!(
+        command.name,
+        "subscribe"
+            | "unsubscribe"
+            | "psubscribe"
+            | "punsubscribe"
+            | "ssubscribe"
+            | "sunsubscribe"
+            | "ping"
+            | "quit"
+            | "reset"
+    )
+}
+
+impl Front {
+    /// Runs a command of the session.
+    pub(super) fn run_session(
+        &mut self,
+        moment: Moment,
+        key: usize,
+        command: &'static Command,
+        args: Args<'_>,
+    ) -> Flow {
+        match command.name {
+            "multi" if args.len() == 1 => return self.multi(key),
+            "ping" => return self.ping(key, args),
+            "select" => return self.select(key, args),
+            _ if self.client(key).owed() > 0 => return Flow::Hold,
+            _ => {}
+        }
+        // Subcommands are rows of their own, found again by their container's name.
+        let container = command::find_name(&args[0]).map_or("", |row| row.name);
+        match (container, command.name) {
+            ("exec", _) => self.exec(moment, key),
+            ("discard", _) => self.discard(key),
+            ("watch", _) => self.watch(moment, key, args),
+            ("unwatch", _) => self.unwatch(key),
+            ("auth", _) => self.auth(key, args),
+            ("hello", _) => self.hello(key, args),
+            ("quit", _) => self.quit(key),
+            ("reset", _) => self.reset(key),
+            ("client", word) => self.run_client(moment, key, word, args),
+            ("config", word) => self.run_config(moment, key, word, args),
+            ("info", _) => self.info(moment, key, args),
+            ("pubsub", word) => self.run_pubsub(key, word, args),
+            ("publish", _) => self.publish(key, args),
+            ("spublish", _) => self.publish(key, args),
+            ("subscribe" | "psubscribe" | "ssubscribe", word) => self.subscribe(key, word, args),
+            ("unsubscribe" | "punsubscribe" | "sunsubscribe", word) => {
+                self.unsubscribe(key, word, args)
+            }
+            (container, word) => self.run_admin(moment, key, container, word, args),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+//!
+//! The queue is the session's; EXEC sends it as one operation with the versions that WATCH saw, and
+//! the shard decides. Calls that only a session can run (CLIENT, CONFIG GET …) are left out of that
+//! operation; their replies are put in their places when its reply comes.
+
+use keyspace::Reject;
+use keyspace::command::{Command, Flags, Run};
+use keyspace::op::Watch;
+use node::{Asked, Call, Exec, Kind, Moment};
+use wire::resp::{Decoder, ReplyLimits, Scanner, Value};
+use wire::{Args, ArgsBuf, Reply};
+
+use crate::front::client::{Finish, Purpose, Queue};
+use crate::front::{Flow, Front};
+use crate::limits::{QUEUE_BYTES_MAX, QUEUE_CALLS_MAX, WATCHES_MAX};
+
+/// The read that returns the versions of keys, for WATCH.
+const VERSIONS: &[u8] = b"synod.versions";
+
+impl Front {
+    pub(super) fn multi(&mut self, key: usize) -> Flow {
+        let session = &mut self.client(key).session;
+        if session.multi.is_some() {
+            let reject = Reject::text("ERR MULTI calls can not be nested");
+            return self.answer(key, |_| Err(reject));
+        }
+        session.multi = Some(Box::new(Queue { db: session.db, ..Queue::default() }));
+        self.answer(key, |reply| {
+            reply.ok();
+            Ok(())
+        })
+    }
+
+    /// Puts a call into the queue.
+    pub(in crate::front) fn queue(
+        &mut self,
+        key: usize,
+        command: &'static Command,
+        args: Args<'_>,
+    ) -> Flow {
+        if command.flags.has(Flags::NO_MULTI) {
+            let reject = Reject::text("ERR Command not allowed inside a transaction");
+            return self.refuse(key, &reject);
+        }
+        let Some(queue) = &mut self.client(key).session.multi else { return Flow::Next };
+        queue.bytes += args.bytes_len();
+        let place = queue.calls.len() + queue.own.len();
+        if place >= QUEUE_CALLS_MAX || queue.bytes > QUEUE_BYTES_MAX {
+            let reject = Reject::from(format!(
+                "ERR transaction too large: at most {QUEUE_CALLS_MAX} calls and {QUEUE_BYTES_MAX} \
+                 bytes"
+            ));
+            return self.refuse(key, &reject);
+        }
+        match command.run {
+            Run::Session(None) => queue.own.push((place, ArgsBuf::from(args))),
+            _ => queue.calls.push((queue.db, ArgsBuf::from(args))),
+        }
+        if let Some(db) = keyspace::types::selects(args) {
+            queue.db = db as u8;
+        }
+        self.answer(key, |reply| {
+            reply.status("QUEUED");
+            Ok(())
+        })
+    }
+
+    pub(super) fn exec(&mut self, moment: Moment, key: usize) -> Flow {
+        let client = self.client(key);
+        let Some(queue) = client.session.multi.take() else {
+            return self.answer(key, |_| Err(Reject::text("ERR EXEC without MULTI")));
+        };
+        let watches = std::mem::take(&mut client.session.watches);
+        if queue.refused {
+            let text = "EXECABORT Transaction discarded because of previous errors.";
+            return self.answer(key, |_| Err(Reject::text(text)));
+        }
+        let Queue { calls, db, own, .. } = *queue;
+        let (ticket, proto) = (client.next_ticket(), client.session.proto);
+        let purpose = if client.is_silent() {
+            Purpose::Silence
+        } else if db == client.session.db && own.is_empty() {
+            Purpose::Reply
+        } else {
+            Purpose::Exec(Box::new(Finish { db, own }))
+        };
+        client.held |= matches!(purpose, Purpose::Exec(_));
+        client.owe(purpose);
+        client.session.after_call();
+        self.core.exec(moment, Exec { ticket, proto, watches, calls });
+        Flow::Next
+    }
+
+    pub(super) fn discard(&mut self, key: usize) -> Flow {
+        let session = &mut self.client(key).session;
+        let was = session.multi.take();
+        if was.is_some() {
+            session.watches.clear();
+        }
+        self.answer(key, |reply| {
+            was.map(|_| reply.ok()).ok_or(Reject::text("ERR DISCARD without MULTI"))
+        })
+    }
+
+    pub(super) fn unwatch(&mut self, key: usize) -> Flow {
+        self.client(key).session.watches.clear();
+        self.answer(key, |reply| {
+            reply.ok();
+            Ok(())
+        })
+    }
+
+    /// Asks for the versions of the keys that are not watched yet; the session goes on when they
+    /// are known.
+    pub(super) fn watch(&mut self, moment: Moment, key: usize, args: Args<'_>) -> Flow {
+        let session = &self.client(key).session;
+        if session.multi.is_some() {
+            let reject = Reject::text("ERR WATCH inside MULTI is not allowed");
+            return self.answer(key, |_| Err(reject));
+        }
+        if session.watches.len() + args.len() > WATCHES_MAX {
+            let reject = Reject::from(format!("ERR too many watched keys: at most {WATCHES_MAX}"));
+            return self.answer(key, |_| Err(reject));
+        }
+        let db = session.db;
+        let is_watched = |name: &[u8]| {
+            session.watches.iter().any(|watch| watch.db == db && watch.key == name)
+        };
+        let keys: Vec<Vec<u8>> =
+            args.from(1).iter().filter(|key| !is_watched(key)).map(<[u8]>::to_vec).collect();
+        let call: ArgsBuf = [VERSIONS].into_iter().chain(keys.iter().map(Vec::as_slice)).collect();
+        let client = self.clients[key].as_mut().expect("the client that is served is there");
+        let (ticket, proto) = (client.next_ticket(), client.session.proto);
+        let (kind, after, may_block, args) = (Kind::Read, false, false, call.args());
+        let call = Call { ticket, db, proto, kind, after, may_block, args };
+        let mut reply = Vec::new();
+        match self.core.call(moment, call, &mut reply) {
+            Asked::Replied => self.finish_watch(key, keys, &reply),
+            Asked::Waits { .. } => {
+                client.owe(Purpose::Watch(keys));
+                client.held = true;
+            }
+        }
+        Flow::Next
+    }
+
+    /// A reply for the session has come.
+    pub(in crate::front) fn finish(
+        &mut self,
+        moment: Moment,
+        key: usize,
+        purpose: Purpose,
+        reply: &[u8],
+    ) {
+        match purpose {
+            Purpose::Watch(keys) => self.finish_watch(key, keys, reply),
+            Purpose::Settings(patterns) => self.finish_config(key, &patterns, reply),
+            Purpose::Exec(finish) => self.finish_exec(moment, key, *finish, reply),
+            Purpose::Reply | Purpose::Silence => unreachable!("these go to the client"),
+        }
+    }
+
+    fn finish_watch(&mut self, key: usize, keys: Vec<Vec<u8>>, reply: &[u8]) {
+        let decoded = Decoder::new(ReplyLimits::default()).decode(reply);
+        let Ok(Some((Value::Array(versions), _))) = decoded else {
+            self.client(key).give(|out| out.extend_from_slice(reply));
+            return;
+        };
+        let session = &mut self.client(key).session;
+        let db = session.db;
+        for (key, version) in keys.into_iter().zip(versions) {
+            let Value::Int(version) = version else { unreachable!("a version is a number") };
+            session.watches.push(Watch { db, version: version as u64, key });
+        }
+        self.answer(key, |reply| {
+            reply.ok();
+            Ok(())
+        });
+    }
+
+    /// Puts the replies of the session's own calls between those of the shard.
+    fn finish_exec(&mut self, moment: Moment, key: usize, finish: Finish, reply: &[u8]) {
+        let elements = (reply.first() == Some(&b'*')).then(|| elements(reply)).flatten();
+        let Some(mut elements) = elements else {
+            // Aborted, or not known: nothing of the session is done.
+            self.client(key).give(|out| out.extend_from_slice(reply));
+            return;
+        };
+        self.client(key).session.db = finish.db;
+        for (place, args) in finish.own {
+            let own = self.run_own(moment, key, args.args());
+            elements.insert(place, own);
+        }
+        let proto = self.client(key).session.proto;
+        self.client(key).give(|out| {
+            let mut reply = Reply::new(out, proto);
+            reply.array(elements.len());
+            elements.iter().for_each(|element| reply.raw(element));
+        });
+    }
+
+    /// Runs a session's call and returns its reply. It owes nothing at this moment, so every
+    /// command answers at once.
+    fn run_own(&mut self, moment: Moment, key: usize, args: Args<'_>) -> Vec<u8> {
+        let client = self.client(key);
+        let before = std::mem::take(&mut client.out);
+        if let Ok(command) = keyspace::shard::check_call(args) {
+            self.run_session(moment, key, command, args);
+        }
+        std::mem::replace(&mut self.client(key).out, before)
+    }
+}
+
+/// The elements of an array, each as its bytes; nothing for a null array.
+fn elements(reply: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let line = reply.iter().position(|&byte| byte == b'\n')? + 1;
+    let count: usize = std::str::from_utf8(reply[1..line].trim_ascii()).ok()?.parse().ok()?;
+    let (mut elements, mut at) = (Vec::with_capacity(count), line);
+    for _ in 0..count {
+        let scanned = Scanner::new(ReplyLimits::default()).scan(&reply[at..]).ok()??;
+        elements.push(reply[at..at + scanned.len].to_vec());
+        at += scanned.len;
+    }
+    Some(elements)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::elements;
+
+    #[test]
+    fn an_array_falls_into_its_elements_and_a_null_into_none() {
+        let reply = b"*3\r\n:1\r\n*2\r\n+a\r\n$-1\r\n$2\r\n\r\n\r\n";
+        let parts = elements(reply).unwrap();
+        assert_eq!(parts, [&b":1\r\n"[..], b"*2\r\n+a\r\n$-1\r\n", b"$2\r\n\r\n\r\n"]);
+        assert_eq!(elements(b"*-1\r\n"), None);
+        assert_eq!(elements(b"*0\r\n"), Some(Vec::new()));
+    }
+}

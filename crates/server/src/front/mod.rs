@@ -1,0 +1,564 @@
+//! The front: all clients of a node, from the bytes that they send to the bytes that they get.
+//!
+//! ```text
+//! bytes ─▶ input ─▶ Parser ─▶ execute ─┬─▶ session command ──────────▶ out ─▶ bytes
+//!                                      ├─▶ core, a read at once ─────▶ out
+//!                                      └─▶ core ─▶ … ─▶ Replies ─▶ slot ─▶ out
+//! ```
+//!
+//! No socket, thread or clock: the driver moves the bytes and reads the clock, the simulator does
+//! the same with invented ones.
+//!
+//! What always holds: a client's commands take effect in their order, and its replies leave in that
+//! order. A command that cannot run yet (its session waits for an answer, CLIENT PAUSE, no room in
+//! the core) stays in `input`, and the client's later bytes behind it.
+
+mod client;
+mod commands;
+mod hub;
+
+use keyspace::command::{Command, Flags, Run};
+use keyspace::op::Unblock;
+use keyspace::{Publish, Reject};
+use node::{Asked, Call, Core, Effects, Event, Kind, Moment, Ticket};
+use stdx::{Instant, Millis};
+use wire::resp::{Limits, Parsed, Parser};
+use wire::{Args, Proto, Reply};
+
+use crate::config::Config;
+use crate::limits::{
+    CLIENT_REQUESTS_MAX, OUT_BYTES_MAX, OUT_BYTES_PAUSE, SUBSCRIBER_OUT_BYTES_MAX,
+};
+use client::{Client, Purpose, key_of};
+pub use commands::Vitals;
+pub(crate) use hub::Hub;
+
+/// What happened to a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    /// It was taken; the next may come.
+    Next,
+    /// It cannot run before all that is owed to the client was given.
+    Hold,
+    /// It cannot run before CLIENT UNPAUSE.
+    Pause,
+}
+
+/// CLIENT PAUSE.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pause {
+    pub(crate) until: Instant,
+    pub(crate) writes_only: bool,
+}
+
+/// Counters for INFO.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) connections: u64,
+    pub(crate) rejected: u64,
+    pub(crate) commands: u64,
+    pub(crate) errors: u64,
+    pub(crate) input_bytes: u64,
+    pub(crate) output_bytes: u64,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub struct Front {
+    pub(crate) core: Core,
+    pub(crate) config: Config,
+    clients: Vec<Option<Client>>,
+    free: Vec<usize>,
+    /// Where the sequence numbers of a free place go on.
+    sequences: Vec<u32>,
+    hub: Hub,
+    next_id: u64,
+    open: usize,
+    pause: Option<Pause>,
+    stats: Stats,
+    started: Moment,
+    /// What the driver last read of the process.
+    pub vitals: Vitals,
+    /// Names this start of the node, as forty hexadecimal digits.
+    pub run_id: String,
+    fx: Effects,
+    /// Clients with new output or that are closing, each once.
+    dirty: Vec<usize>,
+    /// Clients whose input may go on.
+    resume: Vec<usize>,
+    /// Clients that wait until the core has room.
+    stalled: Vec<usize>,
+    /// SHUTDOWN was called.
+    shutdown: bool,
+}
+
+impl Front {
+    /// A front without clients.
+    pub fn new(core: Core, config: Config, moment: Moment) -> Front {
+        Front {
+            core,
+            config,
+            clients: Vec::new(),
+            free: Vec::new(),
+            sequences: Vec::new(),
+            hub: Hub::default(),
+            next_id: 1,
+            open: 0,
+            pause: None,
+            stats: Stats::default(),
+            started: moment,
+            vitals: Vitals::default(),
+            run_id: "0".repeat(40),
+            fx: Effects::default(),
+            dirty: Vec::new(),
+            resume: Vec::new(),
+            stalled: Vec::new(),
+            shutdown: false,
+        }
+    }
+
+    /// The core, to look at.
+    pub fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Did a client ask the node to stop?
+    pub fn wants_shutdown(&self) -> bool {
+        self.shutdown
+    }
+
+    /// A new client; nothing if there are too many already.
+    pub fn open(&mut self, moment: Moment, addr: String, laddr: String) -> Option<usize> {
+        self.stats.connections += 1;
+        if self.open >= self.config.clients_max() {
+            self.stats.rejected += 1;
+            return None;
+        }
+        let key = self.free.pop().unwrap_or_else(|| {
+            self.clients.push(None);
+            self.sequences.push(0);
+            self.clients.len() - 1
+        });
+        let authenticated = !self.config.needs_password();
+        let mut client =
+            Client::new(self.next_id, key as u32, self.sequences[key], authenticated);
+        (client.addr, client.laddr) = (addr, laddr);
+        (client.born, client.last_call) = (moment.wall, moment.now);
+        self.next_id += 1;
+        self.open += 1;
+        self.clients[key] = Some(client);
+        Some(key)
+    }
+
+    /// A client is gone, or the driver gave it up.
+    pub fn close(&mut self, moment: Moment, key: usize) {
+        let Some(client) = self.clients.get_mut(key).and_then(Option::take) else { return };
+        if let Some(number) = client.blocking {
+            self.core.unblock(moment, number, Unblock::Gone, None);
+        }
+        for kind in [hub::Kind::Channel, hub::Kind::Pattern, hub::Kind::Shard] {
+            for name in self.hub.of(key, kind) {
+                self.hub.unsubscribe(key, kind, &name);
+            }
+        }
+        self.sequences[key] = client.next_sequence();
+        self.free.push(key);
+        self.open -= 1;
+    }
+
+    /// Where the driver appends what it reads; `received` follows.
+    pub fn input(&mut self, key: usize) -> Option<&mut Vec<u8>> {
+        self.clients.get_mut(key)?.as_mut().map(|client| &mut client.input)
+    }
+
+    /// Should more be read from this client now? Not while it does not read its replies, or its
+    /// commands wait and fill its buffer.
+    pub fn wants_input(&self, key: usize) -> bool {
+        let waits = |client: &Client| {
+            client.closing || client.out.len() >= OUT_BYTES_PAUSE || client.held || client.paused
+        };
+        let client = self.clients.get(key).and_then(Option::as_ref);
+        client.is_some_and(|client| !waits(client) || client.input.len() < OUT_BYTES_PAUSE)
+    }
+
+    /// Bytes of a client have come. `moment` was read after them: a lease that holds then held
+    /// when they were sent.
+    pub fn received(&mut self, moment: Moment, key: usize, bytes: usize) {
+        self.stats.input_bytes += bytes as u64;
+        self.pump(moment, key);
+    }
+
+    /// The bytes to send to a client.
+    pub fn out(&mut self, key: usize) -> Option<&mut Vec<u8>> {
+        self.clients.get_mut(key)?.as_mut().map(|client| &mut client.out)
+    }
+
+    /// Bytes of a client were sent: if it was waited for, its commands go on.
+    pub fn sent(&mut self, key: usize, bytes: usize) {
+        self.stats.output_bytes += bytes as u64;
+        if let Some(client) = self.clients.get(key).and_then(Option::as_ref)
+            && !client.input.is_empty()
+            && client.out.len() < OUT_BYTES_PAUSE
+        {
+            self.resume.push(key);
+        }
+    }
+
+    /// Should the connection be closed, once its output is sent?
+    pub fn is_closing(&self, key: usize) -> bool {
+        self.clients.get(key).and_then(Option::as_ref).is_some_and(|client| client.closing)
+    }
+
+    /// Takes the clients that have new output or are closing.
+    pub fn take_dirty(&mut self) -> Vec<usize> {
+        let dirty = std::mem::take(&mut self.dirty);
+        for key in &dirty {
+            if let Some(client) = &mut self.clients[*key] {
+                (client.dirty, client.listed) = (false, false);
+            }
+        }
+        dirty
+    }
+
+    /// Feeds the core one event.
+    pub fn step(&mut self, moment: Moment, event: Event) {
+        self.core.step(moment, event, &mut self.fx);
+    }
+
+    /// Ends a turn: proposes what came in it, hands out what was answered, and goes on with the
+    /// clients that were waiting for that, until nothing moves. What is left in `effects` is for
+    /// the driver.
+    pub fn end_turn(&mut self, moment: Moment) -> &mut Effects {
+        if self.pause.is_some_and(|pause| pause.until <= moment.now) {
+            self.unpause();
+        }
+        loop {
+            self.core.flush(moment, &mut self.fx);
+            self.deliver(moment);
+            if !self.stalled.is_empty() && self.core.has_room() {
+                self.resume.append(&mut self.stalled);
+            }
+            if self.resume.is_empty() {
+                return &mut self.fx;
+            }
+            for key in std::mem::take(&mut self.resume) {
+                self.pump(moment, key);
+            }
+        }
+    }
+
+    /// When `Event::Tick` is due.
+    pub fn deadline(&self, moment: Moment) -> Instant {
+        let core = self.core.deadline(moment);
+        self.pause.map_or(core, |pause| core.min(pause.until))
+    }
+
+    /// Hands out replies and messages.
+    fn deliver(&mut self, moment: Moment) {
+        let mut replies = std::mem::take(&mut self.fx.replies);
+        for (ticket, reply) in replies.iter() {
+            self.settle(moment, ticket, reply);
+        }
+        replies.clear();
+        if self.fx.replies.is_empty() {
+            self.fx.replies = replies;
+        }
+        for publish in std::mem::take(&mut self.fx.publish) {
+            self.publish_here(&publish);
+        }
+    }
+
+    fn settle(&mut self, moment: Moment, ticket: Ticket, reply: &[u8]) {
+        let key = key_of(ticket);
+        let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else { return };
+        if reply.first() == Some(&b'-') {
+            self.stats.errors += 1;
+        }
+        let mut ready = client.settle(ticket, reply);
+        while let Some((purpose, reply)) = ready {
+            self.finish(moment, key, purpose, &reply);
+            ready = self.clients[key].as_mut().and_then(Client::take_ready);
+        }
+        let Some(client) = self.clients[key].as_mut() else { return };
+        if client.owed() == 0 {
+            client.blocking = None;
+            if client.held || !client.input.is_empty() {
+                client.held = false;
+                self.resume.push(key);
+            }
+        }
+        self.note_dirty(key);
+    }
+
+    fn note_dirty(&mut self, key: usize) {
+        let Some(client) = &mut self.clients[key] else { return };
+        let limit =
+            if client.session.is_subscribed() { SUBSCRIBER_OUT_BYTES_MAX } else { OUT_BYTES_MAX };
+        if client.out.len() > limit {
+            client.out = Vec::new();
+            client.closing = true;
+        }
+        if (client.dirty || client.closing) && !client.listed {
+            client.listed = true;
+            self.dirty.push(key);
+        }
+    }
+
+    /// Runs the commands in a client's input, as far as they can run.
+    fn pump(&mut self, moment: Moment, key: usize) {
+        let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else { return };
+        if client.input.is_empty() {
+            return;
+        }
+        let mut input = std::mem::take(&mut client.input);
+        let mut parser = std::mem::take(&mut client.parser);
+        let consumed = self.pump_bytes(moment, key, &input, &mut parser);
+        // A client that closes itself is taken out by the driver, never here.
+        let client = self.clients[key].as_mut().expect("no command takes its client out");
+        input.drain(..consumed);
+        input.shrink_to(crate::limits::READ_BYTES.max(parser.wanted()));
+        (client.input, client.parser) = (input, parser);
+        self.note_dirty(key);
+    }
+
+    /// Returns how many bytes were used up.
+    fn pump_bytes(
+        &mut self,
+        moment: Moment,
+        key: usize,
+        input: &[u8],
+        parser: &mut Parser,
+    ) -> usize {
+        let mut start = 0;
+        loop {
+            let Some(client) = self.clients[key].as_mut() else { return start };
+            if client.closing
+                || client.held
+                || client.paused
+                || client.out.len() >= OUT_BYTES_PAUSE
+                || client.owed() >= CLIENT_REQUESTS_MAX
+            {
+                return start;
+            }
+            if !self.core.has_room() {
+                self.stalled.push(key);
+                return start;
+            }
+            let limits = self.config.limits(client.session.authenticated);
+            let consumed = match parser.parse(&input[start..], &limits) {
+                Ok(Parsed::Complete { consumed }) => consumed,
+                Ok(Parsed::Blank { consumed }) => {
+                    start += consumed;
+                    continue;
+                }
+                Ok(Parsed::Incomplete) => return start,
+                Err(error) => {
+                    client.give(|out| error.encode(out));
+                    client.closing = true;
+                    return input.len();
+                }
+            };
+            let args = parser.args(&input[start..start + consumed]);
+            match self.execute(moment, key, args) {
+                Flow::Next => start += consumed,
+                Flow::Hold => self.client(key).held = self.client(key).owed() > 0,
+                Flow::Pause => self.client(key).paused = true,
+            }
+        }
+    }
+
+    /// Runs one command, or sees that it must wait.
+    fn execute(&mut self, moment: Moment, key: usize, args: Args<'_>) -> Flow {
+        let command = match keyspace::shard::check_call(args) {
+            Ok(command) => command,
+            Err(reject) => return self.refuse(key, &reject),
+        };
+        if let Some(reject) = self.forbids(key, command, args) {
+            return self.refuse(key, &reject);
+        }
+        if self.is_paused_for(key, moment, command, args) {
+            return Flow::Pause;
+        }
+        let flow = self.dispatch(moment, key, command, args);
+        if flow == Flow::Next {
+            self.stats.commands += 1;
+            let client = self.client(key);
+            client.last_call = moment.now;
+            client.session.last_command = command.name;
+        }
+        flow
+    }
+
+    fn dispatch(
+        &mut self,
+        moment: Moment,
+        key: usize,
+        command: &'static Command,
+        args: Args<'_>,
+    ) -> Flow {
+        if self.client(key).session.multi.is_some() && !commands::ends_multi(command) {
+            return self.queue(key, command, args);
+        }
+        match command.run {
+            Run::Read(_) => self.ask(moment, key, Kind::Read, command, args),
+            Run::Write(_) => self.ask(moment, key, Kind::Write, command, args),
+            Run::Pure(answer) => self.answer(key, |reply| answer(args, reply)),
+            Run::Session(_) => self.run_session(moment, key, command, args),
+            Run::Container => unreachable!("check_call refuses a container without its word"),
+        }
+    }
+
+    /// Asks the core.
+    fn ask(
+        &mut self,
+        moment: Moment,
+        key: usize,
+        kind: Kind,
+        command: &Command,
+        args: Args<'_>,
+    ) -> Flow {
+        let may_block = command.flags.has(Flags::BLOCKING);
+        let client = self.clients[key].as_mut().expect("the client that is served is there");
+        if may_block && client.owed() > 0 {
+            return Flow::Hold;
+        }
+        let (ticket, silent) = (client.next_ticket(), client.is_silent());
+        let (after, proto, db) = (client.owed() > 0, client.session.proto, client.session.db);
+        let call = Call { ticket, db, proto, kind, after, may_block, args };
+        let purpose = if silent { Purpose::Silence } else { Purpose::Reply };
+        if after || silent {
+            let mut reply = Vec::new();
+            match self.core.call(moment, call, &mut reply) {
+                Asked::Replied => client.give(|out| out.extend_from_slice(&reply)),
+                Asked::Waits { .. } => client.owe(purpose),
+            }
+        } else {
+            match self.core.call(moment, call, &mut client.out) {
+                Asked::Replied => client.dirty = true,
+                Asked::Waits { number } => {
+                    client.owe(purpose);
+                    if may_block {
+                        (client.held, client.blocking) = (true, Some(number));
+                    }
+                }
+            }
+        }
+        client.session.after_call();
+        Flow::Next
+    }
+
+    /// Gives a reply that needs nothing but the session. An error takes the rest back.
+    fn answer(
+        &mut self,
+        key: usize,
+        write: impl FnOnce(&mut Reply<'_>) -> Result<(), Reject>,
+    ) -> Flow {
+        let client = self.client(key);
+        let proto = client.session.proto;
+        let mut failed = false;
+        client.give(|out| {
+            let mut reply = Reply::new(out, proto);
+            let mark = reply.mark();
+            if let Err(reject) = write(&mut reply) {
+                reply.rewind(mark);
+                reply.error(reject.message());
+                failed = true;
+            }
+        });
+        client.session.after_call();
+        self.stats.errors += u64::from(failed);
+        Flow::Next
+    }
+
+    /// Answers with an error; inside MULTI it also spoils the EXEC to come.
+    fn refuse(&mut self, key: usize, reject: &Reject) -> Flow {
+        self.stats.commands += 1;
+        if let Some(queue) = &mut self.client(key).session.multi {
+            queue.refused = true;
+        }
+        self.answer(key, |_| Err(reject.clone()))
+    }
+
+    /// Why this client may not call this command now.
+    fn forbids(&self, key: usize, command: &Command, args: Args<'_>) -> Option<Reject> {
+        let session = &self.clients[key].as_ref()?.session;
+        if !session.authenticated && !command.flags.has(Flags::NO_AUTH) {
+            return Some(Reject::text("NOAUTH Authentication required."));
+        }
+        if args.bytes_len() > node::limits::COMMAND_BYTES_MAX {
+            let max = node::limits::COMMAND_BYTES_MAX;
+            return Some(Reject::from(format!("ERR command too large: at most {max} bytes")));
+        }
+        if session.proto == Proto::Resp2
+            && session.is_subscribed()
+            && !commands::allowed_to_subscribers(command)
+        {
+            let name = String::from_utf8_lossy(&args[0]).to_lowercase();
+            return Some(Reject::from(format!(
+                "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT \
+                 / RESET are allowed in this context"
+            )));
+        }
+        None
+    }
+
+    fn client(&mut self, key: usize) -> &mut Client {
+        self.clients[key].as_mut().expect("the client that is served is there")
+    }
+
+    fn clients(&self) -> impl Iterator<Item = (usize, &Client)> {
+        let all = self.clients.iter().enumerate();
+        all.filter_map(|(key, client)| Some((key, client.as_ref()?)))
+    }
+
+    /// Hands a message to the subscribers of this node; returns how many got it.
+    fn publish_here(&mut self, publish: &Publish) -> usize {
+        let Publish { channel, message, shard } = publish;
+        let kind = if *shard { hub::Kind::Shard } else { hub::Kind::Channel };
+        let direct = self.hub.listeners(kind, channel);
+        let matching = if *shard { Vec::new() } else { self.hub.matching(channel) };
+        let word = if *shard { "smessage" } else { "message" };
+        for key in &direct {
+            self.push(*key, |reply| {
+                reply.push(3);
+                reply.bulk(word.as_bytes());
+                reply.bulk(channel);
+                reply.bulk(message);
+            });
+        }
+        for (pattern, key) in &matching {
+            self.push(*key, |reply| {
+                reply.push(4);
+                reply.bulk(b"pmessage");
+                reply.bulk(pattern);
+                reply.bulk(channel);
+                reply.bulk(message);
+            });
+        }
+        direct.len() + matching.len()
+    }
+
+    /// Sends a client something that it did not just ask for.
+    fn push(&mut self, key: usize, write: impl FnOnce(&mut Reply<'_>)) {
+        let Some(client) = self.clients[key].as_mut() else { return };
+        write(&mut Reply::new(&mut client.out, client.session.proto));
+        client.dirty = true;
+        self.note_dirty(key);
+    }
+
+    /// The wall clock at the node's start, for INFO.
+    fn uptime(&self, moment: Moment) -> std::time::Duration {
+        moment.now.since(self.started.now)
+    }
+}
+
+/// The limits for the parser of a client.
+pub(crate) fn parser_limits(authenticated: bool) -> Limits {
+    let limits = if authenticated { Limits::AUTHENTICATED } else { Limits::UNAUTHENTICATED };
+    Limits { bulk_bytes_max: node::limits::COMMAND_BYTES_MAX, ..limits }
+}
+
+/// A wall-clock time in seconds, as INFO has it.
+pub(crate) fn seconds(at: Millis) -> u64 {
+    at.0 / 1_000
+}

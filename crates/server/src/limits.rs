@@ -1,0 +1,39 @@
+//! The limits of the server, each with its reason.
+
+use std::time::Duration;
+
+/// Clients at a time, as Redis's `maxclients`: beyond it a connection is told so and closed.
+pub const CLIENTS_MAX: usize = 10_000;
+
+/// Bytes read from one socket in one go: enough for a deep pipeline, small enough to be fair.
+pub const READ_BYTES: usize = 64 * 1024;
+
+/// Bytes of unsent replies at which a client's next commands wait: it does not read what it asks.
+pub const OUT_BYTES_PAUSE: usize = 1024 * 1024;
+
+/// Bytes of unsent replies at which a client is closed: one reply may be as large as a value.
+pub const OUT_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// Bytes of unsent messages at which a subscriber is closed: Redis's hard limit for pub/sub.
+pub const SUBSCRIBER_OUT_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Requests of one client under way: it may not fill the node's queue alone.
+pub const CLIENT_REQUESTS_MAX: usize = 16_384;
+
+/// Calls in MULTI's queue, and the bytes of their arguments: one log entry holds them all.
+pub const QUEUE_CALLS_MAX: usize = 65_536;
+/// See `QUEUE_CALLS_MAX`.
+pub const QUEUE_BYTES_MAX: usize = node::limits::COMMAND_BYTES_MAX;
+
+/// Keys that one client watches.
+pub const WATCHES_MAX: usize = 65_536;
+
+/// How long a new connection between nodes may take to prove that it knows the secret.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long to wait before a peer that could not be reached is tried again.
+pub const REDIAL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Bytes that wait for a peer that does not read: past it the connection is cut, and the protocol
+/// repairs what was lost.
+pub const PEER_OUT_BYTES_MAX: usize = 256 * 1024 * 1024;

@@ -1,0 +1,190 @@
+//! Starting a node: its directory, its cluster, its log, its loop.
+//!
+//! Everything that could make the node lie is checked before it answers its first client: whose
+//! data this is, whether all of it is there, and who the members are.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use consensus::{Entry, Index, NodeId, Options, SnapshotMeta, Stored, Term};
+use keyspace::{Loader, Shard};
+use node::{Core, Founding, GroupId, Health, message};
+use storage::disk::{Disk, RealDisk};
+use storage::home::{ClusterId, Home, Identity};
+use storage::store::{Found, Store};
+
+use crate::config::Config;
+use crate::driver::{
+    Channel, Driver, Ended, LogThread, Parts, PeerOptions, Peers, SnapshotThread, nonce,
+    snapshot_meta,
+};
+use crate::founding;
+use crate::front::Front;
+use crate::links::About;
+
+/// The group that keeps the keys.
+const GROUP: GroupId = GroupId(0);
+
+/// How a node is to run.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    pub listen: String,
+    /// The addresses of all members, this one's among them; empty for a node alone.
+    pub join: Vec<String>,
+    pub data: PathBuf,
+    pub secret: Vec<u8>,
+    pub password: Vec<u8>,
+    pub clients_max: usize,
+    pub election_timeout: Duration,
+    pub heartbeat_interval: Duration,
+    pub clock_drift_ppm: u32,
+}
+
+/// Runs a node until it is told to stop. The error is a sentence for the operator.
+pub fn run(options: NodeOptions, stop: Arc<AtomicBool>) -> Result<Ended, String> {
+    std::fs::create_dir_all(&options.data)
+        .map_err(|error| format!("{}: {error}", options.data.display()))?;
+    let disk: Arc<dyn Disk> =
+        Arc::new(RealDisk::new(&options.data).map_err(|error| error.to_string())?);
+    let mut home = Home::open(disk.clone()).map_err(|error| error.to_string())?;
+    let listener = TcpListener::bind(&options.listen)
+        .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
+    let about = join(&options, &listener, &home, &stop)?;
+    let identity = Identity {
+        cluster: ClusterId(u128::from_le_bytes(about.cluster)),
+        node: storage::home::NodeId(about.node),
+    };
+    home.claim(identity).map_err(|error| error.to_string())?;
+    let (store, found) =
+        Store::open(disk, storage::wal::Options::default()).map_err(|error| error.to_string())?;
+    let channel = Channel::new().map_err(|error| error.to_string())?;
+    let core = core(&options, &about, &found, home.boots(), &channel)?;
+    let parts = parts(&options, about, store, core, listener, &channel, stop);
+    let ended = Driver::new(channel, parts).and_then(Driver::run);
+    drop(home);
+    ended.map_err(|error| format!("the event loop failed: {error}"))
+}
+
+/// Finds out which cluster this node belongs to, and as whom.
+fn join(
+    options: &NodeOptions,
+    listener: &TcpListener,
+    home: &Home,
+    stop: &AtomicBool,
+) -> Result<About, String> {
+    let instance = nonce();
+    let known = founding::recall(&options.data).map_err(|error| error.to_string())?;
+    let about = match known {
+        Some(about) => {
+            if !options.join.is_empty() && options.join != about.members {
+                return Err(format!(
+                    "this node belongs to the cluster of {}, and was told to join {}",
+                    about.members.join(","),
+                    options.join.join(",")
+                ));
+            }
+            About { instance, ..about }
+        }
+        None if home.identity().is_some() => {
+            let dir = options.data.display();
+            return Err(format!("{dir} belongs to a node, but its list of members is gone"));
+        }
+        None if options.join.len() < 2 => {
+            let addr = options.join.first().unwrap_or(&options.listen);
+            founding::found_alone(&options.data, addr, instance).map_err(|e| e.to_string())?
+        }
+        None => {
+            let list = &options.join;
+            founding::found(&options.data, listener, list, &options.secret, instance, stop)
+                .map_err(|error| error.to_string())?
+        }
+    };
+    Ok(about)
+}
+
+/// The core, with what was found on the disk.
+fn core(
+    options: &NodeOptions,
+    about: &About,
+    found: &Found,
+    boot: u64,
+    channel: &Channel,
+) -> Result<Core, String> {
+    if let Some(fault) = found.faults.first() {
+        return Err(format!(
+            "the data directory is damaged, and this node does not start: {fault}. Restore it \
+             from a copy"
+        ));
+    }
+    let voters = (1..=about.members.len() as u32).map(NodeId);
+    let config = consensus::Config::of(voters.clone());
+    let group = found.groups.get(&storage::GroupId(GROUP.0));
+    let mut snapshot = SnapshotMeta { config, ..SnapshotMeta::default() };
+    let mut shard = Shard::new();
+    if let Some(kept) = group.and_then(|group| group.snapshot.as_ref()) {
+        let bytes = kept.load_all().map_err(|error| error.to_string())?;
+        shard = Loader::load(&bytes).map_err(|error| format!("the snapshot is {error}"))?;
+        snapshot = snapshot_meta(kept).ok_or("the snapshot does not say what it is of")?;
+    }
+    let mut stored = Stored { snapshot: snapshot.clone(), ..Stored::default() };
+    if let Some(group) = group {
+        (stored.term, stored.vote) = (Term(group.term), group.vote.map(NodeId));
+        stored.entries = entries(group, snapshot.term)?;
+    }
+    let node = NodeId(about.node);
+    let raft = Options {
+        heartbeat_interval: options.heartbeat_interval,
+        election_timeout: options.election_timeout,
+        clock_drift_ppm: options.clock_drift_ppm,
+        ..Options::new(node, u64::from_le_bytes(nonce()))
+    };
+    let replica = consensus::raft::Replica::new(raft, stored, channel.moment().now)
+        .map_err(|broken| format!("the log on the disk contradicts itself: {broken:?}"))?;
+    let founding = Founding { id: GROUP, node, replica: Box::new(replica), shard, snapshot, boot };
+    let peers: Vec<NodeId> = voters.filter(|other| *other != node).collect();
+    let addr = about.members[about.node as usize - 1].clone();
+    let own = Health { pid: std::process::id(), addr, ..Health::default() };
+    Ok(Core::new(node, &peers, own, vec![founding]))
+}
+
+/// The entries behind the snapshot. Those that a crash left beside a snapshot that was installed
+/// over them are older than it, and void: what a leader had at the snapshot's index is committed,
+/// so whatever rightly follows it is of its term or a later one.
+fn entries(group: &storage::store::Stored, snapshot_term: Term) -> Result<Vec<Entry>, String> {
+    if group.entries.first().is_some_and(|entry| entry.term < snapshot_term.0) {
+        return Ok(Vec::new());
+    }
+    let entry = |entry: &storage::wal::Entry| {
+        let kind = message::kind_of(entry.kind).ok_or("an entry is of an unknown kind")?;
+        let (index, term) = (Index(entry.index), Term(entry.term));
+        Ok(Entry { index, term, kind, data: entry.data.clone() })
+    };
+    group.entries.iter().map(entry).collect()
+}
+
+fn parts(
+    options: &NodeOptions,
+    about: About,
+    store: Store,
+    core: Core,
+    listener: TcpListener,
+    channel: &Channel,
+    stop: Arc<AtomicBool>,
+) -> Parts {
+    let mut config = Config::default();
+    config.dir = options.data.display().to_string();
+    config.port = listener.local_addr().map_or(0, |addr| addr.port());
+    config.set_password(&options.password);
+    config.set_clients_max(options.clients_max);
+    let mut front = Front::new(core, config, channel.moment());
+    front.run_id = nonce::<20>().iter().map(|byte| format!("{byte:02x}")).collect();
+    front.vitals.pid = std::process::id();
+    let log = LogThread::start(store.wal, channel.notifier.clone());
+    let snapshots = SnapshotThread::start(store.snapshots, &log, channel.notifier.clone());
+    let secret = options.secret.clone();
+    let peers = Peers::new(PeerOptions { secret, about }, &channel.notifier);
+    Parts { listener, front, log, snapshots, peers, stop }
+}
