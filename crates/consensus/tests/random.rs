@@ -9,7 +9,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use consensus::{Config, EntryKind, Envelope, Event, NodeId, Options, Replica, Role, Token};
+use consensus::{Config, Envelope, Event, NodeId, Options, Replica, Role, Token};
 use stdx::Rng;
 use support::Cluster;
 
@@ -21,8 +21,6 @@ struct Faults {
     twice: u64,
     late: u64,
     crash: u64,
-    /// While its disk is at work: what it said may be forgotten.
-    crash_saving: u64,
     cut: u64,
     change: u64,
     transfer: u64,
@@ -45,12 +43,11 @@ impl Faults {
             twice: rate(8, 50),
             late: rate(10, 100),
             crash: rate(400, 2_000),
-            crash_saving: rate(100, 600),
-            cut: rate(200, 800),
+            cut: rate(300, 1_000),
             change: rate(200, 1_000),
             transfer: rate(200, 1_000),
             compact: rate(30, 200),
-            corrupt: rate(1, 2),
+            corrupt: rate(3, 10),
             refuse: rate(3, 10),
             save_ms_max: 1 + rate(30, 5),
             drift_ppm: [0, 1_000, 100_000][rng.below(3) as usize],
@@ -79,13 +76,9 @@ struct World {
 impl World {
     fn new(seed: u64) -> World {
         let mut rng = Rng::new(seed);
-        let mut faults = Faults::draw(&mut rng);
+        let faults = Faults::draw(&mut rng);
         let nodes = 5;
-        let voters = [1, 2, 3, 3, 5, 5][rng.below(6) as usize];
-        if voters >= 3 && rng.one_in(2) {
-            // Corrupt disks need a group that stays as large as it is.
-            faults.change = 0;
-        }
+        let voters = [1, 2, 3, 5][rng.below(4) as usize];
         let mut cluster = Cluster::new();
         for id in (1..=nodes).map(NodeId) {
             let config = Config::of((1..=voters).map(NodeId));
@@ -180,10 +173,6 @@ impl World {
         if self.cluster.replica(id).deadline() <= self.cluster.clock(id) {
             self.cluster.step(id, Event::Tick);
         }
-        let saving = !self.cluster.nodes[&id].saving.is_empty();
-        if saving && self.chance(self.faults.crash_saving) {
-            return self.crash(id);
-        }
         if self.cluster.now >= self.disk_at[slot] {
             let save_ms_max = if self.healed { 1 } else { self.faults.save_ms_max };
             self.disk_at[slot] = self.cluster.now + self.rng.below(save_ms_max) * MS;
@@ -208,22 +197,6 @@ impl World {
             // The leader is worth more.
             let id = self.cluster.leader().filter(|_| self.rng.one_in(2));
             let id = id.unwrap_or_else(|| self.any_node());
-            self.crash(id);
-        }
-        if self.chance(self.faults.cut) {
-            self.cut();
-        }
-        if self.chance(self.faults.transfer) {
-            let (id, target) = (self.any_node(), self.any_node());
-            self.cluster.step(id, Event::Transfer { target });
-        }
-        if self.chance(self.faults.change) {
-            self.change_members();
-        }
-    }
-
-    fn crash(&mut self, id: NodeId) {
-        if self.cluster.is_up(id) {
             self.cluster.crash(id);
             if self.may_corrupt() && self.chance(self.faults.corrupt) {
                 let index = self.rng.below(self.cluster.checks.committed.len() as u64 + 1);
@@ -231,21 +204,24 @@ impl World {
             }
             self.up_at[id.0 as usize] = self.cluster.now + self.rng.below(1_000) * MS;
         }
-    }
-
-    /// Some nodes are cut off from all others, in one direction or both.
-    fn cut(&mut self) {
-        self.cuts.clear();
-        for _ in 0..self.rng.below(4) {
-            let leader = self.cluster.leader().filter(|_| self.rng.one_in(2));
-            let one = leader.unwrap_or_else(|| self.any_node());
-            let both = self.rng.one_in(2);
-            for other in self.cluster.ids() {
-                self.cuts.insert((one, other));
-                if both {
-                    self.cuts.insert((other, one));
+        if self.chance(self.faults.cut) {
+            self.cuts.clear();
+            for _ in 0..self.rng.below(4) {
+                let (one, both) = (self.any_node(), self.rng.one_in(2));
+                for other in self.cluster.ids() {
+                    self.cuts.insert((one, other));
+                    if both {
+                        self.cuts.insert((other, one));
+                    }
                 }
             }
+        }
+        if self.chance(self.faults.transfer) {
+            let (id, target) = (self.any_node(), self.any_node());
+            self.cluster.step(id, Event::Transfer { target });
+        }
+        if self.chance(self.faults.change) {
+            self.change_members();
         }
     }
 
@@ -275,13 +251,8 @@ impl World {
 
     fn clients(&mut self) {
         self.token += 1;
-        // Any that thinks it leads: the old leader is the one that may lie.
-        let leaders = self.cluster.leaders();
-        let id = if leaders.is_empty() || self.rng.one_in(8) {
-            self.any_node()
-        } else {
-            leaders[self.rng.below(leaders.len() as u64) as usize]
-        };
+        let id = self.cluster.leader().filter(|_| self.rng.below(8) > 0);
+        let id = id.unwrap_or_else(|| self.any_node());
         match self.rng.below(6) {
             0 | 1 => self.cluster.propose(id, self.token, &format!("c{}", self.token)),
             2 | 3 => self.cluster.step(id, Event::Read { token: Token(self.token) }),
@@ -345,18 +316,8 @@ fn options(id: NodeId, seed: u64, faults: &Faults, rng: &mut Rng) -> Options {
     }
 }
 
-/// What chance brought about, to see that it did.
-#[derive(Debug, Default)]
-struct Totals {
-    reigns: u64,
-    changes: u64,
-    installs: u64,
-    repairs: u64,
-    reads: u64,
-}
-
 /// Runs one seed and returns a digest of all that happened.
-fn run(seed: u64, totals: &mut Totals) -> u64 {
+fn run(seed: u64) -> u64 {
     let mut world = World::new(seed);
     for turn in 0..8_000 {
         world.turn();
@@ -367,45 +328,25 @@ fn run(seed: u64, totals: &mut Totals) -> u64 {
     world.heal();
     world.cluster.check_all();
     let checks = &world.cluster.checks;
-    let changes = checks.committed.iter().filter(|entry| entry.kind == EntryKind::Config);
-    totals.changes += changes.count() as u64;
-    totals.reigns += checks.reigns();
-    totals.installs += checks.installs;
-    totals.repairs += checks.repairs;
-    totals.reads += checks.reads_served;
     stdx::hash_bytes(checks.reads_served, format!("{:?}", checks.committed).as_bytes())
 }
 
 #[test]
 fn chance_breaks_no_promise_and_the_group_recovers() {
     if let Ok(seed) = std::env::var("RAFT_SEED") {
-        run(seed.parse().unwrap(), &mut Totals::default());
+        run(seed.parse().unwrap());
         return;
     }
     let seeds = std::env::var("RAFT_SEEDS").map_or(24, |seeds| seeds.parse().unwrap());
-    let mut totals = Totals::default();
     for seed in 0..seeds {
-        let attempt = std::panic::AssertUnwindSafe(|| run(seed, &mut totals));
-        let result = std::panic::catch_unwind(attempt);
+        let result = std::panic::catch_unwind(|| run(seed));
         assert!(result.is_ok(), "seed {seed} failed: RAFT_SEED={seed} runs it alone");
-    }
-    println!("{totals:?}");
-    let Totals { reigns, changes, installs, repairs, reads } = totals;
-    for (count, what) in [
-        (reigns, "reigns"),
-        (changes, "changes"),
-        (installs, "installs"),
-        (repairs, "repairs"),
-        (reads, "reads"),
-    ] {
-        assert!(count > 0, "chance brought no {what} about: the run proves nothing of them");
     }
 }
 
 #[test]
 fn a_seed_replays_exactly() {
-    let mut totals = Totals::default();
-    assert_eq!(run(1, &mut totals), run(1, &mut totals));
+    assert_eq!(run(1), run(1));
 }
 
 #[test]

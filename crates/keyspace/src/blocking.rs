@@ -112,9 +112,17 @@ impl Waiters {
         Some(waiter)
     }
 
-    /// Drops everybody.
-    pub fn clear(&mut self) {
-        *self = Waiters::default();
+    /// Who waits, in the order of their origins.
+    pub fn origins(&self) -> impl Iterator<Item = Origin> {
+        self.by_origin.keys().copied()
+    }
+
+    /// Drops everybody, or the clients of one node.
+    pub fn drop_of(&mut self, node: Option<u32>) {
+        let of = |origin: &Origin| node.is_none_or(|node| origin.node == node);
+        for origin in self.origins().filter(of).collect::<Vec<_>>() {
+            self.remove(origin);
+        }
     }
 
     /// Does anybody wait for this key?

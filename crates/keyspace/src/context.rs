@@ -205,6 +205,14 @@ impl<'a> Context<'a> {
         Some(self.shard.dbs[self.db].at_mut(place, key))
     }
 
+    /// The version of `key` for WATCH. A read that meets a key of which only the machine's clock
+    /// says that it has expired is done again behind the log.
+    pub fn version(&mut self, key: &[u8]) -> u64 {
+        let version = self.shard.version(self.now, self.db as u8, key);
+        self.due |= version.is_none();
+        version.unwrap_or_default()
+    }
+
     /// Is there a live value at `key`?
     pub fn exists(&mut self, key: &[u8]) -> bool {
         self.entry(key).is_some()

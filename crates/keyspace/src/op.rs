@@ -56,8 +56,11 @@ pub enum Body {
         target: Origin,
         how: Unblock,
     },
-    /// A new leader drops all blocked calls; their clients were told so by their gateways.
-    DropWaiters,
+    /// Drops blocked calls: those of one node, which is gone, or all, when the leader changes.
+    /// Their gateways tell the clients.
+    DropWaiters {
+        node: Option<u32>,
+    },
 }
 
 /// How a blocked call ends.
@@ -109,7 +112,10 @@ pub fn put_op(out: &mut Vec<u8>, op: &Op) {
             put_origin(out, *target);
             out.push(*how as u8);
         }
-        Body::DropWaiters => put_head(out, DROP_WAITERS, op.proto, op.origin),
+        Body::DropWaiters { node } => {
+            put_head(out, DROP_WAITERS, op.proto, op.origin);
+            put_varint(out, node.map_or(0, |node| u64::from(node) + 1));
+        }
     }
 }
 
@@ -212,7 +218,10 @@ pub fn read_body(reader: &mut Reader<'_>, head: Head) -> Result<Body, Malformed>
             };
             Body::Unblock { target, how }
         }
-        DROP_WAITERS => Body::DropWaiters,
+        DROP_WAITERS => {
+            let node = reader.varint()?.checked_sub(1);
+            Body::DropWaiters { node: node.map(|node| node as u32) }
+        }
         _ => return Err(reader.malformed()),
     })
 }
@@ -257,5 +266,7 @@ mod tests {
         check(Op { proto, origin, body: Body::Exec { watches, calls: vec![(0, args)] } });
         let target = Origin { node: 1, number: 5 };
         check(Op { proto, origin, body: Body::Unblock { target, how: Unblock::Error } });
+        check(Op { proto, origin, body: Body::DropWaiters { node: None } });
+        check(Op { proto, origin: None, body: Body::DropWaiters { node: Some(7) } });
     }
 }

@@ -72,6 +72,8 @@ pub struct Shard {
     pub(crate) waiters: Waiters,
     pub(crate) settings: Settings,
     pub(crate) scripts: Scripts,
+    /// Keys that expired since this replica began; a statistic, no part of the state.
+    expired: u64,
 }
 
 impl Default for Shard {
@@ -92,7 +94,13 @@ impl Shard {
             waiters: Waiters::default(),
             settings: Settings::default(),
             scripts: Scripts::default(),
+            expired: 0,
         }
+    }
+
+    /// How many keys have expired since this replica began.
+    pub fn expired_keys(&self) -> u64 {
+        self.expired
     }
 
     /// The databases.
@@ -188,9 +196,9 @@ impl Shard {
                 let unblocked = self.unblock(*target, *how, effects);
                 Reply::new(reply, *proto).int(i64::from(unblocked));
             }
-            Body::DropWaiters => {
+            Body::DropWaiters { node } => {
                 self.advance(stamp);
-                self.waiters.clear();
+                self.waiters.drop_of(*node);
             }
         }
         Outcome::Replied
@@ -256,6 +264,7 @@ impl Shard {
     pub(crate) fn remove_expired(&mut self, db: usize, key: &[u8]) {
         let entry = self.dbs[db].remove(key).expect("an expired key was just seen");
         assert!(entry.expires <= self.clock, "a key is removed before its time");
+        self.expired += 1;
         let deleted = &mut self.deleted[deleted_place(db, key)];
         *deleted = (*deleted).max(self.dbs[db].age(&entry));
     }

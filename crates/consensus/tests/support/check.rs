@@ -15,8 +15,6 @@ pub(crate) struct Checks {
     reads: BTreeMap<Token, (NodeId, u64)>,
     pub(crate) reads_served: u64,
     pub(crate) reads_refused: u64,
-    pub(crate) installs: u64,
-    pub(crate) repairs: u64,
 }
 
 impl Checks {
@@ -58,7 +56,6 @@ impl Checks {
     }
 
     pub(crate) fn installed(&mut self, meta: &SnapshotMeta, machine: &Machine) {
-        self.installs += 1;
         let last = &self.committed[meta.index.0 as usize - 1];
         assert_eq!(last.term, meta.term, "a snapshot of what was agreed");
         let agreed = self.committed[..meta.index.0 as usize]
@@ -66,11 +63,6 @@ impl Checks {
             .filter(|entry| entry.kind == EntryKind::Command)
             .map(|entry| &entry.data);
         assert!(agreed.eq(&machine.commands), "a snapshot holds what was agreed");
-    }
-
-    /// How many terms had a leader.
-    pub(crate) fn reigns(&self) -> u64 {
-        self.leaders.len() as u64
     }
 
     pub(crate) fn read_asked(&mut self, token: Token, id: NodeId) {

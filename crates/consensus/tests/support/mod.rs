@@ -195,15 +195,13 @@ impl Cluster {
         self.nodes[&id].replica.as_ref().expect("the node is up")
     }
 
-    /// All that think they lead.
-    pub(crate) fn leaders(&self) -> Vec<NodeId> {
-        let leads = |id: &NodeId| self.is_up(*id) && self.replica(*id).standing().0 == Role::Leader;
-        self.nodes.keys().copied().filter(leads).collect()
-    }
-
     /// The node that leads in the highest term, if any does.
     pub(crate) fn leader(&self) -> Option<NodeId> {
-        self.leaders().into_iter().max_by_key(|id| self.replica(*id).standing().1)
+        let leads = |node: &&Node| {
+            node.replica.as_ref().is_some_and(|replica| replica.standing().0 == Role::Leader)
+        };
+        let term = |node: &&Node| node.replica.as_ref().map(|replica| replica.standing().1);
+        self.nodes.values().filter(leads).max_by_key(term).map(|node| node.options.node)
     }
 
     /// All that is not durable is lost.
@@ -311,7 +309,6 @@ impl Cluster {
         replica.check();
         if node.disk.faulty && !replica.status().faulty {
             node.disk.faulty = false;
-            self.checks.repairs += 1;
             self.story.push(format!("{} is repaired", story::name(id)));
         }
         let after = replica.standing();

@@ -19,6 +19,7 @@ mod server;
 mod set;
 mod sort;
 mod string;
+mod synod;
 mod transaction;
 mod zset;
 
@@ -49,6 +50,7 @@ pub(crate) const COMMANDS: &[&[Command]] = &[
     set::COMMANDS,
     sort::COMMANDS,
     string::COMMANDS,
+    synod::COMMANDS,
     transaction::COMMANDS,
     crate::introspection::COMMANDS,
     zset::COMMANDS,

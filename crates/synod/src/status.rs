@@ -1,0 +1,94 @@
+//! `synod status`: the cluster as one of its nodes sees it.
+
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value as Json;
+use wire::resp::{Decoder, ReplyLimits, Value, encode_call};
+
+/// How long a node may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// Any node of the cluster
+    #[arg(long, default_value = "127.0.0.1:7379", value_name = "HOST:PORT")]
+    addr: String,
+    /// The password, if the cluster has one
+    #[arg(long, env = "SYNOD_PASSWORD", hide_env_values = true)]
+    password: Option<String>,
+    /// Print what the node says as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks and prints.
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    let json = ask(&options.addr, options.password.as_deref())?;
+    let mut out = std::io::stdout().lock();
+    let text = if options.json { format!("{json}\n") } else { table(&json) };
+    out.write_all(text.as_bytes()).map_err(|error| error.to_string())
+}
+
+/// The status that the node at `addr` gives.
+pub(crate) fn ask(addr: &str, password: Option<&str>) -> Result<Json, String> {
+    let shown = |error: std::io::Error| format!("{addr}: {error}");
+    let mut addrs = addr.to_socket_addrs().map_err(shown)?;
+    let first = addrs.next().ok_or_else(|| format!("{addr}: the name has no address"))?;
+    let mut stream = TcpStream::connect_timeout(&first, TIMEOUT).map_err(shown)?;
+    stream.set_read_timeout(Some(TIMEOUT)).map_err(shown)?;
+    if let Some(password) = password {
+        call(&mut stream, &[b"AUTH", password.as_bytes()]).map_err(|e| format!("{addr}: {e}"))?;
+    }
+    let reply =
+        call(&mut stream, &[b"SYNOD", b"STATUS"]).map_err(|error| format!("{addr}: {error}"))?;
+    let Value::Bulk(text) = reply else { return Err(format!("{addr}: no Synod node answers")) };
+    serde_json::from_slice(&text).map_err(|error| format!("{addr}: {error}"))
+}
+
+fn call(stream: &mut TcpStream, args: &[&[u8]]) -> Result<Value, String> {
+    let mut bytes = Vec::new();
+    encode_call(&mut bytes, args);
+    stream.write_all(&bytes).map_err(|error| error.to_string())?;
+    let (mut decoder, mut input) = (Decoder::new(ReplyLimits::default()), Vec::new());
+    loop {
+        let mut part = [0; 4096];
+        let count = stream.read(&mut part).map_err(|error| error.to_string())?;
+        if count == 0 {
+            return Err("the node closed the connection".to_owned());
+        }
+        input.extend_from_slice(&part[..count]);
+        match decoder.decode(&input).map_err(|error| error.to_string())? {
+            Some((Value::Error(text), _)) => return Err(text),
+            Some((value, _)) => return Ok(value),
+            None => {}
+        }
+    }
+}
+
+/// For people.
+fn table(json: &Json) -> String {
+    let mut out = String::new();
+    let list = |name: &str| json[name].as_array().cloned().unwrap_or_default();
+    for node in list("nodes") {
+        let alive = if node["alive"].as_bool() == Some(true) { "alive" } else { "DOWN" };
+        out.push_str(&format!(
+            "node {}  {:21}  pid {:7}  {alive:5}  leads {}  {} operations\n",
+            node["id"],
+            node["addr"].as_str().unwrap_or("?"),
+            node["pid"],
+            node["leads"],
+            node["operations"]
+        ));
+    }
+    for group in list("groups") {
+        let leader = group["leader"].as_u64().map_or("none".to_owned(), |id| format!("node {id}"));
+        out.push_str(&format!(
+            "group {}  leader {leader}  term {}  commit {}  applied {}\n",
+            group["id"], group["term"], group["commit"], group["applied"]
+        ));
+    }
+    out
+}
