@@ -75,7 +75,12 @@ impl Batch {
     }
 
     /// Adds an operation, which `put` appends.
-    pub(crate) fn push_op(&mut self, now: Instant, request: Request, put: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn push_op(
+        &mut self,
+        now: Instant,
+        request: Request,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) {
         self.open(now);
         put(&mut self.bytes);
         self.items.push(Item::Op(request));

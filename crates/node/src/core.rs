@@ -134,8 +134,7 @@ impl Core {
             }
             Event::SnapshotFailed { group } => self.with(group, Group::snapshot_failed),
             Event::Fetched { group, target, snapshot, offset, data, last } => {
-                let event =
-                    consensus::Event::Fetched { target, snapshot, offset, data, last };
+                let event = consensus::Event::Fetched { target, snapshot, offset, data, last };
                 self.with(group, |group| group.step(moment, event, out));
             }
             Event::Loaded { group, meta, shard } => {
@@ -214,7 +213,8 @@ impl Core {
 
     /// Peers that fell silent: their clients wait no longer for keys.
     fn mourn(&mut self, moment: Moment) {
-        let silent = |peer: &Peer| peer.heard.is_some_and(|at| moment.now.since(at) >= HEALTH_TIMEOUT);
+        let silent =
+            |peer: &Peer| peer.heard.is_some_and(|at| moment.now.since(at) >= HEALTH_TIMEOUT);
         for (node, peer) in &mut self.peers {
             if silent(peer) {
                 peer.heard = None;

@@ -210,8 +210,7 @@ fn read_health(reader: &mut Reader<'_>) -> Result<Health, Malformed> {
     let pid = read_u32(reader)?;
     let addr = String::from_utf8_lossy(reader.bytes()?).into_owned();
     let operations = reader.varint()?;
-    let applied =
-        read_list(reader, |reader| Ok((read_group(reader)?, Index(reader.varint()?))))?;
+    let applied = read_list(reader, |reader| Ok((read_group(reader)?, Index(reader.varint()?))))?;
     Ok(Health { pid, addr, operations, applied })
 }
 

@@ -36,15 +36,24 @@ const MEMBERS_FILE: &str = "members";
 #[derive(Debug)]
 pub enum Refused {
     /// Two nodes were given different lists.
-    ListsDiffer { ours: Vec<String>, theirs: Vec<String> },
+    ListsDiffer {
+        ours: Vec<String>,
+        theirs: Vec<String>,
+    },
     /// None of the addresses leads to this node.
-    NotListed { list: Vec<String> },
+    NotListed {
+        list: Vec<String>,
+    },
     /// The cluster knows this node, but its data is gone.
-    DataGone { node: u32 },
+    DataGone {
+        node: u32,
+    },
     /// The file of members is damaged.
     Damaged(String),
     /// The other nodes have another secret.
-    WrongSecret { addr: String },
+    WrongSecret {
+        addr: String,
+    },
     Io(std::io::Error),
     /// A signal ended the wait.
     Stopped,
@@ -207,9 +216,9 @@ fn decide(ours: &About, answers: &[Option<About>]) -> Result<Option<About>, Refu
         let (ours, theirs) = (ours.members.clone(), other.members.clone());
         return Err(Refused::ListsDiffer { ours, theirs });
     }
-    let place = answers.iter().position(|answer| {
-        answer.as_ref().is_some_and(|about| about.instance == ours.instance)
-    });
+    let place = answers
+        .iter()
+        .position(|answer| answer.as_ref().is_some_and(|about| about.instance == ours.instance));
     if let Some(member) = present.iter().find(|about| about.is_member()) {
         let founder = member.founders.iter().position(|founder| *founder == ours.instance);
         return match (founder, place) {

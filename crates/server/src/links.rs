@@ -270,7 +270,8 @@ pub enum Frame {
 /// Looks at the first frame.
 pub fn first_frame(bytes: &[u8]) -> Frame {
     let Some(head) = bytes.get(..FRAME_HEAD_BYTES) else { return Frame::Partial };
-    let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let number =
+        |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let length = number(0) as usize;
     if length > MESSAGE_BYTES_MAX {
         return Frame::Damaged;
@@ -294,7 +295,13 @@ mod tests {
 
     fn about(node: u32) -> About {
         let members = vec!["a:1".to_owned(), "b:2".to_owned()];
-        About { instance: [node as u8; 16], cluster: [9; 16], node, members, founders: vec![[7; 16]] }
+        About {
+            instance: [node as u8; 16],
+            cluster: [9; 16],
+            node,
+            members,
+            founders: vec![[7; 16]],
+        }
     }
 
     fn shake(ours: &'static [u8], theirs: &'static [u8]) -> (bool, bool) {

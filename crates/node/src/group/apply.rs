@@ -68,8 +68,7 @@ impl Group {
                 let args = Args::new(&entry.data, &spans);
                 let asker = Asker { db: usize::from(db), proto: head.proto, origin: head.origin };
                 let reply = out.replies.buffer();
-                let outcome =
-                    self.shard.apply_call(stamp, asker, args, reply, &mut self.shard_fx);
+                let outcome = self.shard.apply_call(stamp, asker, args, reply, &mut self.shard_fx);
                 self.spans = spans;
                 outcome
             } else {

@@ -120,7 +120,9 @@ fn check_shape(default: &str, value: &str) -> Result<(), String> {
         "yes" | "no" if !matches!(value.to_ascii_lowercase().as_str(), "yes" | "no") => {
             Err("argument must be 'yes' or 'no'".to_owned())
         }
-        _ if is_number(default) && !value.starts_with(|first: char| first.is_ascii_digit() || first == '-') => {
+        _ if is_number(default)
+            && !value.starts_with(|first: char| first.is_ascii_digit() || first == '-') =>
+        {
             Err("argument couldn't be parsed into an integer".to_owned())
         }
         _ => Ok(()),

@@ -34,9 +34,18 @@ const IDLE_INTERVAL: Duration = Duration::from_millis(200);
 
 enum LogJob {
     Save(Vec<Save>),
-    Trim { group: GroupId, index: u64, term: u64 },
+    Trim {
+        group: GroupId,
+        index: u64,
+        term: u64,
+    },
     /// A snapshot has taken the place of the whole log; answered once that is durable.
-    Reset { group: GroupId, index: u64, term: u64, done: Sender<()> },
+    Reset {
+        group: GroupId,
+        index: u64,
+        term: u64,
+        done: Sender<()>,
+    },
     Prepared(Prepared),
     Close,
 }

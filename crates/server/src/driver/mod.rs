@@ -80,7 +80,10 @@ enum Owner {
     Unknown,
     Client(usize),
     /// A link from this peer: frames come in.
-    PeerIn { node: u32, input: Vec<u8> },
+    PeerIn {
+        node: u32,
+        input: Vec<u8>,
+    },
     /// A link to this peer: frames go out.
     PeerOut(u32),
 }
@@ -456,11 +459,8 @@ impl Driver {
             return;
         }
         let _ = stream.set_nodelay(true);
-        let owner = if outgoing {
-            Owner::PeerOut(node)
-        } else {
-            Owner::PeerIn { node, input: Vec::new() }
-        };
+        let owner =
+            if outgoing { Owner::PeerOut(node) } else { Owner::PeerIn { node, input: Vec::new() } };
         let Some(at) = self.add(TcpStream::from_std(stream), owner) else { return };
         if outgoing {
             if let Some(old) = self.peers.linked(node, at) {

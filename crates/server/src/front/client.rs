@@ -307,7 +307,10 @@ mod tests {
         client.owe(Purpose::Watch(vec![b"k".to_vec()]));
         assert_eq!(client.settle(second, b"*1\r\n:5\r\n"), None);
         let (purpose, reply) = client.settle(first, b"+OK\r\n").unwrap();
-        assert_eq!((purpose, reply), (Purpose::Watch(vec![b"k".to_vec()]), b"*1\r\n:5\r\n".to_vec()));
+        assert_eq!(
+            (purpose, reply),
+            (Purpose::Watch(vec![b"k".to_vec()]), b"*1\r\n:5\r\n".to_vec())
+        );
         assert_eq!(client.out, b"+OK\r\n");
     }
 }

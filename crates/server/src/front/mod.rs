@@ -140,8 +140,7 @@ impl Front {
             self.clients.len() - 1
         });
         let authenticated = !self.config.needs_password();
-        let mut client =
-            Client::new(self.next_id, key as u32, self.sequences[key], authenticated);
+        let mut client = Client::new(self.next_id, key as u32, self.sequences[key], authenticated);
         (client.addr, client.laddr) = (addr, laddr);
         (client.born, client.last_call) = (moment.wall, moment.now);
         self.next_id += 1;

@@ -157,8 +157,11 @@ impl Front {
 /// Text between quotes in JSON.
 fn escaped(text: &str) -> String {
     let plain = |c: char| !c.is_control();
-    text.chars().filter(|c| plain(*c)).flat_map(|c| match c {
-        '"' | '\\' => vec!['\\', c],
-        c => vec![c],
-    }).collect()
+    text.chars()
+        .filter(|c| plain(*c))
+        .flat_map(|c| match c {
+            '"' | '\\' => vec!['\\', c],
+            c => vec![c],
+        })
+        .collect()
 }

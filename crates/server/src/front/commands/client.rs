@@ -53,7 +53,11 @@ impl Front {
             "getname" => {
                 let name = self.client(key).session.name.clone();
                 self.answer(key, |reply| {
-                    if name.is_empty() { reply.null() } else { reply.bulk(&name) }
+                    if name.is_empty() {
+                        reply.null()
+                    } else {
+                        reply.bulk(&name)
+                    }
                     Ok(())
                 })
             }
@@ -280,7 +284,8 @@ impl Front {
         let session = self.clients[key].as_ref().map(|client| &client.session);
         let queue = session.and_then(|session| session.multi.as_ref());
         let queue_writes = command.name == "exec"
-            && queue.is_some_and(|queue| queue.calls.iter().any(|(_, call)| may_write(call.args())));
+            && queue
+                .is_some_and(|queue| queue.calls.iter().any(|(_, call)| may_write(call.args())));
         let runs_now = queue.is_none() || command.name == "exec";
         runs_now && (queue_writes || may_write(args))
     }

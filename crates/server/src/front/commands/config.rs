@@ -39,8 +39,7 @@ impl Front {
 
     /// Asks the leader for the keyspace's settings if any is wanted, and puts the node's beside.
     fn config_get(&mut self, moment: Moment, key: usize, args: Args<'_>) -> Flow {
-        let patterns: Vec<Vec<u8>> =
-            args.from(2).iter().map(<[u8]>::to_ascii_lowercase).collect();
+        let patterns: Vec<Vec<u8>> = args.from(2).iter().map(<[u8]>::to_ascii_lowercase).collect();
         if !Settings::names().any(|name| is_wanted(&patterns, name)) {
             self.give_settings(key, &patterns, Vec::new());
             return Flow::Next;
@@ -77,7 +76,8 @@ impl Front {
     }
 
     fn give_settings(&mut self, key: usize, patterns: &[Vec<u8>], shared: Vec<(String, String)>) {
-        let own = Config::names().filter_map(|name| Some((name.to_owned(), self.config.get(name)?)));
+        let own =
+            Config::names().filter_map(|name| Some((name.to_owned(), self.config.get(name)?)));
         let mut pairs: Vec<_> =
             shared.into_iter().chain(own).filter(|(name, _)| is_wanted(patterns, name)).collect();
         pairs.sort();

@@ -76,9 +76,8 @@ impl Front {
         let (mut proto, mut authenticated) = (session.proto, session.authenticated);
         let mut name = None;
         if let Some(version) = args.get(1) {
-            let number = parse_i64(version).ok_or(Reject::text(
-                "ERR Protocol version is not an integer or out of range",
-            ))?;
+            let number = parse_i64(version)
+                .ok_or(Reject::text("ERR Protocol version is not an integer or out of range"))?;
             proto = match number {
                 2 => Proto::Resp2,
                 3 => Proto::Resp3,

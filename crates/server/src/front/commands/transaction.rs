@@ -124,9 +124,8 @@ impl Front {
             return self.answer(key, |_| Err(reject));
         }
         let db = session.db;
-        let is_watched = |name: &[u8]| {
-            session.watches.iter().any(|watch| watch.db == db && watch.key == name)
-        };
+        let is_watched =
+            |name: &[u8]| session.watches.iter().any(|watch| watch.db == db && watch.key == name);
         let keys: Vec<Vec<u8>> =
             args.from(1).iter().filter(|key| !is_watched(key)).map(<[u8]>::to_vec).collect();
         let call: ArgsBuf = [VERSIONS].into_iter().chain(keys.iter().map(Vec::as_slice)).collect();
