@@ -147,3 +147,59 @@ impl Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use stdx::Instant;
+
+    use super::super::Replica;
+    use crate::replica::{
+        Config, Effects, Entry, EntryKind, Envelope, Event, Index, Message, NodeId, Options,
+        Replica as _, SnapshotMeta, Stored, Term,
+    };
+
+    fn entry(index: u64, term: u64) -> Entry {
+        let (index, term) = (Index(index), Term(term));
+        Entry { index, term, kind: EntryKind::Command, data: Bytes::new() }
+    }
+
+    /// A follower with a log of these terms, and what it does with an append of term 2.
+    fn appended(terms: &[u64], previous: (u64, u64), entries: Vec<Entry>, commit: u64) -> Vec<u64> {
+        let snapshot =
+            SnapshotMeta { config: Config::of([1, 2, 3].map(NodeId)), ..SnapshotMeta::default() };
+        let log = (1..).zip(terms).map(|(index, term)| entry(index, *term)).collect();
+        let stored = Stored { term: Term(2), snapshot, entries: log, ..Stored::default() };
+        let options = Options::new(NodeId(1), 0);
+        let mut replica = Replica::new(options, stored, Instant(0)).expect("the log is sound");
+        let message = Message::Append {
+            previous_index: Index(previous.0),
+            previous_term: Term(previous.1),
+            commit: Index(commit),
+            sequence: 1,
+            entries,
+        };
+        let (source, target, term) = (NodeId(2), NodeId(1), Term(2));
+        let mut out = Effects::default();
+        let event = Event::Recv(Envelope { source, target, term, message });
+        replica.step(Instant(1), event, &mut out);
+        replica.check();
+        out.apply.iter().map(|entry| entry.index.0).collect()
+    }
+
+    #[test]
+    fn a_commit_is_learned_only_as_far_as_the_logs_are_known_to_agree() {
+        // Entry 3 here may be another one than the leader's, whose commit index is 3 or more.
+        assert_eq!(appended(&[1, 1, 1], (1, 1), vec![entry(2, 1)], 3), [1, 2]);
+        assert_eq!(appended(&[1, 1, 1], (2, 1), vec![], 5), [1, 2]);
+        assert_eq!(appended(&[1, 1, 1], (2, 1), vec![entry(3, 2)], 5), [1, 2, 3]);
+        assert_eq!(appended(&[1, 1, 1], (3, 2), vec![], 3), []);
+    }
+
+    #[test]
+    fn an_append_that_makes_no_sense_is_ignored() {
+        assert_eq!(appended(&[1], (1, 1), vec![entry(3, 2)], 3), [], "a gap");
+        assert_eq!(appended(&[1], (1, 1), vec![entry(2, 3)], 2), [], "a term to come");
+        assert_eq!(appended(&[1], (1, 2), vec![entry(2, 1)], 2), [], "a term that falls");
+    }
+}

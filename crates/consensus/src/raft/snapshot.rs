@@ -287,7 +287,7 @@ impl Replica {
             return;
         }
         let Some(incoming) = self.incoming.take_if(|i| i.meta.index == snapshot) else { return };
-        let Incoming { meta, offset, sequence, .. } = incoming;
+        let Incoming { meta, origin, offset, sequence, .. } = incoming;
         if ok {
             assert!(meta.index > self.commit, "a snapshot does not go back: {meta:?}");
             self.log.reset(meta.index, meta.term);
@@ -298,7 +298,8 @@ impl Replica {
             self.look_repaired();
         }
         self.reset_election(now);
-        if let Some(leader) = self.leader() {
+        // Another leader did not ask, and its rounds are other ones: it will find out by itself.
+        if let Some(leader) = self.leader().filter(|leader| (*leader, self.term) == origin) {
             let message = Message::SnapshotReply {
                 snapshot,
                 offset: if ok { 0 } else { offset },
