@@ -5,11 +5,11 @@
 use std::io;
 use std::ops::Range;
 
-use super::record::{HEAD_BYTES, Head, decode, seed};
+use super::record::{HEAD_BYTES, Head, decode, decode_anywhere, seed};
 use super::segment::{Header, path};
 use crate::Error;
 use crate::disk::{Disk, File};
-use crate::limits::PAGE_BYTES;
+use crate::limits::{PAGE_BYTES, SECTOR_BYTES};
 use crc32c::crc32c;
 
 /// Read at once; after an error the same stretch is read again page by page.
@@ -52,6 +52,21 @@ impl Image {
         let mut unreadable = Vec::new();
         read(&*file, &mut bytes, &mut unreadable);
         Image::new(sequence, bytes, unreadable).map(Some)
+    }
+
+    /// Heads behind `offset` that were written for another place of this segment: what a misdirected
+    /// write left. A disk misses by whole sectors.
+    pub(super) fn displaced(&self, offset: usize) -> impl Iterator<Item = Head> + '_ {
+        let places = (offset.next_multiple_of(8)..self.bytes.len()).step_by(8);
+        places.filter_map(|at| {
+            let rest = &self.bytes[at..];
+            if rest.get(21).is_none_or(|tag| *tag == 0) {
+                return None;
+            }
+            let (place, head) = decode_anywhere(rest, self.seed)?;
+            let missed = place.abs_diff(at as u64);
+            (missed > 0 && missed.is_multiple_of(SECTOR_BYTES as u64)).then_some(head)
+        })
     }
 
     /// Stands in for a segment that is not there.

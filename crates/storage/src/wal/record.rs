@@ -9,7 +9,7 @@
 //! 20 kind     of the entry, the caller's
 //! 21 tag      what this record is: never 0, so zeros are no record
 //! 22 batch    number of the commit it belongs to (48 bits)
-//! 28 zero
+//! 28 place    in the segment, in units of 8 bytes
 //! 32 term
 //! 40 index
 //! 48 data, padded with zeros to a multiple of 8
@@ -18,7 +18,8 @@
 //! The head has a checksum of its own, so that it can be trusted when the data or what stood before
 //! it is damaged: that is how a torn tail is told from damage in the middle. It counts the segment
 //! and the place in, so that neither the past of a recycled segment nor a misdirected write nor a
-//! copy inside someone's data is ever taken for a record.
+//! copy inside someone's data is ever taken for a record. And a misdirected write, which may have
+//! buried what was acknowledged, is known for what it is: its heads name another place.
 
 use crc32c::{crc32c, crc32c_append};
 
@@ -147,6 +148,7 @@ pub(super) fn encode(out: &mut Vec<u8>, seed: u32, offset: u64, head: &Head, dat
     put(bytes, 16, &head.group.0.to_le_bytes());
     put(bytes, 20, &[head.kind, head.tag as u8]);
     put(bytes, 22, &head.batch.to_le_bytes()[..6]);
+    put(bytes, 28, &((offset / 8) as u32).to_le_bytes());
     put(bytes, 32, &head.term.to_le_bytes());
     put(bytes, 40, &head.index.to_le_bytes());
     let crc = crc32c_append(seed_at(seed, offset), &bytes[4..]);
@@ -157,20 +159,26 @@ pub(super) fn encode(out: &mut Vec<u8>, seed: u32, offset: u64, head: &Head, dat
 /// The head at the beginning of `bytes`, which stand at `offset` of the segment, if it is one.
 /// The data behind it is not looked at.
 pub(super) fn decode(bytes: &[u8], seed: u32, offset: u64) -> Option<Head> {
+    decode_anywhere(bytes, seed).filter(|(place, _)| *place == offset).map(|(_, head)| head)
+}
+
+/// The head at the beginning of `bytes` and the place in the segment that it was written for.
+pub(super) fn decode_anywhere(bytes: &[u8], seed: u32) -> Option<(u64, Head)> {
     let bytes: &[u8; HEAD_BYTES] = bytes.first_chunk()?;
     let tag = Tag::of(bytes[21])?;
     let u32_at = |at: usize| bytes[at..].first_chunk().map_or(0, |four| u32::from_le_bytes(*four));
     let u64_at =
         |at: usize| bytes[at..].first_chunk().map_or(0, |eight| u64::from_le_bytes(*eight));
     let length = u32_at(12);
-    if length as usize > ENTRY_BYTES_MAX || u32_at(28) != 0 {
+    if length as usize > ENTRY_BYTES_MAX {
         return None;
     }
+    let offset = u64::from(u32_at(28)) * 8;
     let crc = u32_at(0);
     if crc32c_append(seed_at(seed, offset), &bytes[4..]) != crc {
         return None;
     }
-    Some(Head {
+    let head = Head {
         crc,
         data_crc: u32_at(4),
         chain: u32_at(8),
@@ -181,7 +189,8 @@ pub(super) fn decode(bytes: &[u8], seed: u32, offset: u64) -> Option<Head> {
         batch: u64_at(22) & 0xffff_ffff_ffff,
         term: u64_at(32),
         index: u64_at(40),
-    })
+    };
+    Some((offset, head))
 }
 
 #[cfg(test)]

@@ -309,6 +309,7 @@ impl<'a> Walk<'a> {
                 here = Some((at, head.chain));
             }
         }
+        later_batch |= image.displaced(offset).any(|head| head.batch > batch);
         let later_segment = self.later_segment(image.sequence, batch)?;
         let unreadable = image.is_unreadable(offset);
         if !later_batch && !later_segment && !unreadable {
