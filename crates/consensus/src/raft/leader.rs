@@ -272,11 +272,17 @@ impl Replica {
         }
         leader.peers.retain(|peer| peer.leaves.is_none_or(|at| now < at));
         leader.resend_snapshots(&view, out);
-        if now >= leader.heartbeat_at {
+        if now < leader.heartbeat_at {
+            return;
+        }
+        self.serve_reads(now, true, out);
+        // Reads may have sent one just now.
+        if let Some((leader, view)) = self.leading(now)
+            && now >= leader.heartbeat_at
+        {
             leader.stamp(&view);
             leader.heartbeat(&view, out);
         }
-        self.serve_reads(now, true, out);
     }
 
     /// Commits what a quorum has durable.

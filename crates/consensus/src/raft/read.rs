@@ -11,6 +11,7 @@
 //!
 //! Thesis §6.4.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use stdx::Instant;
@@ -24,9 +25,8 @@ use crate::replica::{Effects, Index, Options, ReadReady, Token};
 /// Reads that wait.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
-    /// Waiting for this round, with the index that each must see.
-    flying: Vec<(Token, Index)>,
-    round: u64,
+    /// Each with the index that it must see and the round that it waits for, oldest first.
+    flying: VecDeque<(Token, Index, u64)>,
     /// Waiting for the next round, or for the first commit.
     queued: Vec<Token>,
 }
@@ -38,22 +38,27 @@ impl Reads {
 
     /// No longer by this replica.
     pub(super) fn refuse(self, out: &mut Effects) {
-        let flying = self.flying.into_iter().map(|(token, _)| token);
+        let flying = self.flying.into_iter().map(|(token, ..)| token);
         let tokens = flying.chain(self.queued);
         out.read.extend(tokens.map(|token| ReadReady { token, index: None }));
     }
 
     /// The rounds so far no longer count: all wait again.
     pub(super) fn restart(&mut self) {
-        self.queued.extend(self.flying.drain(..).map(|(token, _)| token));
+        self.queued.extend(self.flying.drain(..).map(|(token, ..)| token));
     }
 
-    fn answer_flying(&mut self, out: &mut Effects) {
-        let ready = |(token, index)| ReadReady { token, index: Some(index) };
-        out.read.extend(self.flying.drain(..).map(ready));
+    /// All rounds up to this one are confirmed.
+    fn land(&mut self, round: u64, out: &mut Effects) {
+        while self.flying.front().is_some_and(|(_, _, needs)| *needs <= round) {
+            let (token, index, _) = self.flying.pop_front().expect("it was looked at");
+            out.read.push(ReadReady { token, index: Some(index) });
+        }
     }
 
-    fn answer_queued(&mut self, commit: Index, out: &mut Effects) {
+    /// The lease holds: nobody has to wait.
+    fn answer_all(&mut self, commit: Index, out: &mut Effects) {
+        self.land(u64::MAX, out);
         let ready = |token| ReadReady { token, index: Some(commit) };
         out.read.extend(self.queued.drain(..).map(ready));
     }
@@ -91,25 +96,23 @@ impl Replica {
         self.serve_reads(now, false, out);
     }
 
-    /// Answers or sends on its way what can be. `retry`: a round may have been lost, so that those
-    /// who wait for one get another.
-    pub(super) fn serve_reads(&mut self, now: Instant, retry: bool, out: &mut Effects) {
+    /// Answers or sends on its way what can be. `due`: a heartbeat goes out anyway, so that those who
+    /// wait for a round under way (it may be lost) need not wait longer.
+    pub(super) fn serve_reads(&mut self, now: Instant, due: bool, out: &mut Effects) {
         let alone = self.is_alone();
         let Some((leader, view)) = self.leading(now) else { return };
         if leader.reads.len() == 0 || view.commit < leader.first {
             return;
         }
         if leader.lease_holds(&view, alone) {
-            leader.reads.answer_queued(view.commit, out);
+            leader.reads.answer_all(view.commit, out);
         }
-        let idle = leader.reads.flying.is_empty();
-        if leader.reads.queued.is_empty() || !(idle || retry) {
+        let Reads { flying, queued } = &mut leader.reads;
+        if queued.is_empty() || !(flying.is_empty() || due) {
             return;
         }
-        let commit = view.commit;
-        let Reads { flying, queued, round } = &mut leader.reads;
-        flying.extend(queued.drain(..).map(|token| (token, commit)));
-        *round = leader.rounds.begin(now);
+        let (commit, round) = (view.commit, leader.rounds.begin(now));
+        flying.extend(queued.drain(..).map(|token| (token, commit, round)));
         leader.heartbeat(&view, out);
     }
 
@@ -121,9 +124,7 @@ impl Replica {
             if id == node { newest } else { leader.peer(id).map_or(0, |peer| peer.round) }
         });
         if leader.rounds.confirm(agreed.min(newest)) {
-            if leader.reads.round <= agreed {
-                leader.reads.answer_flying(out);
-            }
+            leader.reads.land(agreed, out);
             self.serve_reads(now, false, out);
         }
     }
