@@ -143,6 +143,8 @@ impl Group {
         for Late { origin, reply } in std::mem::take(&mut self.shard_fx.late) {
             self.settle_late(origin, reply, out);
         }
+        // Subscribers at other nodes hear of it when those have applied it too.
+        self.hurry |= !self.shard_fx.publish.is_empty();
         out.publish.append(&mut self.shard_fx.publish);
     }
 

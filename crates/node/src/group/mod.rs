@@ -93,6 +93,8 @@ pub struct Group {
     lease: Option<(Instant, bool)>,
     tick_pending: bool,
     disk_full: bool,
+    /// Something was applied that other nodes should apply soon.
+    hurry: bool,
     next_expire: Instant,
     snapshot: Snapshotting,
     fx: consensus::Effects,
@@ -133,6 +135,7 @@ impl Group {
             lease: None,
             tick_pending: false,
             disk_full: false,
+            hurry: false,
             next_expire: Instant(0),
             snapshot: Snapshotting::new(snapshot.index),
             fx: consensus::Effects::default(),
@@ -277,6 +280,9 @@ impl Group {
                 }
             }
             _ => {}
+        }
+        if std::mem::take(&mut self.hurry) && self.leads() {
+            self.step(moment, Event::Flush, out);
         }
         self.step_snapshot(moment, out);
         for (node, answers) in std::mem::take(&mut self.answers) {

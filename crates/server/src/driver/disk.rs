@@ -10,7 +10,7 @@
 //! A full disk is waited out, and the loop is told; any other error ends the node, before it can
 //! acknowledge anything that it does not know to be durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -90,6 +90,14 @@ struct Log {
     full: bool,
 }
 
+/// What the next commit will have made durable.
+#[derive(Default)]
+struct Batch {
+    saved: BTreeMap<GroupId, u64>,
+    resets: Vec<Sender<()>>,
+    closes: bool,
+}
+
 impl Log {
     fn run(mut self, queue: &Receiver<LogJob>) {
         if let Err(error) = self.work(queue) {
@@ -98,55 +106,93 @@ impl Log {
     }
 
     fn work(&mut self, queue: &Receiver<LogJob>) -> Result<(), Error> {
+        // Saves that found no room, in their order; nothing overtakes them.
+        let mut waiting = VecDeque::new();
         loop {
             let mut next = match queue.recv_timeout(IDLE_INTERVAL) {
                 Ok(job) => Some(job),
                 Err(RecvTimeoutError::Disconnected) => return self.wal.seal(),
-                Err(RecvTimeoutError::Timeout) => {
+                Err(RecvTimeoutError::Timeout) if waiting.is_empty() => {
                     self.wal.seal()?;
                     continue;
                 }
+                Err(RecvTimeoutError::Timeout) => None,
             };
-            let (mut saved, mut resets, mut closes) = (BTreeMap::new(), Vec::new(), false);
+            let mut batch = Batch::default();
             while let Some(job) = next {
-                match job {
-                    LogJob::Save(saves) => {
-                        for save in saves {
-                            self.append_save(&save)?;
-                            saved.insert(save.group, save.number);
-                        }
-                    }
-                    LogJob::Trim { group, index, term } => {
-                        let group = stored(group);
-                        self.append(&Record::Trim { group, index, term })?;
-                    }
-                    LogJob::Reset { group, index, term, done } => {
-                        let group = stored(group);
-                        self.append(&Record::Reset { group, index, term })?;
-                        resets.push(done);
-                    }
-                    LogJob::Prepared(prepared) => self.accept(prepared)?,
-                    LogJob::Close => closes = true,
-                }
+                self.take(job, &mut waiting, &mut batch)?;
                 next = queue.try_recv().ok();
             }
-            self.wait_while_full(Wal::commit)?;
-            for (group, number) in saved {
-                self.notifier.send(Notice::Core(Event::Saved { group, number }));
+            if !self.commit(&mut waiting, &mut batch)? {
+                thread::sleep(FULL_INTERVAL);
             }
-            for done in resets {
-                let _ = done.send(());
-            }
-            if closes {
+            if batch.closes {
                 return self.wal.seal();
             }
             self.tidy()?;
         }
     }
 
-    fn append_save(&mut self, save: &Save) -> Result<(), Error> {
+    fn take(
+        &mut self,
+        job: LogJob,
+        waiting: &mut VecDeque<Save>,
+        batch: &mut Batch,
+    ) -> Result<(), Error> {
+        match job {
+            LogJob::Save(saves) => waiting.extend(saves),
+            // Without room for it the log stays longer, until the next snapshot.
+            LogJob::Trim { group, index, term } => {
+                let group = stored(group);
+                spare_full(self.wal.append(&Record::Trim { group, index, term }))?;
+            }
+            LogJob::Reset { group, index, term, done } => {
+                let group = stored(group);
+                self.wal.append(&Record::Reset { group, index, term })?;
+                batch.resets.push(done);
+            }
+            LogJob::Prepared(prepared) => {
+                spare_full(self.wal.accept(prepared))?;
+            }
+            LogJob::Close => batch.closes = true,
+        }
+        Ok(())
+    }
+
+    /// Appends what waits and makes all of it durable. False if the disk has no room for all: what
+    /// found room is durable, the rest waits.
+    fn commit(&mut self, waiting: &mut VecDeque<Save>, batch: &mut Batch) -> Result<bool, Error> {
+        let mut full = false;
+        while let Some(save) = waiting.front_mut() {
+            let Some(place) = self.append_save(save)? else {
+                batch.saved.insert(save.group, save.number);
+                waiting.pop_front();
+                continue;
+            };
+            save.records.drain(..place);
+            full = true;
+            break;
+        }
+        // Without room nothing of the batch is durable; it stays in the log's memory, and those who
+        // wait for it wait on.
+        while !spare_full(self.wal.commit())? {
+            self.note_full(true);
+            thread::sleep(FULL_INTERVAL);
+        }
+        self.note_full(full);
+        for (group, number) in std::mem::take(&mut batch.saved) {
+            self.notifier.send(Notice::Core(Event::Saved { group, number }));
+        }
+        for done in batch.resets.drain(..) {
+            let _ = done.send(());
+        }
+        Ok(!full)
+    }
+
+    /// Appends the records of a save; the place of the first that found no room.
+    fn append_save(&mut self, save: &Save) -> Result<Option<usize>, Error> {
         let group = stored(save.group);
-        for record in &save.records {
+        for (place, record) in save.records.iter().enumerate() {
             let record = match record {
                 consensus::Record::Entry(entry) => Record::Entry {
                     group,
@@ -159,54 +205,24 @@ impl Log {
                     Record::Vote { group, term: term.0, vote: vote.map(|node| node.0) }
                 }
             };
-            self.append(&record)?;
-        }
-        Ok(())
-    }
-
-    fn append(&mut self, record: &Record<'_>) -> Result<(), Error> {
-        self.wait_while_full(|wal| wal.append(record))
-    }
-
-    /// Does something, again and again while the disk has no room for it.
-    fn wait_while_full(
-        &mut self,
-        mut act: impl FnMut(&mut Wal) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        loop {
-            match act(&mut self.wal) {
-                Err(Error::Full { .. }) => {
-                    if !self.full {
-                        self.full = true;
-                        self.notifier.send(Notice::Core(Event::DiskFull(true)));
-                    }
-                    thread::sleep(FULL_INTERVAL);
-                }
-                other => {
-                    if other.is_ok() && self.full {
-                        self.full = false;
-                        self.notifier.send(Notice::Core(Event::DiskFull(false)));
-                    }
-                    return other;
-                }
+            if !spare_full(self.wal.append(&record))? {
+                return Ok(Some(place));
             }
         }
+        Ok(None)
     }
 
-    fn accept(&mut self, prepared: Prepared) -> Result<(), Error> {
-        match self.wal.accept(prepared) {
-            // There is no spare yet; the log waits for room when it needs one.
-            Err(Error::Full { .. }) => Ok(()),
-            other => other,
+    /// Tells the loop when the disk is full, and when it is not any more.
+    fn note_full(&mut self, full: bool) {
+        if full != self.full {
+            self.full = full;
+            self.notifier.send(Notice::Core(Event::DiskFull(full)));
         }
     }
 
     /// Has the next segments made on another thread, and idle groups moved out of old ones.
     fn tidy(&mut self) -> Result<(), Error> {
-        match self.wal.tidy() {
-            Ok(_) | Err(Error::Full { .. }) => {}
-            Err(error) => return Err(error),
-        }
+        spare_full(self.wal.tidy().map(|_| ()))?;
         let Some(prepare) = self.wal.prepare() else { return Ok(()) };
         let jobs = self.jobs.clone();
         let run = move || {
@@ -215,6 +231,15 @@ impl Log {
         // Without a thread the log makes its segment itself, later.
         let _ = thread::Builder::new().name("segments".to_owned()).spawn(run);
         Ok(())
+    }
+}
+
+/// False if there was no room for it.
+fn spare_full(result: Result<(), Error>) -> Result<bool, Error> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(Error::Full { .. }) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -14,6 +14,7 @@ mod clock;
 mod disk;
 mod peers;
 mod socket;
+mod vitals;
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,6 +44,9 @@ const FIRST_SOCKET: usize = 2;
 
 /// Events taken from the kernel in one turn.
 const EVENTS_MAX: usize = 1024;
+
+/// How often the kernel is asked about this process.
+const VITALS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What other threads tell the loop.
 #[derive(Debug)]
@@ -123,6 +127,7 @@ pub struct Driver {
     snapshots: SnapshotThread,
     peers: Peers,
     stop: Arc<AtomicBool>,
+    next_vitals: stdx::Instant,
 }
 
 /// The channel to a loop that is yet to be made.
@@ -186,6 +191,7 @@ impl Driver {
             snapshots,
             peers,
             stop,
+            next_vitals: stdx::Instant(0),
         })
     }
 
@@ -253,6 +259,11 @@ impl Driver {
         let moment = self.clock.moment();
         if self.front.deadline(moment) <= moment.now {
             self.front.step(moment, Event::Tick);
+        }
+        if self.next_vitals <= moment.now {
+            self.next_vitals = moment.now + VITALS_INTERVAL;
+            vitals::refresh(&mut self.front.vitals);
+            self.front.count_operations(VITALS_INTERVAL);
         }
         let fx = self.front.end_turn(moment);
         if !fx.save.is_empty() {

@@ -76,6 +76,8 @@ pub struct Front {
     open: usize,
     pause: Option<Pause>,
     stats: Stats,
+    /// `stats.commands` when `count_operations` was last called.
+    counted: u64,
     started: Moment,
     /// What the driver last read of the process.
     pub vitals: Vitals,
@@ -106,6 +108,7 @@ impl Front {
             open: 0,
             pause: None,
             stats: Stats::default(),
+            counted: 0,
             started: moment,
             vitals: Vitals::default(),
             run_id: "0".repeat(40),
@@ -543,6 +546,13 @@ impl Front {
         write(&mut Reply::new(&mut client.out, client.session.proto));
         client.dirty = true;
         self.note_dirty(key);
+    }
+
+    /// Notes how many commands came since the last call, which was `interval` ago.
+    pub fn count_operations(&mut self, interval: std::time::Duration) {
+        let since = self.stats.commands.saturating_sub(self.counted);
+        self.counted = self.stats.commands;
+        self.vitals.operations_per_second = since / interval.as_secs().max(1);
     }
 
     /// The wall clock at the node's start, for INFO.
