@@ -15,6 +15,7 @@
 //! | `cut A B [one-way]`, `isolate N`, `heal` | messages are lost from now on |
 //! | `disk N manual`, `save N [one]`, `install N [refuse]` | the disk works when told |
 //! | `crash N`, `restart N` | what was not durable is lost |
+//! | `wipe N` | the node starts again with an empty disk |
 //! | `corrupt N` | the log of a node that is down is lost, and the disk knows it |
 //! | `propose N DATA`, `read N`, `flush N`, `transfer N M`, `compact N` | events |
 //! | `configure N voters="1 2" [learners="3"]` | another event |
@@ -281,6 +282,10 @@ impl Runner {
             }
             ("install", "") => drop(self.cluster.install(id, true)),
             ("install", "refuse") => drop(self.cluster.install(id, false)),
+            ("wipe", "") => {
+                let options = self.cluster.nodes[&id].options.clone();
+                self.cluster.add(options, Config::default());
+            }
             ("corrupt", "") => self.cluster.corrupt(id, 0),
             ("crash", "") => self.cluster.crash(id),
             ("restart", "") => {
@@ -328,8 +333,8 @@ impl Runner {
         match command.name.as_str() {
             "cluster" => self.build(command)?,
             "deliver" | "drop" | "repeat" | "stash" | "cut" => self.traffic(command)?,
-            "timeout" | "elect" | "isolate" | "disk" | "save" | "install" | "corrupt" | "crash"
-            | "restart" => {
+            "timeout" | "elect" | "isolate" | "disk" | "save" | "install" | "wipe" | "corrupt"
+            | "crash" | "restart" => {
                 self.node(command)?;
             }
             "unstash" => self.cluster.network.append(&mut self.stash),

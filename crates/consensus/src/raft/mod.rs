@@ -33,8 +33,9 @@
 //! follows the states of etcd's `tracker` (probe, replicate, snapshot).
 //!
 //! Not done: reads at followers (the node forwards them), hibernation of idle groups, witness
-//! replicas. A node that comes back with an empty disk must come under another id or be removed
-//! and added again: what it forgot may have been counted.
+//! replicas. A node that comes back with an empty disk must come under another id, or be removed
+//! and added again: what it forgot may have been counted. One that knows that it forgot something,
+//! but not in which terms it spoke, has the same way; one that knows its term starts as `faulty`.
 
 mod election;
 mod follower;
