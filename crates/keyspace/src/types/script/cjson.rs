@@ -283,18 +283,21 @@ impl Encoder<'_> {
             first = false;
             match &key {
                 Value::String(text) => put_string(&mut self.out, &text.as_bytes()),
-                Value::Integer(_) | Value::Number(_) => {
-                    let number = key.as_f64().unwrap_or_default();
-                    self.out.push(b'"');
-                    self.put_number(number)?;
-                    self.out.push(b'"');
-                }
+                Value::Integer(number) => self.put_number_key(*number as f64)?,
+                Value::Number(number) => self.put_number_key(*number)?,
                 other => return Err(self.refuse(other, "table key must be a number or string")),
             }
             self.out.push(b':');
             self.put(&value, depth)?;
         }
         self.out.push(b'}');
+        Ok(())
+    }
+
+    fn put_number_key(&mut self, number: f64) -> mlua::Result<()> {
+        self.out.push(b'"');
+        self.put_number(number)?;
+        self.out.push(b'"');
         Ok(())
     }
 

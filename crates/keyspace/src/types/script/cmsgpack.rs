@@ -6,7 +6,7 @@ use mlua::{BString, Lua, MultiValue, Table, Value};
 use super::arguments::Arguments;
 use super::number::to_i64;
 use super::pack::RESULTS_MAX;
-use super::raise::at_caller;
+use super::raise::{Raise, at_caller};
 use crate::limits::JSON_DEPTH_MAX;
 
 /// Tables nested deeper are packed as nil: a circle of references ends there.
@@ -217,6 +217,8 @@ enum Broken {
     Short,
     Format,
     Deep,
+    /// A key that no table can have.
+    Key(&'static str),
     Lua(mlua::Error),
 }
 
@@ -226,6 +228,7 @@ impl Broken {
             Broken::Short => at_caller(lua, "Missing bytes in input."),
             Broken::Format => at_caller(lua, "Bad data format in input."),
             Broken::Deep => too_many(lua),
+            Broken::Key(text) => Raise::Text(text.into()).into(),
             Broken::Lua(error) => error,
         }
     }
@@ -318,9 +321,9 @@ impl<'a> Cursor<'a> {
         for _ in 0..length {
             let (key, value) = (self.value(depth)?, self.value(depth)?);
             match key {
-                Value::Nil => return Err(at_caller(self.lua, "table index is nil").into()),
+                Value::Nil => return Err(Broken::Key("table index is nil")),
                 Value::Number(number) if number.is_nan() => {
-                    return Err(at_caller(self.lua, "table index is NaN").into());
+                    return Err(Broken::Key("table index is NaN"));
                 }
                 key => table.raw_set(key, value)?,
             }

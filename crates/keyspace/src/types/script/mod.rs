@@ -18,8 +18,9 @@
 //!   EVALSHA_RO on that node, and not to EVALSHA.
 //! - What a library keeps in its own variables ends with each call: a replica that joins later
 //!   could not know it.
-//! - `newproxy` is absent (finalizers run when the collector likes), `collectgarbage` gives 0,
-//!   `tostring` of a table counts instead of giving its address, and `pairs` refuses a table with
+//! - `newproxy` is absent (finalizers run when the collector likes), and `getfenv` and `setfenv`
+//!   are, as in patched builds of Redis 7.0; `collectgarbage` gives 0; options of `cjson` hold for
+//!   one script; `tostring` of a table counts instead of giving its address, and `pairs` refuses a table with
 //!   several keys of which some are tables or functions (their order is that of their addresses).
 //! - The least recently run scripts are forgotten beyond `SCRIPTS_MAX`: clients know NOSCRIPT.
 //! - FUNCTION DUMP and RESTORE are absent, and so is the debugger.

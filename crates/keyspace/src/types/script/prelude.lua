@@ -9,7 +9,7 @@
 local host = ...
 
 local type, next, select, tostring, error = type, next, select, tostring, error
-local rawget, rawset, rawequal = rawget, rawset, rawequal
+local rawget, rawset = rawget, rawset
 local getmetatable, setmetatable = getmetatable, setmetatable
 local getfenv, setfenv, load, loadstring = getfenv, setfenv, load, loadstring
 local pcall, xpcall, pairs = pcall, xpcall, pairs
@@ -18,7 +18,8 @@ local insert, remove, sort, foreach, foreachi, setn, concat =
 local byte, format, sub = string.byte, string.format, string.sub
 local create, resume, wrap = coroutine.create, coroutine.resume, coroutine.wrap
 
--- The environment of this chunk, of C functions and of threads: never shown.
+-- The environment of this chunk, of C functions and of threads: out of reach of scripts, which
+-- have no getfenv.
 local outside = getfenv(1)
 
 -- Locked tables are empty; this says which table each one shows.
@@ -184,25 +185,6 @@ function lib.load(...)
     pieces[#pieces + 1] = piece
   end
   return lib.loadstring(concat(pieces), name or '=(load)')
-end
-
-function lib.getfenv(...)
-  local f = ...
-  if f == nil then f = 1 end
-  if type(f) == 'number' and f >= 1 then f = f + 1 end
-  local env = getfenv(f)
-  if rawequal(env, outside) then return current end
-  return env
-end
-
-function lib.setfenv(...)
-  local f, env = ...
-  if type(f) == 'number' and f >= 1 then f = f + 1 end
-  if f == 0 or ((type(f) == 'function' or type(f) == 'number') and rawequal(getfenv(f), outside))
-  then
-    host.fail("'setfenv' cannot change environment of given object")
-  end
-  return setfenv(f, env)
 end
 
 -- Memory is not a script's to see: its amount depends on what ran before.

@@ -138,3 +138,206 @@ fn errors_say_what_and_where() {
         ("redis.sha1hex()", "-ERR wrong number of arguments script: <sha>, on @user_script:1.\r\n"),
     ]);
 }
+
+#[test]
+fn libraries_of_lua_behave_as_bundled_with_redis() {
+    check_all(&[
+        (r#"return cjson.encode({1,2,x=3})"#, "$19\r\n{\"1\":1,\"2\":2,\"x\":3}\r\n"),
+        (
+            r#"return cjson.encode({[1]=1,[100]=2})"#,
+            "-ERR user_script:1: Cannot serialise table: excessively sparse array script: <sha>, on @user_script:1.\r\n",
+        ),
+        (r#"return cjson.encode(1/3)"#, "$16\r\n0.33333333333333\r\n"),
+        (r#"return cjson.decode('[1,{"a":null}]')[2].a == cjson.null"#, ":1\r\n"),
+        (
+            r#"return cjson.decode('{"a"')"#,
+            "-ERR user_script:1: Expected colon but found T_END at character 5 script: <sha>, on @user_script:1.\r\n",
+        ),
+        (
+            r#"return cjson.decode(string.rep('[',1001)..string.rep(']',1001))"#,
+            "-ERR user_script:1: Found too many nested data structures (1001) at character 1001 script: <sha>, on @user_script:1.\r\n",
+        ),
+        (r#"local t = {} t.t = t return #cmsgpack.pack(t)"#, ":49\r\n"),
+        (
+            r#"return {cmsgpack.unpack(cmsgpack.pack(1, -200, {3}, 'x', true, 0.5))}"#,
+            "*6\r\n:1\r\n:-200\r\n*1\r\n:3\r\n$1\r\nx\r\n:1\r\n:0\r\n",
+        ),
+        (r#"return {cmsgpack.unpack_limit(cmsgpack.pack(1,2,3), 2)}"#, "*3\r\n:2\r\n:1\r\n:2\r\n"),
+        (
+            r#"return cmsgpack.unpack('\204')"#,
+            "-ERR user_script:1: Missing bytes in input. script: <sha>, on @user_script:1.\r\n",
+        ),
+        (
+            r#"return {struct.unpack('>hs', struct.pack('>hs', -2, 'ab'))}"#,
+            "*3\r\n:-2\r\n$2\r\nab\r\n:6\r\n",
+        ),
+        (
+            r#"return struct.pack('i33', 1)"#,
+            "-ERR user_script:1: integral size 33 is larger than limit of 32 script: <sha>, on @user_script:1.\r\n",
+        ),
+        (
+            r#"return {bit.bnot(0), bit.bxor(1,2), bit.tohex(255,4), bit.rol(1,31)}"#,
+            "*4\r\n:-1\r\n:3\r\n$4\r\n00ff\r\n:-2147483648\r\n",
+        ),
+    ]);
+}
+
+#[test]
+fn a_nested_reply_ends_where_the_stack_of_redis_would() {
+    let mut client = Client::new();
+    let nested = "*1\r\n".repeat(7_995);
+    check(
+        &mut client,
+        "local a = {} local b = {a} a[1] = b return a",
+        &format!("{nested}-ERR reached lua stack limit\r\n"),
+    );
+}
+
+#[test]
+fn nothing_of_a_script_is_left_for_the_next() {
+    check_all(&[
+        (
+            "redis.call = 1",
+            "-ERR user_script:1: Attempt to modify a readonly table script: <sha>, on @user_script:1.\r\n",
+        ),
+        (
+            "rawset(_G, 'x', 1)",
+            "-ERR Attempt to modify a readonly table script: <sha>, on @user_script:1.\r\n",
+        ),
+        (
+            "table.insert(redis, 1)",
+            "-ERR Attempt to modify a readonly table script: <sha>, on @user_script:1.\r\n",
+        ),
+        (
+            "getmetatable('').__index = {}",
+            "-ERR user_script:1: Attempt to modify a readonly table script: <sha>, on @user_script:1.\r\n",
+        ),
+        (
+            "getmetatable(_G).__index = {}",
+            "-ERR user_script:1: Attempt to modify a readonly table script: <sha>, on @user_script:1.\r\n",
+        ),
+        (
+            "loadstring('x = 1')()",
+            "-ERR [string \"x = 1\"]:1: Attempt to modify a readonly table script: <sha>, on =[string \"x = 1\"]:1.\r\n",
+        ),
+        ("cjson.encode_max_depth(1) return 1", ":1\r\n"),
+        ("return cjson.encode_max_depth()", ":1000\r\n"),
+        ("return tostring({}) == tostring({})", "$-1\r\n"),
+        ("return tostring({})", "$21\r\ntable: 0x000000000001\r\n"),
+        (
+            "for k in pairs({[{}]=1, a=2}) do end",
+            "-ERR a table with tables or functions as keys has no order that is the same on every replica script: <sha>, on @user_script:1.\r\n",
+        ),
+        (
+            "return loadstring(string.dump(function() return 1 end))()",
+            "-ERR user_script:1: attempt to call a nil value script: <sha>, on @user_script:1.\r\n",
+        ),
+    ]);
+}
+
+#[test]
+fn a_script_without_end_is_stopped_and_the_next_one_runs() {
+    check_all(&[
+        (
+            "while true do end",
+            "-ERR Script stopped after 50000000 steps script: <sha>, on @user_script:1.\r\n",
+        ),
+        (
+            "local f = function() while true do end end while true do pcall(f) end",
+            "-ERR Script stopped after 50000000 steps script: <sha>, on @user_script:1.\r\n",
+        ),
+        ("return 1", ":1\r\n"),
+    ]);
+    let mut client = Client::new();
+    let reply = client.run(r#"eval "local s = 'x' while true do s = s .. s end" 0"#);
+    assert!(reply.starts_with("-ERR Script stopped because it used"), "{reply}");
+    let reply =
+        client.run(r#"eval "local s = 'x' while true do pcall(string.rep, s, 2^28) end" 0"#);
+    assert!(reply.starts_with("-ERR Script stopped because it used"), "{reply}");
+    client.check(r#"eval "return 1" 0"#, ":1\r\n");
+}
+
+#[test]
+fn dice_differ_between_calls_and_agree_between_replicas() {
+    let draw = |client: &mut Client| client.run(r#"eval "return tostring(math.random())" 0"#);
+    let (mut one, mut other) = (Client::new(), Client::new());
+    let first = draw(&mut one);
+    assert_eq!(first, draw(&mut other));
+    let second = draw(&mut one);
+    assert_ne!(first, second);
+    other.reload();
+    assert_eq!(second, draw(&mut other));
+    let seeded = "math.randomseed(10) return {math.random(100), math.random(5, 10)}";
+    check(&mut one, seeded, "*2\r\n:57\r\n:6\r\n");
+}
+
+#[test]
+fn scripts_are_found_by_digest_until_they_are_flushed() {
+    let mut client = Client::new();
+    const SHA: &str = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
+    let upper = SHA.to_uppercase();
+    client.check_all(&[
+        (&format!("evalsha {SHA} 0"), "-NOSCRIPT No matching script. Please use EVAL.\r\n"),
+        ("evalsha short 0", "-NOSCRIPT No matching script. Please use EVAL.\r\n"),
+        (r#"script load "return 1""#, &format!("$40\r\n{SHA}\r\n")),
+        (&format!("evalsha {upper} 0"), ":1\r\n"),
+        (&format!("script exists {SHA} x"), "*2\r\n:1\r\n:0\r\n"),
+        (r#"eval "return 1" -1"#, "-ERR Number of keys can't be negative\r\n"),
+        (r#"eval "return 1" 1"#, "-ERR Number of keys can't be greater than number of args\r\n"),
+        (r#"eval "return {KEYS[1],ARGV[1]}" 1 a b"#, "*2\r\n$1\r\na\r\n$1\r\nb\r\n"),
+        ("script kill", "-NOTBUSY No scripts in execution right now.\r\n"),
+    ]);
+    client.reload();
+    client.check(&format!("evalsha {SHA} 0"), ":1\r\n");
+    client.check("script flush async", "+OK\r\n");
+    client.check(&format!("script exists {SHA}"), "*1\r\n:0\r\n");
+    client.check(&format!("evalsha {SHA} 0"), "-NOSCRIPT No matching script. Please use EVAL.\r\n");
+}
+
+#[test]
+fn a_script_that_may_not_write_is_refused_when_it_does() {
+    Client::new().check_all(&[
+        (
+            r#"eval_ro "return redis.pcall('set','k','v')" 0"#,
+            "-ERR Write commands are not allowed from read-only scripts.\r\n",
+        ),
+        (
+            r##"eval "#!lua flags=no-writes\nreturn redis.pcall('set','k','v')" 0"##,
+            "-ERR Write commands are not allowed from read-only scripts.\r\n",
+        ),
+        (
+            r##"eval_ro "#!lua\nreturn 1" 0"##,
+            "-ERR Can not execute a script with write flag using *_ro command.\r\n",
+        ),
+        (r#"eval_ro "return redis.call('get','k')" 0"#, "$-1\r\n"),
+    ]);
+}
+
+#[test]
+fn functions_are_kept_listed_called_and_dropped() {
+    let mut client = Client::new();
+    let load = r##"function load "#!lua name=lib\nlocal n = 0\nredis.register_function{function_name='f', callback=function(keys, args) n = n + 1 return {n, keys[1], args[1]} end, flags={'no-writes'}}""##;
+    client.check_all(&[
+        (load, "$3\r\nlib\r\n"),
+        (load, "-ERR Library 'lib' already exists\r\n"),
+        ("fcall f 1 a b", "*3\r\n:1\r\n$1\r\na\r\n$1\r\nb\r\n"),
+        ("fcall_ro F 1 a b", "*3\r\n:1\r\n$1\r\na\r\n$1\r\nb\r\n"),
+        ("fcall g 0", "-ERR Function not found\r\n"),
+        ("fcall f x", "-ERR Bad number of keys provided\r\n"),
+        ("function stats", "*4\r\n$14\r\nrunning_script\r\n$-1\r\n$7\r\nengines\r\n*2\r\n$3\r\nLUA\r\n*4\r\n$15\r\nlibraries_count\r\n:1\r\n$15\r\nfunctions_count\r\n:1\r\n"),
+        (r##"function load "#!lua name=a\nreturn math.random()""##, "-ERR Error registering functions: ERR user_function:2: Script attempted to access nonexistent global variable 'math'\r\n"),
+        (r##"function load "#!lua name=a\nwhile true do end""##, "-ERR Error registering functions: ERR FUNCTION LOAD timeout\r\n"),
+        (r##"function load "#!lua name=a\nredis.register_function('f', function() end)""##, "-ERR Function f already exists\r\n"),
+        (r##"function load "#!lua name=b\nredis.register_function('g', function() return redis.call('nosuch') end)""##, "$1\r\nb\r\n"),
+        ("fcall g 0", "-ERR Unknown Redis command called from script script: g, on @user_function:2.\r\n"),
+        ("function list libraryname l*", "*1\r\n*6\r\n$12\r\nlibrary_name\r\n$3\r\nlib\r\n$6\r\nengine\r\n$3\r\nLUA\r\n$9\r\nfunctions\r\n*1\r\n*6\r\n$4\r\nname\r\n$1\r\nf\r\n$11\r\ndescription\r\n$-1\r\n$5\r\nflags\r\n*1\r\n+no-writes\r\n"),
+    ]);
+    client.reload();
+    client.check_all(&[
+        ("fcall f 1 a b", "*3\r\n:1\r\n$1\r\na\r\n$1\r\nb\r\n"),
+        ("function delete lib", "+OK\r\n"),
+        ("fcall f 0", "-ERR Function not found\r\n"),
+        ("function flush", "+OK\r\n"),
+        ("function list", "*0\r\n"),
+    ]);
+}

@@ -495,11 +495,12 @@ fn handler(lua: &Lua, problem: Value, shared: &Shared) -> mlua::Result<Table> {
                 _ => other.type_name().as_bytes().to_vec(),
             };
             let text = match (without_prelude(&text), &place) {
-                (Some(rest), Some((source, line))) => {
+                (Some(rest), Some((source, line))) if *line > 0 => {
                     let at = format!("{}:{line}: ", source.trim_start_matches(['@', '=']));
                     [at.as_bytes(), rest].concat()
                 }
-                _ => text,
+                (Some(rest), _) => rest.to_vec(),
+                (None, _) => text,
             };
             let table = lua.create_table()?;
             table.raw_set("err", BString::from([b"ERR ", &text[..]].concat()))?;
