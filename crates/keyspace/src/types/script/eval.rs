@@ -313,5 +313,5 @@ pub(super) fn help(args: Args<'_>, lines: &[&str], reply: &mut Reply<'_>) {
     reply.status(&format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
     lines.iter().for_each(|line| reply.status(line));
     reply.status("HELP");
-    reply.status("    Print this help.");
+    reply.status("    Prints this help.");
 }

@@ -514,6 +514,9 @@ fn handler(lua: &Lua, problem: Value, shared: &Shared) -> mlua::Result<Table> {
     Ok(table)
 }
 
+/// Lua's stand-in for a frame that a tail call has replaced.
+const TAIL_CALL: &str = "=(tail call)";
+
 /// The function that raised the error; its caller if that is one of C or of the prelude.
 fn place_of_error(lua: &Lua) -> Option<(String, i64)> {
     let frame = |level| {
@@ -530,10 +533,12 @@ fn place_of_error(lua: &Lua) -> Option<(String, i64)> {
         level += 1;
         (source, line) = (caller, caller_line);
     }
-    while source == PRELUDE {
+    let mut in_prelude = source == PRELUDE;
+    while in_prelude {
         level += 1;
         let Some((caller, caller_line, _)) = frame(level) else { break };
         (source, line) = (caller, caller_line);
+        in_prelude = source == PRELUDE || source == TAIL_CALL;
     }
     Some((source, line))
 }
