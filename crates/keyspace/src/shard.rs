@@ -113,6 +113,11 @@ impl Shard {
         &self.settings
     }
 
+    /// The scripts and libraries: what INFO counts of them.
+    pub fn scripts(&self) -> &Scripts {
+        &self.scripts
+    }
+
     /// The calls that wait.
     pub fn waiters(&self) -> &Waiters {
         &self.waiters
