@@ -310,7 +310,7 @@ fn options(id: NodeId, seed: u64, faults: &Faults, rng: &mut Rng) -> Options {
         append_bytes_max: 1 + rng.below(600) as usize,
         inflight_max: 1 + rng.below(8) as usize,
         tail_bytes_max: rng.below(5_000) as usize,
-        chunk_bytes_max: 1 + rng.below(2_000) as usize,
+        chunk_bytes_max: 50 + rng.below(2_000) as usize,
         uncommitted_bytes_max: 4_000,
         ..Options::new(id, seed ^ u64::from(id.0))
     }
