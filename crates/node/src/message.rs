@@ -363,7 +363,7 @@ fn read_entry(reader: &mut Reader<'_>, whole: &Bytes) -> Result<Entry, Malformed
     let index = Index(reader.varint()?);
     let term = Term(reader.varint()?);
     let kind = reader.byte()?;
-    let kind = kind_of(kind).ok_or(reader.malformed())?;
+    let kind = kind_of(kind).ok_or_else(|| reader.malformed())?;
     Ok(Entry { index, term, kind, data: whole.slice_ref(reader.bytes()?) })
 }
 

@@ -10,7 +10,8 @@
 //! addresses are given does not matter.
 //!
 //! What always holds: a node votes only as a founder that has never run before, or from its own
-//! data. One whose data is gone is not among the founders by its new instance, and is refused: what
+//! data. A founder's instance is written down before it is shown to others, so that one that dies
+//! in the middle of the founding is known when it comes back. One whose data is gone is not among the founders by its new instance, and is refused: what
 //! it forgot may have been counted.
 
 use std::io::Write as _;
@@ -31,6 +32,9 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The file that says which cluster a node belongs to and who its members are.
 const MEMBERS_FILE: &str = "members";
+
+/// The file with the instance that a founder goes by until it is a member.
+const FOUNDER_FILE: &str = "founder";
 
 /// Why a node cannot become a member.
 #[derive(Debug)]
@@ -122,12 +126,33 @@ fn remember(dir: &Path, about: &About) -> std::io::Result<()> {
     let mut bytes = Vec::new();
     put_u32(&mut bytes, crc32c::crc32c(&body));
     bytes.extend_from_slice(&body);
-    let (path, temporary) = (dir.join(MEMBERS_FILE), dir.join("members.new"));
+    write_durably(dir, MEMBERS_FILE, &bytes)
+}
+
+fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let (path, temporary) = (dir.join(name), dir.join("founding.new"));
     let mut file = std::fs::File::create(&temporary)?;
-    file.write_all(&bytes)?;
+    file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&temporary, &path)?;
     std::fs::File::open(dir)?.sync_all()
+}
+
+/// The instance of this directory as a founder: the same however often the node is started before
+/// it is a member.
+fn founder(dir: &Path) -> Result<Id, Refused> {
+    let path = dir.join(FOUNDER_FILE);
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            Id::try_from(bytes.as_slice()).map_err(|_| Refused::Damaged(path.display().to_string()))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let instance = nonce();
+            write_durably(dir, FOUNDER_FILE, &instance)?;
+            Ok(instance)
+        }
+        Err(error) => Err(Refused::Io(error)),
+    }
 }
 
 /// A cluster of this node alone.
@@ -144,9 +169,9 @@ pub fn found(
     listener: &TcpListener,
     list: &[String],
     secret: &[u8],
-    instance: Id,
     stop: &AtomicBool,
 ) -> Result<About, Refused> {
+    let instance = founder(dir)?;
     let mut members = list.to_vec();
     members.sort();
     members.dedup();
@@ -189,6 +214,8 @@ fn probe_until_found(
         let answers = probe_all(&ours)?;
         if let Some(about) = decide(&ours.about, &answers)? {
             remember(dir, &about)?;
+            // A member that loses its data must not pass for a founder.
+            std::fs::remove_file(dir.join(FOUNDER_FILE))?;
             lock(options).about = about.clone();
             return Ok(about);
         }
@@ -274,6 +301,15 @@ mod tests {
         let founded = decide(&first, &all).unwrap().unwrap();
         let refused = decide(&reborn, &[Some(founded), Some(reborn.clone())]);
         assert!(matches!(refused, Err(Refused::DataGone { node: 2 })), "{refused:?}");
+    }
+
+    #[test]
+    fn a_founder_that_is_started_again_before_it_is_a_member_goes_by_the_same_instance() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = founder(dir.path()).unwrap();
+        assert_eq!(founder(dir.path()).unwrap(), first);
+        std::fs::write(dir.path().join(FOUNDER_FILE), b"half").unwrap();
+        assert!(matches!(founder(dir.path()), Err(Refused::Damaged(_))));
     }
 
     #[test]

@@ -110,6 +110,8 @@ pub enum HandshakeError {
     Io(io::Error),
     /// It is no node, or one of another version.
     NotANode,
+    /// It is a node that has not joined a cluster yet.
+    NoMember,
     /// It does not know the secret.
     WrongSecret,
 }
@@ -119,6 +121,7 @@ impl std::fmt::Display for HandshakeError {
         match self {
             HandshakeError::Io(error) => write!(f, "{error}"),
             HandshakeError::NotANode => write!(f, "no Synod node of this version answers there"),
+            HandshakeError::NoMember => write!(f, "the node there has not joined a cluster yet"),
             HandshakeError::WrongSecret => write!(f, "the other side has another cluster secret"),
         }
     }
@@ -152,7 +155,9 @@ pub fn dial(
     stream.write_all(&PREAMBLE)?;
     write_block(stream, &said)?;
     let welcome = read_block(stream)?;
-    let proof = read_proof(stream)?;
+    // It comes unasked, so a missing one says that the other side is gone, not that it minds.
+    let mut proof = [0; PROOF_BYTES];
+    stream.read_exact(&mut proof)?;
     said.extend_from_slice(&welcome);
     check_proof(secret, b"acceptor", &said, &proof)?;
     stream.write_all(&prove(secret, b"dialer", &said))?;
@@ -236,7 +241,7 @@ fn read_block(stream: &mut impl Read) -> Result<Vec<u8>, HandshakeError> {
 fn read_proof(stream: &mut impl Read) -> Result<[u8; PROOF_BYTES], HandshakeError> {
     let mut proof = [0; PROOF_BYTES];
     match stream.read_exact(&mut proof) {
-        // The other side hangs up when our proof does not convince it.
+        // The dialer hangs up when our proof does not convince it.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             Err(HandshakeError::WrongSecret)
         }

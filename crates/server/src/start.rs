@@ -98,8 +98,9 @@ fn join(
         }
         None => {
             let list = &options.join;
-            founding::found(&options.data, listener, list, &options.secret, instance, stop)
-                .map_err(|error| error.to_string())?
+            let about = founding::found(&options.data, listener, list, &options.secret, stop)
+                .map_err(|error| error.to_string())?;
+            About { instance, ..about }
         }
     };
     Ok(about)

@@ -228,6 +228,9 @@ impl Dialer {
 
     fn dial(&self, notifier: &Notifier) -> Result<(), HandshakeError> {
         let (about, stream) = call(&self.addr, &self.options, Purpose::Link)?;
+        if !about.is_member() {
+            return Err(HandshakeError::NoMember);
+        }
         if about.cluster != self.options.about.cluster || about.node != self.node {
             return Err(HandshakeError::NotANode);
         }
@@ -238,9 +241,10 @@ impl Dialer {
         Ok(())
     }
 
-    /// Says why a peer cannot be reached, once for each reason.
+    /// Says why a peer cannot be reached, once for each reason. One that is not there yet, or not
+    /// a member yet, is no reason.
     fn complain(&self, last: &Mutex<String>, error: &HandshakeError) {
-        if matches!(error, HandshakeError::Io(_)) {
+        if matches!(error, HandshakeError::Io(_) | HandshakeError::NoMember) {
             return;
         }
         let text = format!("node {} at {}: {error}", self.node, self.addr);
