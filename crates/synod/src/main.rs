@@ -1,6 +1,7 @@
 //! The `synod` command: one file, or folder, for each of its subcommands.
 
 mod bench;
+mod dev;
 mod serve;
 mod settings;
 mod status;
@@ -21,6 +22,8 @@ struct Cli {
 enum Command {
     /// Load a server and measure what it does.
     Bench(bench::Options),
+    /// Run a whole cluster on this machine, to try it out.
+    Dev(dev::Options),
     /// Run one node of a cluster, or a node alone.
     Serve(Box<serve::Options>),
     /// Show the state of a cluster.
@@ -30,6 +33,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(options) => bench::run(&options),
+        Command::Dev(options) => dev::run(&options),
         Command::Serve(options) => serve::run(&options),
         Command::Status(options) => status::run(&options),
     };

@@ -26,19 +26,19 @@ pub(crate) struct Options {
 
 /// Asks and prints.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
-    let json = ask(&options.addr, options.password.as_deref())?;
+    let json = ask(&options.addr, options.password.as_deref(), TIMEOUT)?;
     let mut out = std::io::stdout().lock();
     let text = if options.json { format!("{json}\n") } else { table(&json) };
     out.write_all(text.as_bytes()).map_err(|error| error.to_string())
 }
 
-/// The status that the node at `addr` gives.
-pub(crate) fn ask(addr: &str, password: Option<&str>) -> Result<Json, String> {
+/// The status that the node at `addr` gives, if each step takes it no longer than `timeout`.
+pub(crate) fn ask(addr: &str, password: Option<&str>, timeout: Duration) -> Result<Json, String> {
     let shown = |error: std::io::Error| format!("{addr}: {error}");
     let mut addrs = addr.to_socket_addrs().map_err(shown)?;
     let first = addrs.next().ok_or_else(|| format!("{addr}: the name has no address"))?;
-    let mut stream = TcpStream::connect_timeout(&first, TIMEOUT).map_err(shown)?;
-    stream.set_read_timeout(Some(TIMEOUT)).map_err(shown)?;
+    let mut stream = TcpStream::connect_timeout(&first, timeout).map_err(shown)?;
+    stream.set_read_timeout(Some(timeout)).map_err(shown)?;
     if let Some(password) = password {
         call(&mut stream, &[b"AUTH", password.as_bytes()]).map_err(|e| format!("{addr}: {e}"))?;
     }
