@@ -19,6 +19,9 @@ use stdx::{Instant, Millis};
 use crate::message::Kind;
 use crate::request::Who;
 
+/// Memory that the buffer of the open batch keeps from one batch to the next.
+const BUFFER_BYTES_KEPT: usize = 1024 * 1024;
+
 /// Something to do when the entry is applied.
 #[derive(Clone, Debug)]
 pub(crate) enum Item {
@@ -100,10 +103,15 @@ impl Batch {
         self.items.push(Item::Read(request, start..self.reads.len()));
     }
 
-    /// Writes the stamp and hands out the bytes of the entry.
-    pub(crate) fn seal(&mut self, stamp: Millis) -> bytes::Bytes {
+    /// Writes the stamp and hands out the bytes of the entry, in memory of just their size; the
+    /// buffer that they grew in goes to the batch that comes next.
+    pub(crate) fn seal(&mut self, stamp: Millis, next: &mut Batch) -> bytes::Bytes {
         self.bytes[..8].copy_from_slice(&stamp.0.to_le_bytes());
-        bytes::Bytes::from(std::mem::take(&mut self.bytes))
+        let entry = bytes::Bytes::copy_from_slice(&self.bytes);
+        self.bytes.clear();
+        next.bytes = std::mem::take(&mut self.bytes);
+        next.bytes.shrink_to(BUFFER_BYTES_KEPT);
+        entry
     }
 
     /// The encoded call of a `Read`.

@@ -8,6 +8,9 @@ pub const CLIENTS_MAX: usize = 10_000;
 /// Bytes read from one socket in one go: enough for a deep pipeline, small enough to be fair.
 pub const READ_BYTES: usize = 64 * 1024;
 
+/// Bytes read from a link in one go: a few batches of entries.
+pub const PEER_READ_BYTES: usize = 256 * 1024;
+
 /// Bytes of unsent replies at which a client's next commands wait: it does not read what it asks.
 pub const OUT_BYTES_PAUSE: usize = 1024 * 1024;
 

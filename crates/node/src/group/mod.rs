@@ -319,7 +319,7 @@ impl Group {
     /// Proposes the open batch as one entry.
     fn propose(&mut self, moment: Moment, out: &mut Effects) {
         let mut batch = std::mem::take(&mut self.open);
-        let data = batch.seal(moment.wall.max(self.shard.clock()));
+        let data = batch.seal(moment.wall.max(self.shard.clock()), &mut self.open);
         let token = self.token();
         let event = Event::Propose { token, data: data.clone() };
         self.replica.step(moment.now, event, &mut self.fx);

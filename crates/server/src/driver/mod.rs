@@ -28,7 +28,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use node::{Event, Moment};
 
 use crate::front::Front;
-use crate::limits::READ_BYTES;
+use crate::limits::{PEER_READ_BYTES, READ_BYTES};
 use crate::links::PREAMBLE;
 pub(crate) use clock::Clock;
 pub(crate) use disk::snapshot_meta;
@@ -123,6 +123,8 @@ pub struct Driver {
     notifier: Notifier,
     /// Connections that have more to read than one go took.
     unread: Vec<usize>,
+    /// Where clients' bytes are read to; what makes no whole command is copied out of it.
+    scratch: Vec<u8>,
     log: LogThread,
     snapshots: SnapshotThread,
     peers: Peers,
@@ -187,6 +189,7 @@ impl Driver {
             pulled,
             notifier,
             unread: Vec::new(),
+            scratch: Vec::with_capacity(READ_BYTES),
             log,
             snapshots,
             peers,
@@ -383,24 +386,25 @@ impl Driver {
     fn read_client(&mut self, at: usize, key: usize) {
         let Some(connection) = self.connections[at].as_mut() else { return };
         if !self.front.wants_input(key) {
-            self.unread.retain(|other| *other != at);
             return;
         }
-        let Some(input) = self.front.input(key) else { return };
-        match connection.socket.read(input, READ_BYTES) {
+        let moved = connection.socket.read(&mut self.scratch);
+        if moved != Moved::Closed {
+            self.front.received(self.clock.moment(), key, &mut self.scratch);
+        }
+        self.scratch.clear();
+        match moved {
             Moved::Closed => self.drop_connection(at),
-            Moved::Some(count) => self.front.received(self.clock.moment(), key, count),
-            Moved::More(count) => {
-                self.front.received(self.clock.moment(), key, count);
-                self.unread.push(at);
-            }
+            Moved::Some(_) => {}
+            Moved::More(_) => self.unread.push(at),
         }
     }
 
     fn read_peer(&mut self, at: usize) {
         let Some(connection) = self.connections[at].as_mut() else { return };
         let Owner::PeerIn { node, input } = &mut connection.owner else { return };
-        let moved = connection.socket.read(input, READ_BYTES * 4);
+        input.reserve(PEER_READ_BYTES);
+        let moved = connection.socket.read(input);
         let (messages, damaged) = peers::take_messages(input);
         let source = consensus::NodeId(*node);
         let moment = self.clock.moment();
@@ -418,7 +422,7 @@ impl Driver {
     /// A link carries nothing towards its dialer: whatever is read is its end.
     fn read_nothing(&mut self, at: usize) {
         let Some(connection) = self.connections[at].as_mut() else { return };
-        if connection.socket.read(&mut Vec::new(), 1) != Moved::Some(0) {
+        if connection.socket.read(&mut Vec::with_capacity(1)) != Moved::Some(0) {
             self.drop_connection(at);
         }
     }

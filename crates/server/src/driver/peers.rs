@@ -272,9 +272,10 @@ pub(super) fn take_messages(input: &mut Vec<u8>) -> (Vec<Message>, bool) {
     if whole_end == 0 {
         return (messages, false);
     }
-    // The bytes are shared by all messages in them, so that entries are not copied again.
-    let rest = input.split_off(whole_end);
-    let whole = Bytes::from(std::mem::replace(input, rest));
+    // Copied once, into memory of just that size: all entries in it share it for as long as a
+    // follower may need one of them.
+    let whole = Bytes::copy_from_slice(&input[..whole_end]);
+    input.drain(..whole_end);
     for place in places {
         match Message::decode(&whole.slice(place)) {
             Ok(message) => messages.push(message),

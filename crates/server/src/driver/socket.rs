@@ -3,9 +3,12 @@
 //! Readiness is edge-triggered: the kernel says it once. A read that fills less than was offered
 //! has emptied the socket, so that the usual request costs one read and one write.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 
 use mio::net::TcpStream;
+
+/// Memory for output that a connection keeps while it has nothing to send.
+const SENDING_BYTES_KEPT: usize = 16 * 1024;
 
 /// What a read or write has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,21 +37,19 @@ impl Socket {
         Socket { stream, readable: true, writable: true, sending: Vec::new(), sent: 0 }
     }
 
-    /// Reads up to `bytes_max` to the end of `input`.
-    pub(super) fn read(&mut self, input: &mut Vec<u8>, bytes_max: usize) -> Moved {
-        let start = input.len();
-        input.resize(start + bytes_max, 0);
-        let result = self.stream.read(&mut input[start..]);
-        let count = *result.as_ref().unwrap_or(&0);
-        input.truncate(start + count);
-        match result {
+    /// Reads to the end of `input`, as much as fits into its spare room, which is never filled with
+    /// zeros first: that would cost as much as the rest of a small request.
+    pub(super) fn read(&mut self, input: &mut Vec<u8>) -> Moved {
+        let room = input.capacity() - input.len();
+        assert!(room > 0, "a read needs room");
+        match rustix::io::read(&self.stream, rustix::buffer::spare_capacity(input)) {
             Ok(0) => Moved::Closed,
-            Ok(count) if count == bytes_max => Moved::More(count),
+            Ok(count) if count == room => Moved::More(count),
             Ok(count) => {
                 self.readable = false;
                 Moved::Some(count)
             }
-            Err(error) if would_block(&error) => {
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {
                 self.readable = false;
                 Moved::Some(0)
             }
@@ -68,6 +69,7 @@ impl Socket {
             if self.sent == self.sending.len() {
                 self.sent = 0;
                 self.sending.clear();
+                self.sending.shrink_to(SENDING_BYTES_KEPT);
                 std::mem::swap(&mut self.sending, out);
                 if self.sending.is_empty() {
                     return Moved::More(moved);

@@ -33,6 +33,10 @@ use client::{Client, Purpose, key_of};
 pub use commands::Vitals;
 pub(crate) use hub::Hub;
 
+/// Room that is made at once for an argument that has begun to arrive. A client that announces a
+/// huge one and sends nothing costs no more than this.
+const ROOM_BYTES_MAX: usize = 1024 * 1024;
+
 /// What happened to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
@@ -168,11 +172,6 @@ impl Front {
         self.open -= 1;
     }
 
-    /// Where the driver appends what it reads; `received` follows.
-    pub fn input(&mut self, key: usize) -> Option<&mut Vec<u8>> {
-        self.clients.get_mut(key)?.as_mut().map(|client| &mut client.input)
-    }
-
     /// Should more be read from this client now? Not while it does not read its replies, or its
     /// commands wait and fill its buffer.
     pub fn wants_input(&self, key: usize) -> bool {
@@ -184,10 +183,29 @@ impl Front {
     }
 
     /// Bytes of a client have come. `moment` was read after them: a lease that holds then held
-    /// when they were sent.
-    pub fn received(&mut self, moment: Moment, key: usize, bytes: usize) {
-        self.stats.input_bytes += bytes as u64;
+    /// when they were sent. The buffer comes back empty; a client keeps only what is left over, so
+    /// that one who says nothing costs no buffer.
+    pub fn received(&mut self, moment: Moment, key: usize, bytes: &mut Vec<u8>) {
+        self.stats.input_bytes += bytes.len() as u64;
+        let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else { return };
+        if !client.input.is_empty() {
+            client.input.extend_from_slice(bytes);
+            bytes.clear();
+            return self.pump(moment, key);
+        }
+        std::mem::swap(&mut client.input, bytes);
         self.pump(moment, key);
+        let Some(client) = self.clients[key].as_mut() else { return };
+        let rest = if client.input.is_empty() {
+            Vec::new()
+        } else {
+            let room = client.parser.wanted().min(ROOM_BYTES_MAX);
+            let mut rest = Vec::with_capacity(client.input.len().max(room));
+            rest.extend_from_slice(&client.input);
+            rest
+        };
+        *bytes = std::mem::replace(&mut client.input, rest);
+        bytes.clear();
     }
 
     /// The bytes to send to a client.
@@ -318,7 +336,6 @@ impl Front {
         // A client that closes itself is taken out by the driver, never here.
         let client = self.clients[key].as_mut().expect("no command takes its client out");
         input.drain(..consumed);
-        input.shrink_to(crate::limits::READ_BYTES.max(parser.wanted()));
         (client.input, client.parser) = (input, parser);
         self.note_dirty(key);
     }
