@@ -188,14 +188,12 @@ fn etcd_command(layout: &Layout<'_>, node: usize) -> Command {
 
 /// The one place that knows the flags of `synod serve`.
 fn synod_command(synod: &Path, layout: &Layout<'_>, node: usize) -> Command {
-    let peer = |port: &u16| format!("127.0.0.1:{port}");
-    let peers: Vec<String> = layout.peer_ports.iter().map(peer).collect();
+    let addrs: Vec<String> = layout.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
     let mut command = Command::new(synod);
-    command.arg("serve").arg("--data-dir").arg(layout.directory.join(format!("node-{node}")));
-    command.args(["--listen", &format!("127.0.0.1:{}", layout.ports[node])]);
-    command.args(["--peer-listen", &peers[node]]);
-    if peers.len() > 1 {
-        command.args(["--join", &peers.join(",")]);
+    command.arg("serve").arg("--data").arg(layout.directory.join(format!("node-{node}")));
+    command.args(["--listen", &addrs[node]]);
+    if addrs.len() > 1 {
+        command.args(["--join", &addrs.join(",")]);
     }
     command
 }
