@@ -1,6 +1,10 @@
 //! Chores of this repository, `cargo xtask CHORE`: one file, or folder, for each.
 
 mod bench;
+mod ci;
+mod examples;
+mod fuzz;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -17,11 +21,23 @@ struct Cli {
 enum Chore {
     /// Measure Synod beside Redis and etcd.
     Bench(bench::Options),
+    /// Everything a change must pass.
+    Ci(ci::Options),
+    /// Run every example against a cluster of three nodes.
+    Examples,
+    /// Build a fuzz target and run it.
+    Fuzz(fuzz::Options),
+    /// The rules of this house that the compiler does not know.
+    Tidy,
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().chore {
         Chore::Bench(options) => bench::run(&options),
+        Chore::Ci(options) => ci::run(&options),
+        Chore::Examples => examples::run(),
+        Chore::Fuzz(options) => fuzz::run(&options),
+        Chore::Tidy => tidy::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,7 +13,7 @@
 
 mod process;
 mod report;
-mod systems;
+pub(crate) mod systems;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
