@@ -107,12 +107,17 @@ impl Settings {
     pub(crate) fn read(path: &Path) -> Result<Settings, String> {
         let shown = path.display();
         let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
-        let table: toml::Table = text.parse().map_err(|error| format!("{shown}: {error}"))?;
-        for name in table.keys().filter(|name| !NAMES.contains(&name.as_str())) {
+        Settings::parse(&text).map_err(|error| format!("{shown}: {error}"))
+    }
+
+    /// Reads the text of a TOML file.
+    fn parse(text: &str) -> Result<Settings, String> {
+        let table: toml::Table = text.parse().map_err(|error| format!("{error}"))?;
+        if let Some(name) = table.keys().find(|name| !NAMES.contains(&name.as_str())) {
             let near = nearest(name);
-            return Err(format!("{shown}: unknown setting '{name}'; did you mean '{near}'?"));
+            return Err(format!("unknown setting '{name}'; did you mean '{near}'?"));
         }
-        toml::from_str(&text).map_err(|error| format!("{shown}: {error}"))
+        toml::from_str(text).map_err(|error| error.to_string())
     }
 
     /// Fills in the defaults and refuses what makes no sense or is not safe.

@@ -84,7 +84,8 @@ fn table(json: &Json) -> String {
         ));
     }
     for group in list("groups") {
-        let leader = group["leader"].as_u64().map_or("none".to_owned(), |id| format!("node {id}"));
+        let leader = group["leader"].as_u64();
+        let leader = leader.map_or_else(|| "none".to_owned(), |id| format!("node {id}"));
         out.push_str(&format!(
             "group {}  leader {leader}  term {}  commit {}  applied {}\n",
             group["id"], group["term"], group["commit"], group["applied"]

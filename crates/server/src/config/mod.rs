@@ -99,8 +99,9 @@ impl Config {
             "requirepass" => self.set_password(value),
             "maxclients" => {
                 let number = text.parse().ok().filter(|n| (1..=CLIENTS_MAX).contains(n));
-                self.clients_max = number
-                    .ok_or(format!("argument must be between 1 and {CLIENTS_MAX} inclusive"))?;
+                self.clients_max = number.ok_or_else(|| {
+                    format!("argument must be between 1 and {CLIENTS_MAX} inclusive")
+                })?;
             }
             _ => {
                 let known = TUNING.iter().find(|(known, _)| *known == name);

@@ -477,11 +477,9 @@ impl Driver {
         let owner =
             if outgoing { Owner::PeerOut(node) } else { Owner::PeerIn { node, input: Vec::new() } };
         let Some(at) = self.add(TcpStream::from_std(stream), owner) else { return };
-        if outgoing {
-            if let Some(old) = self.peers.linked(node, at) {
-                self.drop_connection(old);
-                self.peers.linked(node, at);
-            }
+        if outgoing && let Some(old) = self.peers.linked(node, at) {
+            self.drop_connection(old);
+            self.peers.linked(node, at);
         }
         let moment = self.clock.moment();
         let peer = consensus::NodeId(node);

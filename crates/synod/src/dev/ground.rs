@@ -26,7 +26,7 @@ impl Ground {
     /// Checks everything and makes what is missing. The error names what is in the way.
     pub(super) fn prepare(nodes: u8, port: u16, dir: &Path) -> Result<Ground, String> {
         let last = port.checked_add(u16::from(nodes) - 1).filter(|_| port > 0);
-        let last = last.ok_or(format!("there are no {nodes} ports from {port} on"))?;
+        let last = last.ok_or_else(|| format!("there are no {nodes} ports from {port} on"))?;
         fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         let kind = Kind { nodes, port };
         let is_known = kind.matches(dir)?;

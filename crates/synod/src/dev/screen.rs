@@ -114,7 +114,7 @@ impl Screen {
 }
 
 fn status_line(view: &View) -> String {
-    let leader = view.leader.map_or("none".to_owned(), |leader| format!("node {leader}"));
+    let leader = view.leader.map_or_else(|| "none".to_owned(), |id| format!("node {id}"));
     let View { commit, operations_per_second, up, nodes, .. } = view;
     format!(
         "leader {leader}  commit {commit}  {operations_per_second:.0} ops/s  {up} of {nodes} nodes up"

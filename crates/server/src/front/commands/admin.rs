@@ -134,7 +134,8 @@ impl Front {
         json.push_str("],\"groups\":[");
         for (at, (id, status)) in groups.iter().enumerate() {
             let comma = if at == 0 { "" } else { "," };
-            let leader = status.leader.map_or("null".to_owned(), |leader| leader.0.to_string());
+            let leader = status.leader.map(|leader| leader.0.to_string());
+            let leader = leader.as_deref().unwrap_or("null");
             let _ = write!(
                 json,
                 "{comma}{{\"id\":{},\"leader\":{leader},\"term\":{},\"commit\":{},\"last\":{},\

@@ -16,7 +16,7 @@ const NO_CLIENT: Reject = Reject::text("ERR No such client");
 /// Is this a fitting name for a connection?
 pub(super) fn check_name(name: &[u8]) -> Result<(), Reject> {
     let text = "ERR Client names cannot contain spaces, newlines or special characters.";
-    is_word(name).then_some(()).ok_or(Reject::text(text))
+    is_word(name).then_some(()).ok_or_else(|| Reject::text(text))
 }
 
 fn is_word(text: &[u8]) -> bool {
@@ -377,7 +377,7 @@ impl Filter {
             if args.is(at, "id") {
                 let id = parse_i64(&args[at + 1]).filter(|id| *id > 0);
                 let text = "ERR client-id should be greater than 0";
-                self.ids = vec![id.ok_or(Reject::text(text))? as u64];
+                self.ids = vec![id.ok_or_else(|| Reject::text(text))? as u64];
             } else if args.is(at, "type") {
                 self.kind = Some(client_kind(&args[at + 1])?);
             } else if args.is(at, "addr") {

@@ -98,10 +98,10 @@ impl Front {
             Ok(split) => split,
             Err(reject) => return self.answer(key, |_| Err(reject)),
         };
-        if shared.args().len() > 2 {
-            if let Err(reject) = self.core.group().shard().settings().with(shared.args().from(2)) {
-                return self.answer(key, |_| Err(reject));
-            }
+        if shared.args().len() > 2
+            && let Err(reject) = self.core.group().shard().settings().with(shared.args().from(2))
+        {
+            return self.answer(key, |_| Err(reject));
         }
         self.config = own;
         if shared.args().len() == 2 {
