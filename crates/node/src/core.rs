@@ -32,6 +32,8 @@ pub enum Event {
     Saved { group: GroupId, number: u64 },
     /// The disk has no room for the log, or has room again.
     DiskFull(bool),
+    /// The node will stop: it hands on what it leads.
+    Leave,
     /// A part of the running snapshot is written, after the last one all of it is durable.
     PartWritten { group: GroupId, last: bool },
     /// The running snapshot could not be written.
@@ -129,6 +131,9 @@ impl Core {
             Event::DiskFull(full) => {
                 self.groups.iter_mut().for_each(|group| group.set_disk_full(moment, full, out));
             }
+            Event::Leave => {
+                self.groups.iter_mut().for_each(|group| group.hand_over(moment, out));
+            }
             Event::PartWritten { group, last } => {
                 self.with(group, |group| group.part_written(moment, last, out));
             }
@@ -159,6 +164,11 @@ impl Core {
     /// Is there work that waits for no event? Then the driver must not sleep.
     pub fn is_busy(&self) -> bool {
         self.groups.iter().any(Group::is_busy)
+    }
+
+    /// Does it lead a group that others could lead?
+    pub fn is_needed(&self) -> bool {
+        !self.peers.is_empty() && self.groups.iter().any(Group::leads)
     }
 
     /// May clients ask for more?

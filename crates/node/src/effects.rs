@@ -20,6 +20,8 @@ pub struct Effects {
     pub replies: Replies,
     /// For this node's subscribers.
     pub publish: Vec<Publish>,
+    /// Replicas that their peers have repaired: they are whole again.
+    pub repaired: Vec<GroupId>,
 }
 
 /// Records of one group to make durable.

@@ -16,6 +16,7 @@ pub mod founding;
 mod front;
 pub mod limits;
 pub mod links;
+mod repair;
 pub mod start;
 pub mod version;
 

@@ -24,6 +24,7 @@ use crate::driver::{
 use crate::founding;
 use crate::front::Front;
 use crate::links::About;
+use crate::repair;
 
 /// The group that keeps the keys.
 const GROUP: GroupId = GroupId(0);
@@ -58,10 +59,12 @@ pub fn run(options: NodeOptions, stop: Arc<AtomicBool>) -> Result<Ended, String>
         node: storage::home::NodeId(about.node),
     };
     home.claim(identity).map_err(|error| error.to_string())?;
-    let (store, found) =
+    let (mut store, mut found) =
         Store::open(disk, storage::wal::Options::default()).map_err(|error| error.to_string())?;
+    let (members, group) = (about.members.len(), storage::GroupId(GROUP.0));
+    let faulty = repair::prepare(&options.data, members, group, &mut store, &mut found)?;
     let channel = Channel::new().map_err(|error| error.to_string())?;
-    let core = core(&options, &about, &found, home.boots(), &channel)?;
+    let core = core(&options, &about, &found, faulty, home.boots(), &channel)?;
     let parts = parts(&options, about, store, core, listener, &channel, stop);
     let ended = Driver::new(channel, parts).and_then(Driver::run);
     drop(home);
@@ -111,15 +114,10 @@ fn core(
     options: &NodeOptions,
     about: &About,
     found: &Found,
+    faulty: bool,
     boot: u64,
     channel: &Channel,
 ) -> Result<Core, String> {
-    if let Some(fault) = found.faults.first() {
-        return Err(format!(
-            "the data directory is damaged, and this node does not start: {fault}. Restore it \
-             from a copy"
-        ));
-    }
     let voters = (1..=about.members.len() as u32).map(NodeId);
     let config = consensus::Config::of(voters.clone());
     let group = found.groups.get(&storage::GroupId(GROUP.0));
@@ -130,7 +128,7 @@ fn core(
         shard = Loader::load(&bytes).map_err(|error| format!("the snapshot is {error}"))?;
         snapshot = snapshot_meta(kept).ok_or("the snapshot does not say what it is of")?;
     }
-    let mut stored = Stored { snapshot: snapshot.clone(), ..Stored::default() };
+    let mut stored = Stored { snapshot: snapshot.clone(), faulty, ..Stored::default() };
     if let Some(group) = group {
         (stored.term, stored.vote) = (Term(group.term), group.vote.map(NodeId));
         stored.entries = entries(group, snapshot.term)?;
@@ -187,5 +185,6 @@ fn parts(
     let snapshots = SnapshotThread::start(store.snapshots, &log, channel.notifier.clone());
     let secret = options.secret.clone();
     let peers = Peers::new(PeerOptions { secret, about }, &channel.notifier);
-    Parts { listener, front, log, snapshots, peers, stop }
+    let data = options.data.clone();
+    Parts { listener, front, log, snapshots, peers, data, stop }
 }

@@ -95,6 +95,8 @@ pub struct Group {
     disk_full: bool,
     /// Something was applied that other nodes should apply soon.
     hurry: bool,
+    /// The disk had lost something, and the peers have not brought it back yet.
+    faulty: bool,
     next_expire: Instant,
     snapshot: Snapshotting,
     fx: consensus::Effects,
@@ -110,6 +112,7 @@ impl Group {
     pub fn new(founding: Founding) -> Group {
         let Founding { id, node, replica, shard, snapshot, boot } = founding;
         let standing = replica.standing();
+        let faulty = replica.status().faulty;
         Group {
             id,
             node,
@@ -136,6 +139,7 @@ impl Group {
             tick_pending: false,
             disk_full: false,
             hurry: false,
+            faulty,
             next_expire: Instant(0),
             snapshot: Snapshotting::new(snapshot.index),
             fx: consensus::Effects::default(),
@@ -204,11 +208,28 @@ impl Group {
     pub(crate) fn set_disk_full(&mut self, moment: Moment, full: bool, out: &mut Effects) {
         let begins = full && !self.disk_full;
         self.disk_full = full;
-        let successor = self.status().matched.into_iter().filter(|(node, _)| *node != self.node);
-        let Some((target, _)) = successor.max_by_key(|(_, index)| *index) else { return };
-        if begins && self.leads() {
+        if begins {
+            self.hand_over(moment, out);
+        }
+    }
+
+    /// A leader hands its place to the peer that has most of the log. It stays leader if there is
+    /// none, or if that does not take it.
+    pub(crate) fn hand_over(&mut self, moment: Moment, out: &mut Effects) {
+        if !self.leads() {
+            return;
+        }
+        let status = self.status();
+        let peers = status.matched.into_iter();
+        let voters = peers.filter(|(peer, _)| *peer != self.node && status.config.is_voter(*peer));
+        if let Some((target, _)) = voters.max_by_key(|(_, index)| *index) {
             self.step(moment, Event::Transfer { target }, out);
         }
+    }
+
+    /// Does this replica lead?
+    pub fn leads(&self) -> bool {
+        self.standing.0 == Role::Leader
     }
 
     /// The connection to a peer was made anew: what was sent to it may be lost.
@@ -231,6 +252,10 @@ impl Group {
         if self.replica.deadline() <= moment.now {
             self.step(moment, Event::Tick, out);
         }
+        if self.faulty && !self.replica.status().faulty {
+            self.faulty = false;
+            out.repaired.push(self.id);
+        }
         let due = self.shard.next_due().is_some_and(|due| due <= moment.wall);
         if due && self.leads() {
             self.push_tick(moment);
@@ -248,7 +273,7 @@ impl Group {
             let millis = due.0.saturating_sub(moment.wall.0).max(1);
             deadline = deadline.min(moment.now + std::time::Duration::from_millis(millis));
         }
-        if self.waits() { deadline.min(self.next_expire) } else { deadline }
+        if self.waits() || self.faulty { deadline.min(self.next_expire) } else { deadline }
     }
 
     /// Is there still work that needs no event: a snapshot to go on with?
@@ -288,10 +313,6 @@ impl Group {
         for (node, answers) in std::mem::take(&mut self.answers) {
             out.send.push((node, Message::Answers { group: self.id, answers }));
         }
-    }
-
-    fn leads(&self) -> bool {
-        self.standing.0 == Role::Leader
     }
 
     /// Are all batches under way of this term? Those of an earlier reign are settled by the log,

@@ -18,6 +18,7 @@ mod vitals;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, mpsc};
@@ -44,6 +45,9 @@ const FIRST_SOCKET: usize = 2;
 
 /// Events taken from the kernel in one turn.
 const EVENTS_MAX: usize = 1024;
+
+/// How long a node that stops waits for another to lead in its place.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How often the kernel is asked about this process.
 const VITALS_INTERVAL: Duration = Duration::from_secs(1);
@@ -128,8 +132,11 @@ pub struct Driver {
     log: LogThread,
     snapshots: SnapshotThread,
     peers: Peers,
+    data: PathBuf,
     stop: Arc<AtomicBool>,
     next_vitals: stdx::Instant,
+    /// Since when the node is about to stop.
+    stopping: Option<stdx::Instant>,
 }
 
 /// The channel to a loop that is yet to be made.
@@ -164,6 +171,8 @@ pub struct Parts {
     pub log: LogThread,
     pub snapshots: SnapshotThread,
     pub peers: Peers,
+    /// The data directory.
+    pub data: PathBuf,
     /// Set from outside (a signal) to end the loop.
     pub stop: Arc<AtomicBool>,
 }
@@ -172,7 +181,7 @@ impl Driver {
     /// A loop that is ready to run.
     pub fn new(channel: Channel, parts: Parts) -> io::Result<Driver> {
         let Channel { poll, notices, notifier, clock } = channel;
-        let Parts { listener, front, log, snapshots, peers, stop } = parts;
+        let Parts { listener, front, log, snapshots, peers, data, stop } = parts;
         listener.set_nonblocking(true)?;
         let mut listener = TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -193,8 +202,10 @@ impl Driver {
             log,
             snapshots,
             peers,
+            data,
             stop,
             next_vitals: stdx::Instant(0),
+            stopping: None,
         })
     }
 
@@ -227,16 +238,31 @@ impl Driver {
                 return Ok(ended);
             }
             self.turn();
-            if self.front.wants_shutdown() || self.stop.load(Ordering::Acquire) {
+            if self.may_end() {
                 self.log.close();
                 return Ok(Ended::Shutdown);
             }
         }
     }
 
+    /// Was the node told to stop, and has it handed on what it leads? Then its clients elsewhere do
+    /// not have to wait for an election.
+    fn may_end(&mut self) -> bool {
+        if !self.front.wants_shutdown() && !self.stop.load(Ordering::Acquire) {
+            return false;
+        }
+        let moment = self.clock.moment();
+        let Some(since) = self.stopping else {
+            self.stopping = Some(moment.now);
+            self.front.step(moment, Event::Leave);
+            return !self.front.core().is_needed();
+        };
+        !self.front.core().is_needed() || moment.now.since(since) >= LEAVE_TIMEOUT
+    }
+
     fn timeout(&self) -> Duration {
         /// A signal must be seen soon, even if nothing else happens.
-        const SLEEP_MAX: Duration = Duration::from_millis(100);
+        const SLEEP_MAX: Duration = Duration::from_millis(50);
         if !self.unread.is_empty() || self.front.core().is_busy() {
             return Duration::ZERO;
         }
@@ -277,6 +303,9 @@ impl Driver {
         }
         for (target, message) in fx.send.drain(..) {
             self.peers.send(target, &message);
+        }
+        if !std::mem::take(&mut fx.repaired).is_empty() {
+            crate::repair::done(&self.data);
         }
         for node in self.peers.take_dirty() {
             self.flush_peer(node);
