@@ -119,7 +119,7 @@ impl Options {
             clock_drift_ppm: 10_000,
             append_bytes_max: 1 << 20,
             inflight_max: 64,
-            tail_bytes_max: 64 << 20,
+            tail_bytes_max: 8 << 20,
             chunk_bytes_max: 1 << 20,
             uncommitted_bytes_max: 64 << 20,
         }

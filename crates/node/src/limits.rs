@@ -36,14 +36,22 @@ pub const HEALTH_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Bytes of applied entries after which a snapshot is taken, at the least.
 pub const SNAPSHOT_LOG_BYTES_MIN: u64 = 64 * 1024 * 1024;
 
+/// Bytes of applied entries that are worth a snapshot once nothing is written: the log is in memory
+/// until a snapshot covers it, and a restart runs it again.
+pub const SNAPSHOT_IDLE_LOG_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How long nothing must have been written for that.
+pub const SNAPSHOT_IDLE_TIME: Duration = Duration::from_secs(2);
+
 /// Bytes of a snapshot made in one turn of the loop: about 0.2 ms of work.
 pub const SNAPSHOT_STEP_BYTES: usize = 128 * 1024;
 
 /// Parts of a snapshot on their way to the disk before the next is made.
 pub const SNAPSHOT_PARTS_IN_FLIGHT_MAX: usize = 8;
 
-/// Bytes of one message between peers: the largest entry and what is around it.
-pub const MESSAGE_BYTES_MAX: usize = COMMAND_BYTES_MAX + 4 * 1024 * 1024;
+/// Bytes of one message between peers: the largest entry, which is an open batch that was just not
+/// full and one more command, and what is around it.
+pub const MESSAGE_BYTES_MAX: usize = WAITING_BYTES_MAX + COMMAND_BYTES_MAX + 4 * 1024 * 1024;
 
 const _: () = assert!(BATCH_BYTES < WAITING_BYTES_MAX);
-const _: () = assert!(COMMAND_BYTES_MAX < MESSAGE_BYTES_MAX);
+const _: () = assert!(WAITING_BYTES_MAX + COMMAND_BYTES_MAX < MESSAGE_BYTES_MAX);

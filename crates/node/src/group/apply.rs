@@ -23,7 +23,7 @@ impl Group {
             self.applied_term = entry.term;
         }
         self.applied = entry.index;
-        self.snapshot.note_applied(entry.data.len());
+        self.snapshot.note_applied(moment.now, entry.data.len());
         match entry.kind {
             EntryKind::Noop => {}
             EntryKind::Config => {

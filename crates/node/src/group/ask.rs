@@ -58,12 +58,6 @@ impl Group {
         self.write(moment, ticket, Proto::Resp2, Body::Unblock { target, how });
     }
 
-    /// At the start of a node: what its former self's clients waited for is over.
-    pub fn drop_own_waiters(&mut self, moment: Moment) {
-        let body = Body::DropWaiters { node: Some(self.node.0) };
-        self.write(moment, None, Proto::Resp2, body);
-    }
-
     /// Requests that another node believes this one should serve, as the leader of `term`. If it
     /// is not, they are dropped: the gateway learns of a later term and sends them again.
     pub(crate) fn forwarded(

@@ -268,7 +268,7 @@ impl Group {
 
     /// When `tick` has something to do.
     pub(crate) fn deadline(&self, moment: Moment) -> Instant {
-        let mut deadline = self.replica.deadline();
+        let mut deadline = self.replica.deadline().min(self.snapshot.idle_deadline());
         if let (true, Some(due)) = (self.leads() && !self.tick_pending, self.shard.next_due()) {
             let millis = due.0.saturating_sub(moment.wall.0).max(1);
             deadline = deadline.min(moment.now + std::time::Duration::from_millis(millis));

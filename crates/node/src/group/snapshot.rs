@@ -5,9 +5,13 @@ use keyspace::{Saver, Shard};
 
 use super::{Flight, Group};
 use crate::effects::{Effects, SnapshotJob};
-use crate::limits::{SNAPSHOT_LOG_BYTES_MIN, SNAPSHOT_PARTS_IN_FLIGHT_MAX, SNAPSHOT_STEP_BYTES};
+use crate::limits::{
+    SNAPSHOT_IDLE_LOG_BYTES, SNAPSHOT_IDLE_TIME, SNAPSHOT_LOG_BYTES_MIN,
+    SNAPSHOT_PARTS_IN_FLIGHT_MAX, SNAPSHOT_STEP_BYTES,
+};
 use crate::message::Kind;
 use crate::request::{LEAPT, Moment, Who};
+use stdx::Instant;
 
 /// What an entry costs the log beside its data.
 const ENTRY_OVERHEAD_BYTES: u64 = 64;
@@ -22,6 +26,8 @@ pub(super) struct Snapshotting {
     /// Bytes of the newest one: a large state is worth a long log.
     size: u64,
     wanted: bool,
+    /// When the last command was applied.
+    written: Instant,
     running: Option<Running>,
 }
 
@@ -39,11 +45,21 @@ struct Running {
 
 impl Snapshotting {
     pub(super) fn new(newest: Index) -> Snapshotting {
-        Snapshotting { newest, log_bytes: 0, size: 0, wanted: false, running: None }
+        let written = Instant(0);
+        Snapshotting { newest, log_bytes: 0, size: 0, wanted: false, written, running: None }
     }
 
-    pub(super) fn note_applied(&mut self, entry_bytes: usize) {
+    pub(super) fn note_applied(&mut self, now: Instant, entry_bytes: usize) {
         self.log_bytes += entry_bytes as u64 + ENTRY_OVERHEAD_BYTES;
+        self.written = now;
+    }
+
+    /// When a snapshot is due because nothing is written any more.
+    pub(super) fn idle_deadline(&self) -> Instant {
+        if self.running.is_some() || self.log_bytes < SNAPSHOT_IDLE_LOG_BYTES {
+            return Instant::FAR;
+        }
+        self.written + SNAPSHOT_IDLE_TIME
     }
 
     /// Can the next part be made now?
@@ -51,8 +67,9 @@ impl Snapshotting {
         self.running.as_ref().is_some_and(Running::is_ready)
     }
 
-    fn is_due(&self) -> bool {
-        self.wanted || self.log_bytes >= self.size.max(SNAPSHOT_LOG_BYTES_MIN)
+    fn is_due(&self, now: Instant) -> bool {
+        let long = self.log_bytes >= self.size.max(SNAPSHOT_LOG_BYTES_MIN);
+        self.wanted || long || self.idle_deadline() <= now
     }
 }
 
@@ -74,9 +91,9 @@ impl Group {
     }
 
     /// Makes the next part of a snapshot, if one is due or running.
-    pub(super) fn step_snapshot(&mut self, _moment: Moment, out: &mut Effects) {
+    pub(super) fn step_snapshot(&mut self, moment: Moment, out: &mut Effects) {
         if self.snapshot.running.is_none()
-            && self.snapshot.is_due()
+            && self.snapshot.is_due(moment.now)
             && self.applied > self.snapshot.newest
         {
             self.begin_snapshot(out);
