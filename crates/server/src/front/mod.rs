@@ -332,11 +332,14 @@ impl Front {
         }
         let mut input = std::mem::take(&mut client.input);
         let mut parser = std::mem::take(&mut client.parser);
+        let was_full = input.len() >= OUT_BYTES_PAUSE;
         let consumed = self.pump_bytes(moment, key, &input, &mut parser);
         // A client that closes itself is taken out by the driver, never here.
         let client = self.clients[key].as_mut().expect("no command takes its client out");
         input.drain(..consumed);
         (client.input, client.parser) = (input, parser);
+        // The driver had stopped to read: it must look at this client again, output or not.
+        client.dirty |= was_full && consumed > 0;
         self.note_dirty(key);
     }
 
