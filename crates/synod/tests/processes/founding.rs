@@ -1,0 +1,139 @@
+//! Nodes that cannot or must not become members say why, and stop.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::Stdio;
+
+use crate::client::bulk;
+use crate::cluster::{Cluster, Setup, synod};
+
+/// Starts a node that must refuse, and returns what it says.
+fn refusal(setup: &Setup) -> String {
+    setup.start().refusal()
+}
+
+#[test]
+fn nodes_with_different_lists_refuse_each_other() {
+    let mut cluster = Cluster::prepare(3);
+    cluster.setups[2].join[1] = "127.0.0.1:1".to_owned();
+    cluster.start_node(1);
+    let said = refusal(&cluster.setups[2].clone());
+    assert!(said.contains("different lists of members"), "{said}");
+    assert!(said.contains("127.0.0.1:1"), "both lists are shown: {said}");
+}
+
+#[test]
+fn a_node_that_is_not_on_its_own_list_refuses_to_start() {
+    let mut cluster = Cluster::prepare(3);
+    let stray = cluster.setups.pop().unwrap();
+    for setup in &mut cluster.setups {
+        setup.join.pop();
+    }
+    let stray = Setup { join: cluster.setups[0].join.clone(), ..stray };
+    cluster.start_node(0);
+    cluster.start_node(1);
+    let said = refusal(&stray);
+    assert!(said.contains("none of the addresses to join leads back to this node"), "{said}");
+}
+
+#[test]
+fn another_secret_is_refused() {
+    let mut cluster = Cluster::prepare(3);
+    cluster.setups[2].secret = "a guess".to_owned();
+    cluster.start_node(1);
+    let said = refusal(&cluster.setups[2].clone());
+    assert!(said.contains("another cluster secret"), "{said}");
+}
+
+#[test]
+fn a_node_with_a_wrong_secret_does_not_keep_others_from_founding() {
+    let mut cluster = Cluster::prepare(2);
+    let stranger = Setup {
+        secret: "a guess".to_owned(),
+        data: cluster.dir().join("stranger"),
+        addr: cluster.addr(1).to_owned(),
+        join: vec![cluster.addr(0).to_owned(), cluster.addr(1).to_owned()],
+    };
+    cluster.start_node(0);
+    let said = refusal(&stranger);
+    assert!(said.contains("another cluster secret"), "{said}");
+    if !cluster.process(0).said().is_empty() {
+        // It may have met the stranger first, and said the same.
+        assert!(cluster.process(0).refusal().contains("another cluster secret"));
+        return;
+    }
+    cluster.start_node(1);
+    cluster.wait_until_leader();
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let cluster = Cluster::prepare(1);
+    let taken = TcpListener::bind(cluster.addr(0)).unwrap();
+    let said = refusal(&cluster.setups[0]);
+    assert!(said.contains(&format!("cannot listen on {}", cluster.addr(0))), "{said}");
+    drop(taken);
+}
+
+#[test]
+fn data_of_others_is_refused() {
+    let mut cluster = Cluster::start(3);
+    let setup = |at: usize| cluster.setups[at].clone();
+    let [first, second, third] = [setup(0), setup(1), setup(2)];
+
+    // A second process on the same data.
+    let said = refusal(&first);
+    assert!(said.contains("in use"), "{said}");
+
+    // A node whose data is gone.
+    cluster.kill(2);
+    fs::rename(&third.data, cluster.dir().join("away")).unwrap();
+    let said = refusal(&third);
+    assert!(said.contains("knows this address as node 3"), "{said}");
+    assert!(said.contains("the data directory here is empty"), "{said}");
+
+    // Another node's data.
+    cluster.kill(1);
+    let said = refusal(&Setup { data: cluster.dir().join("away"), ..second.clone() });
+    assert!(said.contains("belongs to node 3"), "{said}");
+
+    // Another cluster's data.
+    let others = Cluster::start(1);
+    let said = refusal(&Setup { join: others.setups[0].join.clone(), ..second.clone() });
+    assert!(said.contains("this node belongs to the cluster of"), "{said}");
+
+    // With everything in its place again they go on.
+    fs::remove_dir_all(&third.data).unwrap();
+    fs::rename(cluster.dir().join("away"), &third.data).unwrap();
+    cluster.start_all();
+    let leader = cluster.wait_until_leader();
+    assert_eq!(cluster.client(leader).must(&["GET", "warm"]), bulk("up"));
+}
+
+#[test]
+fn a_founder_that_dies_during_the_founding_is_known_when_it_comes_back() {
+    let mut cluster = Cluster::prepare(3);
+    cluster.start_node(1);
+    cluster.start_node(2);
+    // Each is killed while the first of the list, which founds the cluster, is still missing.
+    cluster.process(1);
+    cluster.kill(1);
+    cluster.start_node(1);
+    cluster.start_node(0);
+    cluster.kill(2);
+    cluster.start_node(2);
+    cluster.wait_until_leader();
+}
+
+#[test]
+fn an_unknown_setting_in_a_file_is_named_with_the_nearest_known_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("synod.toml");
+    fs::write(&path, "heartbeat-intervall-ms = 20\n").unwrap();
+    let output = synod().args(["serve", "--config"]).arg(&path).stdin(Stdio::null()).output();
+    let output = output.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("unknown setting 'heartbeat-intervall-ms'"), "{said}");
+    assert!(said.contains("did you mean 'heartbeat-interval-ms'?"), "{said}");
+}

@@ -1,0 +1,13 @@
+//! What holds when real processes are killed, stopped and started again.
+//!
+//! One binary for all of it, so that it is linked once and the tests share the cores.
+
+mod blocking;
+mod client;
+mod cluster;
+mod dev;
+mod durability;
+mod failover;
+mod founding;
+mod messages;
+mod restart;
