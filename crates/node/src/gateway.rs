@@ -106,6 +106,14 @@ impl Gateway {
         numbers.into_iter().filter_map(|number| Some((number, self.take(number)?))).collect()
     }
 
+    /// Takes out the reads that came before this request.
+    pub(crate) fn take_reads_before(&mut self, number: u64) -> Vec<(u64, Pending)> {
+        let earlier = self.pending.range(..number);
+        let reads = earlier.filter(|(_, pending)| pending.kind == Kind::Read);
+        let numbers: Vec<u64> = reads.map(|(number, _)| *number).collect();
+        numbers.into_iter().filter_map(|number| Some((number, self.take(number)?))).collect()
+    }
+
     /// The connection to the leader was made anew: everything goes again, in order.
     pub(crate) fn resend(&mut self) {
         self.unsent.extend(self.pending.keys().copied());

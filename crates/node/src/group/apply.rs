@@ -1,4 +1,11 @@
 //! Applying what was committed, and answering those who wait for it.
+//!
+//! **Reads keep their place.** A client that sends a read and then a write must not see the write
+//! in the read's reply, though the read may have lost its way meanwhile: its leader died, or its
+//! round is not confirmed yet. So before a gateway's operation is applied, the reads that came to
+//! that gateway before it and still wait are served from the state at this place. That is
+//! linearizable on any replica: whatever was acknowledged before the read came was committed before
+//! the operation, which came later, was proposed, and so stands before it in the log.
 
 use consensus::{Config, Entry, EntryKind};
 use keyspace::op::{self, Body, Op, Origin};
@@ -60,8 +67,9 @@ impl Group {
         let batch = batch.unwrap_or_default();
         let mut items = batch.items.iter();
         while !reader.is_empty() {
-            let request = self.reads_before_op(moment, &batch, &mut items, out);
+            let request = self.reads_before_op(&batch, &mut items, out);
             let head = op::read_head(&mut reader).expect(WHOLE);
+            self.reads_of_gateway_before_op(request, head.origin, out);
             let outcome = if head.is_call() {
                 let mut spans = std::mem::take(&mut self.spans);
                 let db = op::read_call(&mut reader, &mut spans).expect(WHOLE);
@@ -79,14 +87,17 @@ impl Group {
             };
             self.settle(request, head.origin, outcome, out);
         }
-        let last = self.reads_before_op(moment, &batch, &mut items, out);
-        assert!(last.is_none(), "a batch has as many operations as its entry");
+        for item in items {
+            let Item::Read(request, range) = item else {
+                unreachable!("a batch has as many operations as its entry");
+            };
+            self.run_read(moment, *request, batch.read_at(range.clone()), out);
+        }
     }
 
-    /// Runs the reads up to the next operation, and says who asked for that.
+    /// Runs the reads of a batch up to its next operation, and says who asked for that.
     fn reads_before_op<'a>(
         &mut self,
-        moment: Moment,
         batch: &Batch,
         items: &mut impl Iterator<Item = &'a Item>,
         out: &mut Effects,
@@ -95,11 +106,50 @@ impl Group {
             match item {
                 Item::Op(request) => return Some(*request),
                 Item::Read(request, range) => {
-                    self.run_read(moment, *request, batch.read_at(range.clone()), out);
+                    self.read_in_place(*request, batch.read_at(range.clone()), out);
                 }
             }
         }
         None
+    }
+
+    /// Runs the reads that came to a gateway before this operation of its clients and wait
+    /// elsewhere than in the batch.
+    fn reads_of_gateway_before_op(
+        &mut self,
+        request: Option<Request>,
+        origin: Option<Origin>,
+        out: &mut Effects,
+    ) {
+        let own = match request {
+            Some(Request { who: Who::Client(_), number }) => {
+                Some(Origin { node: self.node.0, number })
+            }
+            _ => None,
+        };
+        let Some(Origin { node, number }) = own.or(origin) else { return };
+        let here = node == self.node.0;
+        let mut early = Vec::new();
+        for round in &mut self.rounds {
+            let before = |request: &Request| {
+                let same = match request.who {
+                    Who::Client(_) => here,
+                    Who::Node(other) => other.0 == node,
+                    Who::Nobody => false,
+                };
+                same && request.number < number
+            };
+            early.extend(round.reads.extract_if(.., |(request, _)| before(request)));
+        }
+        if here {
+            for (number, pending) in self.gateway.take_reads_before(number) {
+                let who = Who::Client(pending.ticket);
+                early.push((Request { who, number }, pending.op));
+            }
+        }
+        for (request, op) in early {
+            self.read_in_place(request, &op, out);
+        }
     }
 
     /// Operations that end waits: the clients of this node are told here, since the shard knows
@@ -211,7 +261,31 @@ impl Group {
         round.reads.push((request, op.to_vec()));
     }
 
+    /// Runs a read whose turn has come. One that meets a key that has come due waits for the log's
+    /// clock to move, if nothing that came after it is on its way already.
     fn read_into(&mut self, moment: Moment, request: Request, op: &[u8], out: &mut Effects) {
+        let mut reply = Vec::new();
+        match self.read_op(moment.wall, op, &mut reply) {
+            Outcome::Due if !self.leads() => self.read_elsewhere(moment, request, op),
+            Outcome::Due if self.open.is_empty() && self.flight.is_empty() => {
+                self.push_tick(moment);
+                let put = |out: &mut Vec<u8>| out.extend_from_slice(op);
+                self.open.push_read(moment.now, request, put);
+            }
+            Outcome::Due => self.read_in_place(request, op, out),
+            _ => self.answer(request, &reply, out),
+        }
+    }
+
+    /// Runs a read at this place of the log, by the log's clock.
+    fn read_in_place(&mut self, request: Request, op: &[u8], out: &mut Effects) {
+        let mut reply = Vec::new();
+        let outcome = self.read_op(self.shard.clock(), op, &mut reply);
+        assert!(outcome == Outcome::Replied, "no key is due by the log's own clock");
+        self.answer(request, &reply, out);
+    }
+
+    fn read_op(&mut self, wall: stdx::Millis, op: &[u8], reply: &mut Vec<u8>) -> Outcome {
         let mut reader = Reader::new(op);
         let mut spans = Vec::new();
         let head = op::read_head(&mut reader).expect("a read was checked when it came");
@@ -219,15 +293,6 @@ impl Group {
         let asker = Asker { db: usize::from(db), proto: head.proto, origin: None };
         let args = Args::new(op, &spans);
         self.read_seed += 1;
-        let mut reply = Vec::new();
-        match self.shard.read(moment.wall, self.read_seed, asker, args, &mut reply) {
-            Outcome::Due if self.leads() => {
-                self.push_tick(moment);
-                let put = |out: &mut Vec<u8>| out.extend_from_slice(op);
-                self.open.push_read(moment.now, request, put);
-            }
-            Outcome::Due => self.read_elsewhere(moment, request, op),
-            _ => self.answer(request, &reply, out),
-        }
+        self.shard.read(wall, self.read_seed, asker, args, reply)
     }
 }

@@ -130,18 +130,22 @@ impl Group {
         match kind {
             Kind::Write => {
                 let seen = self.seen.entry(source).or_default();
-                if number <= *seen {
+                if number <= seen.answered {
                     return;
                 }
-                *seen = number;
+                seen.answered = number;
                 if self.disk_full || !self.has_room() {
                     let reply = if self.disk_full { DISK_FULL } else { FULL };
                     let answer = Answer { number, reply: reply.to_vec() };
                     self.answers.entry(source).or_default().push(answer);
                     return;
                 }
+                self.seen.entry(source).or_default().taken = number;
                 self.open.push_op(moment.now, request, put);
             }
+            // It has been here before, and a write that came after it may be applied already. The
+            // gateway serves the read itself when it applies that write.
+            Kind::Read if self.seen.get(&source).is_some_and(|seen| number < seen.taken) => {}
             Kind::Read => {
                 let mut reader = Reader::new(&op);
                 let Ok(head) = op::read_head(&mut reader) else { return };

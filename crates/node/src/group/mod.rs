@@ -51,6 +51,15 @@ struct Round {
     reads: Vec<(Request, Vec<u8>)>,
 }
 
+/// The newest numbers of writes of a gateway: what comes with a lower one has come before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// Taken or refused.
+    answered: u64,
+    /// Taken into a batch.
+    taken: u64,
+}
+
 /// What a group is made of.
 pub struct Founding {
     pub id: GroupId,
@@ -81,8 +90,8 @@ pub struct Group {
     gateway: Gateway,
     /// Calls of this node's clients that wait for a key.
     blocked: BTreeMap<u64, Ticket>,
-    /// The newest number taken from each gateway in this term.
-    seen: BTreeMap<NodeId, u64>,
+    /// The newest write taken from each gateway in this term.
+    seen: BTreeMap<NodeId, Seen>,
     answers: BTreeMap<NodeId, Vec<Answer>>,
     next_number: u64,
     next_token: u64,

@@ -207,7 +207,14 @@ impl Group {
             self.shard.waiters().get(origin).is_some()
         };
         let gone: Vec<u64> = self.blocked.keys().copied().filter(|n| !waits(*n)).collect();
-        for (number, pending) in self.gateway.take_sent(term) {
+        let leapt = self.gateway.take_sent(term);
+        if let Some((last, _)) = leapt.last() {
+            // Their place is passed: they must not see what came after them.
+            for (_, pending) in self.gateway.take_reads_before(*last) {
+                out.replies.put(pending.ticket, crate::request::NO_LEADER);
+            }
+        }
+        for (number, pending) in leapt {
             if waits(number) {
                 self.blocked.insert(number, pending.ticket);
             } else {
