@@ -17,10 +17,10 @@
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stdx::codec::{Reader, put_u32};
 
@@ -29,6 +29,9 @@ use crate::links::{About, HandshakeError, Id, Purpose};
 
 /// How long to wait between two rounds of probes.
 const PROBE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a founding may take before the operator is told what it waits for.
+const QUIET_TIME: Duration = Duration::from_secs(3);
 
 /// The file that says which cluster a node belongs to and who its members are.
 const MEMBERS_FILE: &str = "members";
@@ -54,10 +57,6 @@ pub enum Refused {
     },
     /// The file of members is damaged.
     Damaged(String),
-    /// The other nodes have another secret.
-    WrongSecret {
-        addr: String,
-    },
     Io(std::io::Error),
     /// A signal ended the wait.
     Stopped,
@@ -85,9 +84,6 @@ impl std::fmt::Display for Refused {
                  not start. Restore its data directory"
             ),
             Refused::Damaged(path) => write!(f, "{path} is damaged"),
-            Refused::WrongSecret { addr } => {
-                write!(f, "the node at {addr} has another cluster secret")
-            }
             Refused::Io(error) => write!(f, "{error}"),
             Refused::Stopped => write!(f, "stopped while waiting for the other nodes"),
         }
@@ -176,48 +172,66 @@ pub fn found(
     members.sort();
     members.dedup();
     let about = About { instance, members, ..About::default() };
-    let options = Arc::new(Mutex::new(PeerOptions { secret: secret.to_vec(), about }));
-    let done = AtomicBool::new(false);
+    let shared = Shared {
+        options: Mutex::new(PeerOptions { secret: secret.to_vec(), about }),
+        other_list: Mutex::new(None),
+        done: AtomicBool::new(false),
+    };
     listener.set_nonblocking(true)?;
     thread::scope(|scope| {
-        scope.spawn(|| answer_calls(listener, &options, &done));
-        let found = probe_until_found(dir, &options, stop);
-        done.store(true, Ordering::Release);
+        scope.spawn(|| answer_calls(listener, &shared));
+        let found = probe_until_found(dir, &shared, stop);
+        shared.done.store(true, Ordering::Release);
         found
     })
 }
 
-fn lock(options: &Mutex<PeerOptions>) -> std::sync::MutexGuard<'_, PeerOptions> {
-    options.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+/// What the thread that probes and the one that answers share.
+struct Shared {
+    options: Mutex<PeerOptions>,
+    /// The list of a caller that was given another one: both must refuse, or the one that saw it
+    /// first would be gone, and the other would wait for it.
+    other_list: Mutex<Option<Vec<String>>>,
+    done: AtomicBool,
 }
 
-fn answer_calls(listener: &TcpListener, options: &Mutex<PeerOptions>, done: &AtomicBool) {
-    while !done.load(Ordering::Acquire) {
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn answer_calls(listener: &TcpListener, shared: &Shared) {
+    while !shared.done.load(Ordering::Acquire) {
         match listener.accept() {
-            Ok((stream, _)) => {
-                let options = lock(options).clone();
+            Ok((mut stream, _)) => {
+                let options = lock(&shared.options).clone();
                 // Whoever it is comes again; a client that calls this early is cut off.
-                let _ = answer_call(stream, &options);
+                let Ok(hello) = answer_call(&mut stream, &options) else { continue };
+                if hello.about.members != options.about.members {
+                    *lock(&shared.other_list) = Some(hello.about.members);
+                }
             }
             Err(_) => thread::sleep(Duration::from_millis(5)),
         }
     }
 }
 
-fn probe_until_found(
-    dir: &Path,
-    options: &Mutex<PeerOptions>,
-    stop: &AtomicBool,
-) -> Result<About, Refused> {
+fn probe_until_found(dir: &Path, shared: &Shared, stop: &AtomicBool) -> Result<About, Refused> {
+    let (begun, mut notes) = (Instant::now(), Notes::default());
     loop {
-        let ours = lock(options).clone();
-        let answers = probe_all(&ours)?;
+        let ours = lock(&shared.options).clone();
+        let answers = probe_all(&ours, &mut notes);
+        if let Some(theirs) = lock(&shared.other_list).take() {
+            return Err(Refused::ListsDiffer { ours: ours.about.members, theirs });
+        }
         if let Some(about) = decide(&ours.about, &answers)? {
             remember(dir, &about)?;
             // A member that loses its data must not pass for a founder.
             std::fs::remove_file(dir.join(FOUNDER_FILE))?;
-            lock(options).about = about.clone();
+            lock(&shared.options).about = about.clone();
             return Ok(about);
+        }
+        if begun.elapsed() >= QUIET_TIME {
+            notes.note_missing(&ours.about.members, &answers);
         }
         if stop.load(Ordering::Acquire) {
             return Err(Refused::Stopped);
@@ -227,13 +241,43 @@ fn probe_until_found(
 }
 
 /// Calls every address; nothing for one that does not answer.
-fn probe_all(ours: &PeerOptions) -> Result<Vec<Option<About>>, Refused> {
-    let probe = |addr: &String| match call(addr, ours, Purpose::Probe) {
-        Ok((about, _)) => Ok(Some(about)),
-        Err(HandshakeError::WrongSecret) => Err(Refused::WrongSecret { addr: addr.clone() }),
-        Err(_) => Ok(None),
+fn probe_all(ours: &PeerOptions, notes: &mut Notes) -> Vec<Option<About>> {
+    let mut probe = |addr: &String| match call(addr, ours, Purpose::Probe) {
+        Ok((about, _)) => Some(about),
+        Err(HandshakeError::WrongSecret) => {
+            notes.note_secret(addr);
+            None
+        }
+        Err(_) => None,
     };
-    ours.about.members.iter().map(probe).collect()
+    ours.about.members.iter().map(&mut probe).collect()
+}
+
+/// What the operator was told while the founding lasts, so that it is said once.
+#[derive(Default)]
+struct Notes {
+    missing: Vec<String>,
+    secrets: Vec<String>,
+}
+
+impl Notes {
+    /// Which of the two secrets is wrong nobody here can know, so neither node gives up: the
+    /// operator starts the wrong one anew.
+    fn note_secret(&mut self, addr: &str) {
+        if !self.secrets.iter().any(|known| known == addr) {
+            self.secrets.push(addr.to_owned());
+            eprintln!("synod: the node at {addr} has another cluster secret; waiting for the same");
+        }
+    }
+
+    fn note_missing(&mut self, members: &[String], answers: &[Option<About>]) {
+        let silent = members.iter().zip(answers).filter(|(_, answer)| answer.is_none());
+        let missing: Vec<String> = silent.map(|(addr, _)| addr.clone()).collect();
+        if missing != self.missing && !missing.is_empty() {
+            eprintln!("synod: waiting for the nodes at {}", missing.join(", "));
+        }
+        self.missing = missing;
+    }
 }
 
 /// What the answers mean; nothing if it is too early to say.
@@ -246,6 +290,7 @@ fn decide(ours: &About, answers: &[Option<About>]) -> Result<Option<About>, Refu
     let place = answers
         .iter()
         .position(|answer| answer.as_ref().is_some_and(|about| about.instance == ours.instance));
+    let unlisted = || Refused::NotListed { list: ours.members.clone() };
     if let Some(member) = present.iter().find(|about| about.is_member()) {
         let founder = member.founders.iter().position(|founder| *founder == ours.instance);
         return match (founder, place) {
@@ -255,15 +300,14 @@ fn decide(ours: &About, answers: &[Option<About>]) -> Result<Option<About>, Refu
                 ..(*member).clone()
             })),
             (None, Some(at)) => Err(Refused::DataGone { node: at as u32 + 1 }),
+            (None, None) if present.len() == answers.len() => Err(unlisted()),
             (None, None) => Ok(None),
         };
     }
     if present.len() < answers.len() {
         return Ok(None);
     }
-    let Some(place) = place else {
-        return Err(Refused::NotListed { list: ours.members.clone() });
-    };
+    let place = place.ok_or_else(unlisted)?;
     if place > 0 {
         return Ok(None);
     }
@@ -321,6 +365,11 @@ mod tests {
         let strangers = [Some(fresh(8)), Some(fresh(9))];
         let unlisted = decide(&first, &strangers);
         assert!(matches!(unlisted, Err(Refused::NotListed { .. })), "{unlisted:?}");
+        let founded = |about: About| Some(About { cluster: [1; 16], ..about });
+        let members = [founded(fresh(8)), founded(fresh(9))];
+        let late = decide(&first, &members);
+        assert!(matches!(late, Err(Refused::NotListed { .. })), "{late:?}");
+        assert_eq!(decide(&first, &[members[0].clone(), None]).unwrap(), None);
     }
 
     #[test]

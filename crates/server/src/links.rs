@@ -112,6 +112,10 @@ pub enum HandshakeError {
     NotANode,
     /// It is a node that has not joined a cluster yet.
     NoMember,
+    /// It is a node of another cluster.
+    OtherCluster,
+    /// It is this node of the cluster, and another one is expected there.
+    OtherNode(u32),
     /// It does not know the secret.
     WrongSecret,
 }
@@ -122,6 +126,8 @@ impl std::fmt::Display for HandshakeError {
             HandshakeError::Io(error) => write!(f, "{error}"),
             HandshakeError::NotANode => write!(f, "no Synod node of this version answers there"),
             HandshakeError::NoMember => write!(f, "the node there has not joined a cluster yet"),
+            HandshakeError::OtherCluster => write!(f, "a node of another cluster answers there"),
+            HandshakeError::OtherNode(node) => write!(f, "node {node} answers there"),
             HandshakeError::WrongSecret => write!(f, "the other side has another cluster secret"),
         }
     }

@@ -89,6 +89,16 @@ fn join(
                     options.join.join(",")
                 ));
             }
+            let own = about.node as usize;
+            let place = about.members.iter().position(|member| *member == options.listen);
+            if let Some(other) = place.map(|at| at + 1).filter(|other| *other != own) {
+                return Err(format!(
+                    "{} belongs to node {own} of the cluster, at {}, and this address is that of \
+                     node {other}",
+                    options.data.display(),
+                    about.members[own - 1]
+                ));
+            }
             About { instance, ..about }
         }
         None if home.identity().is_some() => {

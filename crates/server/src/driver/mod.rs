@@ -353,7 +353,7 @@ impl Driver {
         self.free.push(at);
         match connection.owner {
             Owner::Client(key) => self.front.close(self.clock.moment(), key),
-            Owner::PeerOut(node) => self.peers.lost(node),
+            Owner::PeerOut(node) => self.peers.lost(node, at),
             Owner::Unknown | Owner::PeerIn { .. } => {}
         }
     }
@@ -508,7 +508,6 @@ impl Driver {
         let Some(at) = self.add(TcpStream::from_std(stream), owner) else { return };
         if outgoing && let Some(old) = self.peers.linked(node, at) {
             self.drop_connection(old);
-            self.peers.linked(node, at);
         }
         let moment = self.clock.moment();
         let peer = consensus::NodeId(node);

@@ -16,7 +16,7 @@ use node::Message;
 
 use super::{Notice, Notifier};
 use crate::limits::{HANDSHAKE_TIMEOUT, PEER_OUT_BYTES_MAX, REDIAL_INTERVAL};
-use crate::links::{self, About, Frame, HandshakeError, Id, PREAMBLE, Purpose};
+use crate::links::{self, About, Frame, HandshakeError, Hello, Id, PREAMBLE, Purpose};
 
 /// Calls being answered at a time: more are dropped, and come again.
 const HANDSHAKES_MAX: usize = 64;
@@ -113,9 +113,9 @@ impl Peers {
         peer.connection.replace(at).filter(|old| *old != at)
     }
 
-    /// The connection to this peer broke: it is dialed again.
-    pub(super) fn lost(&mut self, node: u32) {
-        if let Some(peer) = self.peers.get_mut(&node) {
+    /// A connection to this peer broke: it is dialed again, unless another one stands.
+    pub(super) fn lost(&mut self, node: u32, at: usize) {
+        if let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.connection == Some(at)) {
             peer.connection = None;
             peer.out.clear();
             let _ = peer.redial.send(());
@@ -136,7 +136,7 @@ impl Peers {
             return;
         }
         let answer = move || {
-            if let Ok(Some(linked)) = answer_call(stream, &options) {
+            if let Ok(Some(linked)) = answer_peer(stream, &options) {
                 notifier.send(Notice::Linked(linked));
             }
             handshakes.fetch_sub(1, Ordering::AcqRel);
@@ -146,18 +146,26 @@ impl Peers {
     }
 }
 
-/// Answers a call of another node. A probe is over with that; a link is returned.
+/// Answers a call of another node.
 pub(crate) fn answer_call(
-    mut stream: TcpStream,
+    stream: &mut TcpStream,
     options: &PeerOptions,
-) -> Result<Option<Linked>, HandshakeError> {
-    set_timeouts(&stream)?;
+) -> Result<Hello, HandshakeError> {
+    set_timeouts(stream)?;
     let mut preamble = [0; PREAMBLE.len()];
     stream.read_exact(&mut preamble)?;
     if preamble != PREAMBLE {
         return Err(HandshakeError::NotANode);
     }
-    let hello = links::accept(&mut stream, &options.secret, &options.about, nonce())?;
+    links::accept(stream, &options.secret, &options.about, nonce())
+}
+
+/// Answers a call of another node. A probe is over with that; a link is returned.
+fn answer_peer(
+    mut stream: TcpStream,
+    options: &PeerOptions,
+) -> Result<Option<Linked>, HandshakeError> {
+    let hello = answer_call(&mut stream, options)?;
     let About { instance, cluster, node, .. } = hello.about;
     let ours = &options.about;
     let is_peer = cluster == ours.cluster && node != ours.node && ours.is_member();
@@ -231,8 +239,11 @@ impl Dialer {
         if !about.is_member() {
             return Err(HandshakeError::NoMember);
         }
-        if about.cluster != self.options.about.cluster || about.node != self.node {
-            return Err(HandshakeError::NotANode);
+        if about.cluster != self.options.about.cluster {
+            return Err(HandshakeError::OtherCluster);
+        }
+        if about.node != self.node {
+            return Err(HandshakeError::OtherNode(about.node));
         }
         stream.set_read_timeout(None)?;
         stream.set_write_timeout(None)?;
