@@ -2,6 +2,8 @@
 //!
 //! One binary for all of it, so that it is linked once and the tests share the cores.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod blocking;
 mod client;
 mod cluster;
