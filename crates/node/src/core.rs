@@ -121,7 +121,10 @@ impl Core {
         match event {
             Event::Tick => self.tick(moment, out),
             Event::Recv { source, message } => self.recv(moment, source, message, out),
-            Event::PeerUp(peer) => self.groups.iter_mut().for_each(|group| group.peer_up(peer)),
+            Event::PeerUp(peer) => {
+                out.send.push((peer, Message::Health(self.own_health())));
+                self.groups.iter_mut().for_each(|group| group.peer_up(peer));
+            }
             Event::PeerReborn(peer) => {
                 self.groups.iter_mut().for_each(|group| group.peer_gone(moment, peer));
             }
@@ -234,6 +237,9 @@ impl Core {
     }
 
     fn recv(&mut self, moment: Moment, source: NodeId, message: Message, out: &mut Effects) {
+        // Whatever it says: a node that was never heard could not fall silent, and the waits of
+        // its clients would outlive it.
+        self.peers.entry(source).or_default().heard = Some(moment.now);
         match message {
             Message::Consensus { group, envelope } => {
                 if envelope.source == source && envelope.target == self.node {
@@ -248,10 +254,7 @@ impl Core {
                 self.with(group, |group| group.answered(answers, out));
             }
             Message::Publish(list) => out.publish.extend(list),
-            Message::Health(health) => {
-                let peer = self.peers.entry(source).or_default();
-                *peer = Peer { health, heard: Some(moment.now) };
-            }
+            Message::Health(health) => self.peers.entry(source).or_default().health = health,
         }
     }
 }

@@ -1,0 +1,180 @@
+//! Three cores with a network between them that loses what a test wants lost: what becomes of
+//! requests that one of them forwards to another.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use consensus::{Config, NodeId, Options, Role, SnapshotMeta, Stored};
+use keyspace::Shard;
+use node::{
+    Asked, Call, Core, Effects, Event, Founding, GroupId, Health, Kind, Message, Moment, Ticket,
+};
+use stdx::{Instant, Millis};
+use wire::{ArgsBuf, Proto};
+
+const NODES: u32 = 3;
+
+/// Cores whose disks are instant. Time passes when a test says so.
+struct World {
+    millis: u64,
+    cores: Vec<Core>,
+    wires: VecDeque<(NodeId, NodeId, Message)>,
+    /// Nodes that are dead: nothing leaves them, nothing arrives.
+    dead: BTreeSet<NodeId>,
+    loses: fn(NodeId, &Message) -> bool,
+    replies: BTreeMap<(NodeId, Ticket), Vec<u8>>,
+}
+
+impl World {
+    fn new(loses: fn(NodeId, &Message) -> bool) -> World {
+        let cores = (1..=NODES).map(|node| core(NodeId(node))).collect();
+        let (wires, dead, replies) = (VecDeque::new(), BTreeSet::new(), BTreeMap::new());
+        World { millis: 1, cores, wires, dead, loses, replies }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { now: Instant(self.millis * 1_000_000), wall: Millis(self.millis) }
+    }
+
+    /// Lets time pass, a millisecond at a time.
+    fn run(&mut self, millis: u64) {
+        for _ in 0..millis {
+            self.millis += 1;
+            for node in self.living() {
+                self.step(node, Event::Tick);
+            }
+            self.deliver();
+        }
+    }
+
+    fn living(&self) -> Vec<NodeId> {
+        (1..=NODES).map(NodeId).filter(|node| !self.dead.contains(node)).collect()
+    }
+
+    /// Hands over messages until there are none.
+    fn deliver(&mut self) {
+        while let Some((source, target, message)) = self.wires.pop_front() {
+            if !self.dead.contains(&target) {
+                self.step(target, Event::Recv { source, message });
+            }
+        }
+    }
+
+    fn step(&mut self, node: NodeId, event: Event) {
+        let (moment, mut out) = (self.moment(), Effects::default());
+        self.core(node).step(moment, event, &mut out);
+        self.finish(node, out);
+    }
+
+    /// Ends a turn of a core and does what follows.
+    fn finish(&mut self, node: NodeId, mut out: Effects) {
+        let moment = self.moment();
+        self.core(node).flush(moment, &mut out);
+        let lost = |message: &Message| (self.loses)(node, message);
+        let kept = out.send.into_iter().filter(|(_, message)| !lost(message));
+        self.wires.extend(kept.map(|(target, message)| (node, target, message)));
+        for (ticket, reply) in out.replies.iter() {
+            self.replies.insert((node, ticket), reply.to_vec());
+        }
+        for save in out.save {
+            self.step(node, Event::Saved { group: save.group, number: save.number });
+        }
+        self.core(node).check();
+    }
+
+    fn core(&mut self, node: NodeId) -> &mut Core {
+        &mut self.cores[node.0 as usize - 1]
+    }
+
+    /// Waits for a leader that everybody knows.
+    fn elect(&mut self) -> NodeId {
+        for _ in 0..5_000 {
+            self.run(1);
+            let believed: Vec<_> =
+                self.living().iter().map(|node| self.core(*node).group().leader()).collect();
+            if let [Some(leader), rest @ ..] = &believed[..]
+                && rest.iter().all(|other| other.as_ref() == Some(leader))
+                && self.core(*leader).group().status().role == Role::Leader
+            {
+                let leader = *leader;
+                self.run(100);
+                return leader;
+            }
+        }
+        panic!("nobody was elected in five seconds");
+    }
+
+    fn follower(&self, leader: NodeId) -> NodeId {
+        self.living().into_iter().find(|node| *node != leader).expect("a follower lives")
+    }
+
+    /// Calls that one client of a node pipelines; their tickets count from `first`.
+    fn pipeline(&mut self, node: NodeId, first: u64, calls: &[(Kind, &[&str])]) {
+        let moment = self.moment();
+        for (at, (kind, args)) in calls.iter().enumerate() {
+            let args: ArgsBuf = args.iter().map(|arg| arg.as_bytes()).collect();
+            let (ticket, kind, after) = (Ticket(first + at as u64), *kind, at > 0);
+            let (db, proto, may_block) = (0, Proto::Resp2, args.args().is(0, "blpop"));
+            let call = Call { ticket, db, proto, kind, after, may_block, args: args.args() };
+            let mut reply = Vec::new();
+            if self.core(node).call(moment, call, &mut reply) == Asked::Replied {
+                self.replies.insert((node, ticket), reply);
+            }
+        }
+        self.finish(node, Effects::default());
+        self.deliver();
+    }
+
+    fn reply(&self, node: NodeId, ticket: u64) -> &str {
+        let reply = self.replies.get(&(node, Ticket(ticket)));
+        std::str::from_utf8(reply.expect("the call is answered")).expect("RESP of text")
+    }
+}
+
+fn core(node: NodeId) -> Core {
+    let snapshot =
+        SnapshotMeta { config: Config::of((1..=NODES).map(NodeId)), ..SnapshotMeta::default() };
+    let stored = Stored { snapshot: snapshot.clone(), ..Stored::default() };
+    let options = Options::new(node, u64::from(node.0));
+    let replica = consensus::raft::Replica::new(options, stored, Instant(0))
+        .expect("an empty log contradicts nothing");
+    let (id, shard, boot) = (GroupId(0), Shard::new(), 1);
+    let founding = Founding { id, node, replica: Box::new(replica), shard, snapshot, boot };
+    let peers: Vec<NodeId> = (1..=NODES).map(NodeId).filter(|peer| *peer != node).collect();
+    Core::new(node, &peers, Health::default(), vec![founding])
+}
+
+#[test]
+fn a_read_whose_answer_is_lost_does_not_see_a_later_write_of_its_client() {
+    // The leader's answers never arrive: the writes are known from the log, the read is not.
+    let mut world = World::new(|_, message| matches!(message, Message::Answers { .. }));
+    let leader = world.elect();
+    let follower = world.follower(leader);
+    let calls: [(Kind, &[&str]); 4] = [
+        (Kind::Write, &["SET", "k", "1"]),
+        (Kind::Read, &["GET", "k"]),
+        (Kind::Write, &["APPEND", "k", "2"]),
+        (Kind::Read, &["GET", "k"]),
+    ];
+    world.pipeline(follower, 0, &calls);
+    world.run(100);
+    world.dead.insert(leader);
+    world.loses = |_, _| false;
+    world.elect();
+    world.run(1_000);
+    let replies: Vec<&str> = (0..4).map(|ticket| world.reply(follower, ticket)).collect();
+    assert_eq!(replies, ["+OK\r\n", "$1\r\n1\r\n", ":2\r\n", "$2\r\n12\r\n"]);
+}
+
+#[test]
+fn a_gateway_that_dies_before_it_was_heard_of_leaves_no_waiters() {
+    // Only what it forwards arrives of what the nodes say about themselves.
+    let mut world = World::new(|_, message| matches!(message, Message::Health(_)));
+    let leader = world.elect();
+    let follower = world.follower(leader);
+    world.pipeline(follower, 0, &[(Kind::Write, &["BLPOP", "q", "0"])]);
+    world.run(100);
+    assert_eq!(world.core(leader).group().shard().waiters().origins().count(), 1);
+    world.dead.insert(follower);
+    world.run(3_000);
+    assert_eq!(world.core(leader).group().shard().waiters().origins().count(), 0);
+}
