@@ -20,7 +20,6 @@ use crate::op::{Body, Op, Origin, Unblock, Watch};
 use crate::reject::Reject;
 use crate::settings::Settings;
 use crate::types::Scripts;
-use crate::value::Value;
 
 /// Something to deliver to the subscribers that are connected to this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -341,7 +340,7 @@ impl Shard {
         let mut stayed = 0;
         while let Some(origin) = self.waiters.waiting(db, key, stayed) {
             let live = self.dbs[db].get(key).filter(|entry| entry.expires > self.clock);
-            if !live.is_some_and(|entry| matches!(entry.value, Value::List(_) | Value::Zset(_))) {
+            if !live.is_some_and(|entry| entry.value.can_be_waited_for()) {
                 return;
             }
             if !self.retry(origin, key, effects) {

@@ -22,7 +22,7 @@ use crate::db::Entry;
 use crate::dict::{Dict, HASH_BITS};
 use crate::shard::Shard;
 use crate::str::{Buffer, Str};
-use crate::types::{Hash, List, Set, Zset};
+use crate::types::{Hash, List, Set, Stream, Zset};
 use crate::value::Value;
 
 /// The format that this code writes and reads.
@@ -121,6 +121,10 @@ pub(crate) fn put_value(out: &mut Vec<u8>, value: &Value) {
             out.push(5);
             zset.save(out);
         }
+        Value::Stream(stream) => {
+            out.push(7);
+            stream.save(out);
+        }
     }
 }
 
@@ -134,6 +138,7 @@ pub(crate) fn read_value(reader: &mut Reader<'_>) -> Result<Value, Malformed> {
         4 => Value::Hash(Box::new(Hash::load(reader)?)),
         5 => Value::Zset(Box::new(Zset::load(reader)?)),
         6 => Value::Buffer(Box::new(Buffer::from(reader.bytes()?.to_vec()))),
+        7 => Value::Stream(Box::new(Stream::load(reader)?)),
         _ => return Err(reader.malformed()),
     })
 }

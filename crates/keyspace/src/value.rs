@@ -3,7 +3,7 @@
 use crate::number::parse_i64;
 use crate::reject::Reject;
 use crate::str::{Buffer, Str};
-use crate::types::{Hash, List, Set, Zset};
+use crate::types::{Hash, List, Set, Stream, Zset};
 
 /// A value of one of Redis's types. 24 bytes; what is larger stands behind a pointer.
 #[derive(Clone, Debug)]
@@ -17,6 +17,7 @@ pub enum Value {
     Set(Box<Set>),
     Hash(Box<Hash>),
     Zset(Box<Zset>),
+    Stream(Box<Stream>),
 }
 
 const _: () = assert!(size_of::<Value>() == 24);
@@ -82,6 +83,7 @@ impl Value {
             Value::Set(set) => set.encoding(),
             Value::Hash(hash) => hash.encoding(),
             Value::Zset(zset) => zset.encoding(),
+            Value::Stream(stream) => stream.encoding(),
         }
     }
 
@@ -96,7 +98,13 @@ impl Value {
             Value::Hash(hash) => hash.memory(samples),
             Value::Set(set) => set.memory(samples),
             Value::Zset(zset) => zset.memory(samples),
+            Value::Stream(stream) => stream.memory(samples),
         }
+    }
+
+    /// Are there commands that wait for values of this type?
+    pub fn can_be_waited_for(&self) -> bool {
+        matches!(self, Value::List(_) | Value::Zset(_) | Value::Stream(_))
     }
 
     /// The name that TYPE gives.
@@ -107,6 +115,7 @@ impl Value {
             Value::Set(_) => "set",
             Value::Hash(_) => "hash",
             Value::Zset(_) => "zset",
+            Value::Stream(_) => "stream",
         }
     }
 }
@@ -151,3 +160,4 @@ typed!(List, List);
 typed!(Set, Set);
 typed!(Hash, Hash);
 typed!(Zset, Zset);
+typed!(Stream, Stream);

@@ -81,6 +81,7 @@ fn of_group(group: Group) -> &'static [&'static str] {
         Group::Scripting => &["scripting"],
         Group::Set => &["set"],
         Group::SortedSet => &["sortedset"],
+        Group::Stream => &["stream"],
         Group::String => &["string"],
         Group::Transactions => &["transaction"],
         Group::Cluster | Group::Pubsub | Group::Server => &[],

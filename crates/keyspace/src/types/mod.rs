@@ -18,6 +18,7 @@ mod script;
 mod server;
 mod set;
 mod sort;
+mod stream;
 mod string;
 mod synod;
 mod transaction;
@@ -29,6 +30,7 @@ pub use hash::Hash;
 pub use list::List;
 pub use script::Scripts;
 pub use set::Set;
+pub use stream::Stream;
 pub use zset::Zset;
 
 use crate::command::Command;
@@ -49,6 +51,7 @@ pub(crate) const COMMANDS: &[&[Command]] = &[
     server::COMMANDS,
     set::COMMANDS,
     sort::COMMANDS,
+    stream::COMMANDS,
     string::COMMANDS,
     synod::COMMANDS,
     transaction::COMMANDS,
