@@ -131,8 +131,12 @@ pub(crate) const UNKNOWN: &[u8] = b"-UNKNOWN outcome unknown: no majority answer
 command may or may not have been executed\r\n";
 
 /// What a client is told when its command never left this node.
+///
+/// LOADING, here and below, is Redis's word for "not executed, ask again soon", and the one that
+/// client libraries know as such: redis-py and go-redis try again by themselves, and the workers of
+/// Celery and RQ go on. Any other error ends them.
 pub(crate) const NO_LEADER: &[u8] =
-    b"-CLUSTERDOWN no leader was reached in time, the command was not executed\r\n";
+    b"-LOADING no leader was reached in time, the command was not executed\r\n";
 
 /// What a client is told when the snapshot that this node got leaps over its command.
 pub(crate) const LEAPT: &[u8] = b"-UNKNOWN outcome unknown: this node was behind and took a \
@@ -144,7 +148,7 @@ pub(crate) const FULL: &[u8] =
 
 /// What a blocked client is told when the leader changes.
 pub(crate) const UNBLOCKED: &[u8] =
-    b"-UNBLOCKED force unblock from blocking operation, the leader has changed\r\n";
+    b"-LOADING the leader has changed, the command that waited was not executed\r\n";
 
 /// What a client is told while the disk has no room.
 pub(crate) const DISK_FULL: &[u8] =

@@ -40,7 +40,7 @@ fn a_leader_change_ends_the_wait_with_a_clear_error() {
     let mut waiter = blocked(&cluster, follower);
     cluster.kill(leader);
     match waiter.reply().unwrap() {
-        Value::Error(text) => assert!(text.starts_with("UNBLOCKED "), "{text}"),
+        Value::Error(text) => assert!(text.starts_with("LOADING "), "{text}"),
         other => panic!("{other:?}"),
     }
     // The connection is as good as before, and nobody waits any more.

@@ -108,7 +108,7 @@ impl Ledger {
                 self.may_have_happened(call);
             }
             (_, Value::Error(text)) => {
-                let refused = ["CLUSTERDOWN ", "TRYAGAIN "].iter().any(|s| text.starts_with(s));
+                let refused = ["LOADING ", "TRYAGAIN "].iter().any(|s| text.starts_with(s));
                 assert!(refused, "an error that says nothing about the outcome: {text}");
             }
             (_, other) => panic!("a reply to another call: {other:?}"),

@@ -95,7 +95,7 @@ fn send_mixed(client: &mut Client, at: usize) {
 fn check_mixed(client: &mut Client, at: usize) {
     let (value, appended) = (format!("v:{at}"), format!("v:{at}!"));
     let failed = |reply: &Value| match reply {
-        Value::Error(text) => text.starts_with("UNKNOWN ") || text.starts_with("CLUSTERDOWN "),
+        Value::Error(text) => text.starts_with("UNKNOWN ") || text.starts_with("LOADING "),
         _ => false,
     };
     let set = client.reply().unwrap();
