@@ -43,7 +43,7 @@ pub use context::{Asker, Context, Mode, OnTimeout, Scope};
 pub use db::{Db, Entry};
 pub use dict::Dict;
 pub use reject::Reject;
-pub use settings::Settings;
+pub use settings::{Settings, parse_memory};
 pub use shard::{Effects, Late, Outcome, Publish, Shard};
 pub use snapshot::{Loader, Saver};
 pub use str::{Buffer, Str};

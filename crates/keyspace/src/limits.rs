@@ -29,6 +29,13 @@ pub const RANDOM_REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// busy by then; here it is stopped, on every replica at the same instruction.
 pub const SCRIPT_STEPS_MAX: i64 = 50_000_000;
 
+/// What a command called by a script counts as, in instructions: the usual one takes half a
+/// microsecond, as long as fifty of them.
+pub const SCRIPT_CALL_STEPS: i64 = 50;
+
+/// Bytes of such a command and of its reply that count as one instruction more.
+pub const SCRIPT_STEP_BYTES: i64 = 16;
+
 /// Instructions between two looks at the limits of a script: rare enough to cost nothing.
 pub const SCRIPT_TICK_STEPS: u32 = 1_000;
 

@@ -252,7 +252,7 @@ impl Settings {
 }
 
 /// A number of bytes with a unit: `1kb` is 1024, `1k` is 1000. Too large a number is cut.
-fn parse_memory(text: &[u8]) -> Option<i64> {
+pub fn parse_memory(text: &[u8]) -> Option<i64> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (number, unit) = text.split_at(digits);
     let factor: u64 = match &*unit.to_ascii_lowercase() {

@@ -22,6 +22,6 @@ mod request;
 
 pub use core::{Core, Event, Peer};
 pub use effects::{Effects, Save, SnapshotJob};
-pub use group::{Founding, Group};
+pub use group::{Founding, Group, SnapshotState};
 pub use message::{GroupId, Health, Kind, Message};
 pub use request::{Asked, Call, Exec, Moment, Replies, Ticket};

@@ -5,11 +5,23 @@ use std::time::Duration;
 /// Clients at a time, as Redis's `maxclients`: beyond it a connection is told so and closed.
 pub const CLIENTS_MAX: usize = 10_000;
 
+/// Connections beside those of clients: links between nodes, and callers that have not said yet
+/// what they are.
+pub const CONNECTIONS_EXTRA: usize = 256;
+
+/// After a silence of this long the kernel asks whether a client's machine is still there: Redis's
+/// `tcp-keepalive`.
+pub const KEEPALIVE: Duration = Duration::from_secs(300);
+
 /// Bytes read from one socket in one go: enough for a deep pipeline, small enough to be fair.
 pub const READ_BYTES: usize = 64 * 1024;
 
 /// Bytes read from a link in one go: a few batches of entries.
 pub const PEER_READ_BYTES: usize = 256 * 1024;
+
+/// Bytes of one request as they come: the arguments of a command, and the headers of as many as a
+/// command may have. Past it a client is told so and closed.
+pub const REQUEST_BYTES_MAX: usize = node::limits::COMMAND_BYTES_MAX + 16 * 1024 * 1024;
 
 /// Bytes of unsent replies at which a client's next commands wait: it does not read what it asks.
 pub const OUT_BYTES_PAUSE: usize = 1024 * 1024;
@@ -27,6 +39,9 @@ pub const CLIENT_REQUESTS_MAX: usize = 16_384;
 pub const QUEUE_CALLS_MAX: usize = 65_536;
 /// See `QUEUE_CALLS_MAX`.
 pub const QUEUE_BYTES_MAX: usize = node::limits::COMMAND_BYTES_MAX;
+
+/// Words that errors begin with, counted each for itself: Redis's bound. A script may invent more.
+pub const ERROR_CODES_MAX: usize = 128;
 
 /// Keys that one client watches.
 pub const WATCHES_MAX: usize = 65_536;

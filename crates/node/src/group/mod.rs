@@ -15,6 +15,8 @@ mod apply;
 mod ask;
 mod snapshot;
 
+pub use snapshot::SnapshotState;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
@@ -279,7 +281,7 @@ impl Group {
     pub(crate) fn deadline(&self, moment: Moment) -> Instant {
         let mut deadline = self.replica.deadline().min(self.snapshot.idle_deadline());
         if let (true, Some(due)) = (self.leads() && !self.tick_pending, self.shard.next_due()) {
-            let millis = due.0.saturating_sub(moment.wall.0).max(1);
+            let millis = due.0.saturating_sub(moment.wall.0);
             deadline = deadline.min(moment.now + std::time::Duration::from_millis(millis));
         }
         if self.waits() || self.faulty { deadline.min(self.next_expire) } else { deadline }

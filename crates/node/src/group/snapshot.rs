@@ -11,7 +11,7 @@ use crate::limits::{
 };
 use crate::message::Kind;
 use crate::request::{LEAPT, Moment, Who};
-use stdx::Instant;
+use stdx::{Instant, Millis};
 
 /// What an entry costs the log beside its data.
 const ENTRY_OVERHEAD_BYTES: u64 = 64;
@@ -29,6 +29,21 @@ pub(super) struct Snapshotting {
     /// When the last command was applied.
     written: Instant,
     running: Option<Running>,
+    /// What the shard's `changes` was at the beginning of the newest one.
+    changes: u64,
+    /// When the newest one of this start of the node was durable.
+    taken: Option<Millis>,
+}
+
+/// How a group's snapshots stand on this node, for INFO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotState {
+    /// One is being taken.
+    pub running: bool,
+    /// Changes of keys since the newest one was begun.
+    pub changes: u64,
+    /// When the newest one was durable, if this start of the node took one.
+    pub taken: Option<Millis>,
 }
 
 /// A snapshot that is being taken.
@@ -41,12 +56,22 @@ struct Running {
     size: u64,
     /// What `log_bytes` was at its beginning.
     log_bytes: u64,
+    /// What the shard's `changes` was at its beginning.
+    changes: u64,
 }
 
 impl Snapshotting {
     pub(super) fn new(newest: Index) -> Snapshotting {
-        let written = Instant(0);
-        Snapshotting { newest, log_bytes: 0, size: 0, wanted: false, written, running: None }
+        Snapshotting {
+            newest,
+            log_bytes: 0,
+            size: 0,
+            wanted: false,
+            written: Instant(0),
+            running: None,
+            changes: 0,
+            taken: None,
+        }
     }
 
     pub(super) fn note_applied(&mut self, now: Instant, entry_bytes: usize) {
@@ -85,9 +110,13 @@ impl Group {
         self.snapshot.wanted = true;
     }
 
-    /// The newest durable snapshot here, and whether one is being taken.
-    pub fn snapshot_state(&self) -> (Index, bool) {
-        (self.snapshot.newest, self.snapshot.running.is_some())
+    /// How the snapshots stand.
+    pub fn snapshot_state(&self) -> SnapshotState {
+        SnapshotState {
+            running: self.snapshot.running.is_some(),
+            changes: self.shard.changes() - self.snapshot.changes,
+            taken: self.snapshot.taken,
+        }
     }
 
     /// Makes the next part of a snapshot, if one is due or running.
@@ -123,6 +152,7 @@ impl Group {
             parts_in_flight: 0,
             size: 0,
             log_bytes: self.snapshot.log_bytes,
+            changes: self.shard.changes(),
         });
         out.snapshot.push(SnapshotJob::Begin { group: self.id, meta });
     }
@@ -139,6 +169,8 @@ impl Group {
         self.snapshot.newest = running.meta.index;
         self.snapshot.size = running.size;
         self.snapshot.log_bytes -= running.log_bytes;
+        self.snapshot.changes = running.changes;
+        self.snapshot.taken = Some(moment.wall);
         self.step(moment, Event::Compact(running.meta), out);
     }
 

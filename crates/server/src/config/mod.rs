@@ -19,6 +19,7 @@ use tuning::TUNING;
 pub struct Config {
     password: Vec<u8>,
     clients_max: usize,
+    memory_bytes_max: u64,
     /// Redis's settings that were set, by name.
     remembered: BTreeMap<&'static str, String>,
     /// Where clients reach this node.
@@ -32,6 +33,7 @@ impl Default for Config {
         Config {
             password: Vec::new(),
             clients_max: CLIENTS_MAX,
+            memory_bytes_max: 0,
             remembered: BTreeMap::new(),
             port: 7379,
             dir: String::new(),
@@ -40,7 +42,7 @@ impl Default for Config {
 }
 
 /// The real settings of a node.
-const OWN: &[&str] = &["dir", "maxclients", "port", "requirepass"];
+const OWN: &[&str] = &["dir", "maxclients", "maxmemory", "port", "requirepass"];
 
 impl Config {
     /// Sets the password; an empty one lets everybody in.
@@ -68,6 +70,11 @@ impl Config {
         self.clients_max
     }
 
+    /// Bytes of memory past which this node takes no command that may need more; 0 for no bound.
+    pub fn memory_bytes_max(&self) -> u64 {
+        self.memory_bytes_max
+    }
+
     pub(crate) fn limits(&self, authenticated: bool) -> Limits {
         parser_limits(authenticated)
     }
@@ -83,6 +90,7 @@ impl Config {
             "dir" => self.dir.clone(),
             "port" => self.port.to_string(),
             "maxclients" => self.clients_max.to_string(),
+            "maxmemory" => self.memory_bytes_max.to_string(),
             "requirepass" => String::from_utf8_lossy(&self.password).into_owned(),
             _ => {
                 let (name, default) = TUNING.iter().find(|(known, _)| *known == name)?;
@@ -97,6 +105,10 @@ impl Config {
         match name {
             "dir" | "port" => return Err("can't set immutable config".to_owned()),
             "requirepass" => self.set_password(value),
+            "maxmemory" => {
+                let bytes = keyspace::parse_memory(value).map(|bytes| bytes as u64);
+                self.memory_bytes_max = bytes.ok_or("argument must be a memory value")?;
+            }
             "maxclients" => {
                 let number = text.parse().ok().filter(|n| (1..=CLIENTS_MAX).contains(n));
                 self.clients_max = number.ok_or_else(|| {

@@ -91,7 +91,6 @@ pub(crate) const TUNING: &[(&str, &str)] = &[
     ("lua-time-limit", "5000"),
     ("masterauth", ""),
     ("masteruser", ""),
-    ("maxmemory", "0"),
     ("maxmemory-clients", "0"),
     ("maxmemory-eviction-tenacity", "10"),
     ("maxmemory-policy", "noeviction"),

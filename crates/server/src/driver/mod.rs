@@ -27,9 +27,10 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use node::{Event, Moment};
+use socket2::{SockRef, TcpKeepalive};
 
 use crate::front::Front;
-use crate::limits::{PEER_READ_BYTES, READ_BYTES};
+use crate::limits::{KEEPALIVE, PEER_READ_BYTES, READ_BYTES};
 use crate::links::PREAMBLE;
 pub(crate) use clock::Clock;
 pub(crate) use disk::snapshot_meta;
@@ -129,6 +130,9 @@ pub struct Driver {
     unread: Vec<usize>,
     /// Where clients' bytes are read to; what makes no whole command is copied out of it.
     scratch: Vec<u8>,
+    /// A connection could not be accepted, for want of a file descriptor: the kernel will not
+    /// mention again that it waits.
+    accept_again: bool,
     log: LogThread,
     snapshots: SnapshotThread,
     peers: Peers,
@@ -199,6 +203,7 @@ impl Driver {
             notifier,
             unread: Vec::new(),
             scratch: Vec::with_capacity(READ_BYTES),
+            accept_again: false,
             log,
             snapshots,
             peers,
@@ -224,6 +229,9 @@ impl Driver {
                     WAKER => {}
                     Token(token) => {
                         let at = token - FIRST_SOCKET;
+                        if event.is_read_closed() {
+                            self.note_ending(at);
+                        }
                         self.ready(at, event.is_readable() || event.is_read_closed());
                         if event.is_writable() || event.is_write_closed() {
                             self.writable(at);
@@ -233,6 +241,9 @@ impl Driver {
             }
             for at in std::mem::take(&mut self.unread) {
                 self.ready(at, true);
+            }
+            if self.accept_again {
+                self.accept();
             }
             if let Some(ended) = self.hear() {
                 return Ok(ended);
@@ -316,18 +327,31 @@ impl Driver {
     }
 
     fn accept(&mut self) {
+        self.accept_again = false;
         loop {
             match self.listener.accept() {
-                Ok((stream, _)) => {
-                    let _ = stream.set_nodelay(true);
-                    self.add(stream, Owner::Unknown);
-                }
+                Ok((stream, _)) => self.welcome(stream),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // A connection that died while it waited, or no file descriptor is free: the
-                // others go on, and the next one is tried at the next event.
-                Err(_) => return,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                // No file descriptor is free: the others go on, and this one is tried again.
+                Err(_) => {
+                    self.accept_again = true;
+                    return;
+                }
             }
         }
+    }
+
+    /// A connection that has said nothing yet. Those that never do count, too.
+    fn welcome(&mut self, mut stream: TcpStream) {
+        if self.connections.len() - self.free.len() >= self.front.connections_max() {
+            self.front.note_rejected();
+            return reject(&mut stream);
+        }
+        let _ = stream.set_nodelay(true);
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        self.add(stream, Owner::Unknown);
     }
 
     /// Puts a connection into the table; what it has to say is read when the kernel says so.
@@ -355,6 +379,12 @@ impl Driver {
             Owner::Client(key) => self.front.close(self.clock.moment(), key),
             Owner::PeerOut(node) => self.peers.lost(node, at),
             Owner::Unknown | Owner::PeerIn { .. } => {}
+        }
+    }
+
+    fn note_ending(&mut self, at: usize) {
+        if let Some(Some(connection)) = self.connections.get_mut(at) {
+            connection.socket.ending = true;
         }
     }
 
@@ -401,7 +431,7 @@ impl Driver {
         let stream = &mut connection.socket.stream;
         let (addr, laddr) = (shown(stream.peer_addr()), shown(stream.local_addr()));
         let Some(key) = self.front.open(self.clock.moment(), addr, laddr) else {
-            let _ = io::Write::write(stream, b"-ERR max number of clients reached\r\n");
+            reject(stream);
             return self.drop_connection(at);
         };
         connection.owner = Owner::Client(key);
@@ -418,14 +448,25 @@ impl Driver {
             return;
         }
         let moved = connection.socket.read(&mut self.scratch);
-        if moved != Moved::Closed {
+        if !matches!(moved, Moved::Closed | Moved::Ended) {
             self.front.received(self.clock.moment(), key, &mut self.scratch);
         }
         self.scratch.clear();
         match moved {
             Moved::Closed => self.drop_connection(at),
+            Moved::Ended => self.client_ended(at, key),
             Moved::Some(_) => {}
             Moved::More(_) => self.unread.push(at),
+        }
+    }
+
+    /// A client sends no more. What it has sent is answered yet, as far as it can be.
+    fn client_ended(&mut self, at: usize, key: usize) {
+        let Some(connection) = self.connections[at].as_mut() else { return };
+        connection.socket.readable = false;
+        let is_done = connection.socket.unsent() == 0 && self.front.ended(key);
+        if is_done {
+            self.drop_connection(at);
         }
     }
 
@@ -442,7 +483,7 @@ impl Driver {
         }
         match moved {
             _ if damaged => self.drop_connection(at),
-            Moved::Closed => self.drop_connection(at),
+            Moved::Closed | Moved::Ended => self.drop_connection(at),
             Moved::More(_) => self.unread.push(at),
             Moved::Some(_) => {}
         }
@@ -473,12 +514,15 @@ impl Driver {
         if !matches!(connection.owner, Owner::Client(owner) if owner == key) {
             return;
         }
+        if self.front.is_cut_off(key) {
+            return self.drop_connection(at);
+        }
         let Some(out) = self.front.out(key) else { return };
         let moved = connection.socket.write(out);
         let all = connection.socket.unsent() == 0;
         let readable = connection.socket.readable;
         match moved {
-            Moved::Closed => return self.drop_connection(at),
+            Moved::Closed | Moved::Ended => return self.drop_connection(at),
             Moved::Some(count) | Moved::More(count) => self.front.sent(key, count),
         }
         if all && self.front.is_closing(key) {
@@ -521,4 +565,9 @@ impl Driver {
             self.ready(at, true);
         }
     }
+}
+
+/// Tells a connection that it is one too many. It is closed without waiting for the word to arrive.
+fn reject(stream: &mut TcpStream) {
+    let _ = io::Write::write(stream, b"-ERR max number of clients reached\r\n");
 }

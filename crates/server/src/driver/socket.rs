@@ -17,6 +17,8 @@ pub(super) enum Moved {
     Some(usize),
     /// So many bytes, and there may be more.
     More(usize),
+    /// The other side sends no more; it may still read.
+    Ended,
     /// The other side is gone.
     Closed,
 }
@@ -27,6 +29,9 @@ pub(super) struct Socket {
     pub(super) stream: TcpStream,
     pub(super) readable: bool,
     pub(super) writable: bool,
+    /// The kernel has seen the end of the other side's bytes: it does not say so again, so every
+    /// read goes on until it meets that end.
+    pub(super) ending: bool,
     /// Bytes on their way, sent up to `sent`.
     sending: Vec<u8>,
     sent: usize,
@@ -34,7 +39,14 @@ pub(super) struct Socket {
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Socket {
-        Socket { stream, readable: true, writable: true, sending: Vec::new(), sent: 0 }
+        Socket {
+            stream,
+            readable: true,
+            writable: true,
+            ending: false,
+            sending: Vec::new(),
+            sent: 0,
+        }
     }
 
     /// Reads to the end of `input`, as much as fits into its spare room, which is never filled with
@@ -43,8 +55,8 @@ impl Socket {
         let room = input.capacity() - input.len();
         assert!(room > 0, "a read needs room");
         match rustix::io::read(&self.stream, rustix::buffer::spare_capacity(input)) {
-            Ok(0) => Moved::Closed,
-            Ok(count) if count == room => Moved::More(count),
+            Ok(0) => Moved::Ended,
+            Ok(count) if count == room || self.ending => Moved::More(count),
             Ok(count) => {
                 self.readable = false;
                 Moved::Some(count)

@@ -15,6 +15,8 @@ use stdx::{Instant, Millis};
 use wire::resp::Parser;
 use wire::{ArgsBuf, Proto};
 
+use crate::limits::OUT_BYTES_PAUSE;
+
 /// A reply that is owed.
 #[derive(Debug)]
 struct Slot {
@@ -43,19 +45,34 @@ pub(crate) enum Purpose {
 pub(crate) struct Finish {
     /// The database that is selected if EXEC was not aborted.
     pub(crate) db: u8,
-    /// The calls that the session runs, by their place among all.
-    pub(crate) own: Vec<(usize, ArgsBuf)>,
+    /// The calls that the session runs, in their order.
+    pub(crate) own: Vec<Own>,
+    /// Nobody waits for the reply: CLIENT REPLY OFF or SKIP.
+    pub(crate) silent: bool,
+}
+
+/// A queued call that the session runs, or has a part in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Own {
+    /// Its place among all calls.
+    pub(crate) place: usize,
+    pub(crate) args: ArgsBuf,
+    /// The shard runs a part of it too; the session makes one reply of both.
+    pub(crate) joins: bool,
 }
 
 /// MULTI's queue.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
+    /// What the shard runs, each call with its database.
     pub(crate) calls: Vec<(u8, ArgsBuf)>,
+    /// What the session runs.
+    pub(crate) own: Vec<Own>,
+    /// How many calls were queued.
+    pub(crate) count: usize,
     pub(crate) bytes: usize,
     /// The database that calls to come will see.
     pub(crate) db: u8,
-    /// Calls that the session runs, by their place among all.
-    pub(crate) own: Vec<(usize, ArgsBuf)>,
     /// A call was refused: EXEC will be too.
     pub(crate) refused: bool,
 }
@@ -150,8 +167,14 @@ pub(crate) struct Client {
     pub(crate) paused: bool,
     /// The call that may wait for a key, by the core's number.
     pub(crate) blocking: Option<u64>,
+    /// The bytes of `input` are no whole command: only more of them help.
+    pub(crate) starving: bool,
+    /// It sends no more; it is closed once it has its replies.
+    pub(crate) ended: bool,
     /// Close once `out` is sent; nothing more is read.
     pub(crate) closing: bool,
+    /// Close at once: what is not sent by now is lost.
+    pub(crate) cut_off: bool,
     /// `out` has grown since the driver last looked.
     pub(crate) dirty: bool,
     /// It stands in the front's list of those.
@@ -177,7 +200,10 @@ impl Client {
             held: false,
             paused: false,
             blocking: None,
+            starving: true,
+            ended: false,
             closing: false,
+            cut_off: false,
             dirty: false,
             listed: false,
         }
@@ -221,6 +247,17 @@ impl Client {
             write(&mut reply);
             self.slots.push_back(Slot { reply: Some(reply), purpose: Purpose::Reply });
         }
+    }
+
+    /// Should more be read from it now? If its commands wait, only as much as they may fill.
+    pub(crate) fn wants_input(&self) -> bool {
+        !self.closing && !self.ended && (self.starving || self.input.len() < OUT_BYTES_PAUSE)
+    }
+
+    /// It has sent all that it will, and got all that it can.
+    pub(crate) fn is_done(&self) -> bool {
+        let waits_for_nothing = self.slots.is_empty() && !self.held && !self.paused;
+        self.ended && (self.blocking.is_some() || waits_for_nothing && self.starving)
     }
 
     /// Is the reply to the current call not wanted?

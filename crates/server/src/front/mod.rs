@@ -17,6 +17,8 @@ mod client;
 mod commands;
 mod hub;
 
+use std::collections::BTreeMap;
+
 use keyspace::command::{Command, Flags, Run};
 use keyspace::op::Unblock;
 use keyspace::{Publish, Reject};
@@ -27,7 +29,8 @@ use wire::{Args, Proto, Reply};
 
 use crate::config::Config;
 use crate::limits::{
-    CLIENT_REQUESTS_MAX, OUT_BYTES_MAX, OUT_BYTES_PAUSE, SUBSCRIBER_OUT_BYTES_MAX,
+    CLIENT_REQUESTS_MAX, CONNECTIONS_EXTRA, ERROR_CODES_MAX, OUT_BYTES_MAX, OUT_BYTES_PAUSE,
+    SUBSCRIBER_OUT_BYTES_MAX,
 };
 use client::{Client, Purpose, key_of};
 pub use commands::Vitals;
@@ -48,6 +51,9 @@ enum Flow {
     Pause,
 }
 
+const OUT_OF_MEMORY: Reject =
+    Reject::text("OOM command not allowed when used memory > 'maxmemory'.");
+
 /// CLIENT PAUSE.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pause {
@@ -62,8 +68,25 @@ pub(crate) struct Stats {
     pub(crate) rejected: u64,
     pub(crate) commands: u64,
     pub(crate) errors: u64,
+    /// By the word that an error begins with, as many words as are worth to keep apart.
+    pub(crate) errors_by_code: BTreeMap<String, u64>,
     pub(crate) input_bytes: u64,
     pub(crate) output_bytes: u64,
+}
+
+impl Stats {
+    /// Counts a reply that is an error.
+    fn note_reply(&mut self, reply: &[u8]) {
+        if reply.first() != Some(&b'-') {
+            return;
+        }
+        self.errors += 1;
+        let end = reply.iter().position(|byte| matches!(byte, b' ' | b'\r'));
+        let code = String::from_utf8_lossy(&reply[1..end.unwrap_or(reply.len())]).into_owned();
+        if self.errors_by_code.len() < ERROR_CODES_MAX || self.errors_by_code.contains_key(&code) {
+            *self.errors_by_code.entry(code).or_default() += 1;
+        }
+    }
 }
 
 /// See the head of this file.
@@ -94,6 +117,8 @@ pub struct Front {
     resume: Vec<usize>,
     /// Clients that wait until the core has room.
     stalled: Vec<usize>,
+    /// A session's own calls of an EXEC are run: each must answer at once.
+    executes: bool,
     /// SHUTDOWN was called.
     shutdown: bool,
 }
@@ -120,6 +145,7 @@ impl Front {
             dirty: Vec::new(),
             resume: Vec::new(),
             stalled: Vec::new(),
+            executes: false,
             shutdown: false,
         }
     }
@@ -172,14 +198,27 @@ impl Front {
         self.open -= 1;
     }
 
-    /// Should more be read from this client now? Not while it does not read its replies, or its
-    /// commands wait and fill its buffer.
+    /// Should more be read from this client now? Not while its commands wait and fill its buffer.
     pub fn wants_input(&self, key: usize) -> bool {
-        let waits = |client: &Client| {
-            client.closing || client.out.len() >= OUT_BYTES_PAUSE || client.held || client.paused
-        };
-        let client = self.clients.get(key).and_then(Option::as_ref);
-        client.is_some_and(|client| !waits(client) || client.input.len() < OUT_BYTES_PAUSE)
+        self.clients.get(key).and_then(Option::as_ref).is_some_and(Client::wants_input)
+    }
+
+    /// A client sends no more. True if nothing is left to do for it, else it is closed later.
+    pub fn ended(&mut self, key: usize) -> bool {
+        let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else { return true };
+        client.ended = true;
+        client.is_done() && client.out.is_empty()
+    }
+
+    /// Sockets at a time, of clients and others.
+    pub fn connections_max(&self) -> usize {
+        self.config.clients_max() + CONNECTIONS_EXTRA
+    }
+
+    /// A connection was one too many.
+    pub fn note_rejected(&mut self) {
+        self.stats.connections += 1;
+        self.stats.rejected += 1;
     }
 
     /// Bytes of a client have come. `moment` was read after them: a lease that holds then held
@@ -226,7 +265,13 @@ impl Front {
 
     /// Should the connection be closed, once its output is sent?
     pub fn is_closing(&self, key: usize) -> bool {
-        self.clients.get(key).and_then(Option::as_ref).is_some_and(|client| client.closing)
+        let client = self.clients.get(key).and_then(Option::as_ref);
+        client.is_some_and(|client| client.closing || client.is_done())
+    }
+
+    /// Should the connection be closed at once?
+    pub fn is_cut_off(&self, key: usize) -> bool {
+        self.clients.get(key).and_then(Option::as_ref).is_some_and(|client| client.cut_off)
     }
 
     /// Takes the clients that have new output or are closing.
@@ -291,9 +336,7 @@ impl Front {
     fn settle(&mut self, moment: Moment, ticket: Ticket, reply: &[u8]) {
         let key = key_of(ticket);
         let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else { return };
-        if reply.first() == Some(&b'-') {
-            self.stats.errors += 1;
-        }
+        self.stats.note_reply(reply);
         let mut ready = client.settle(ticket, reply);
         while let Some((purpose, reply)) = ready {
             self.finish(moment, key, purpose, &reply);
@@ -316,8 +359,9 @@ impl Front {
             if client.session.is_subscribed() { SUBSCRIBER_OUT_BYTES_MAX } else { OUT_BYTES_MAX };
         if client.out.len() > limit {
             client.out = Vec::new();
-            client.closing = true;
+            (client.closing, client.cut_off) = (true, true);
         }
+        client.closing |= client.is_done();
         if (client.dirty || client.closing) && !client.listed {
             client.listed = true;
             self.dirty.push(key);
@@ -330,16 +374,17 @@ impl Front {
         if client.input.is_empty() {
             return;
         }
+        let had_enough = !client.wants_input();
         let mut input = std::mem::take(&mut client.input);
         let mut parser = std::mem::take(&mut client.parser);
-        let was_full = input.len() >= OUT_BYTES_PAUSE;
         let consumed = self.pump_bytes(moment, key, &input, &mut parser);
         // A client that closes itself is taken out by the driver, never here.
         let client = self.clients[key].as_mut().expect("no command takes its client out");
         input.drain(..consumed);
         (client.input, client.parser) = (input, parser);
-        // The driver had stopped to read: it must look at this client again, output or not.
-        client.dirty |= was_full && consumed > 0;
+        client.starving |= client.input.is_empty();
+        // A driver that stopped reading looks at it again.
+        client.dirty |= had_enough && client.wants_input();
         self.note_dirty(key);
     }
 
@@ -354,6 +399,7 @@ impl Front {
         let mut start = 0;
         loop {
             let Some(client) = self.clients[key].as_mut() else { return start };
+            client.starving = false;
             if client.closing
                 || client.held
                 || client.paused
@@ -373,7 +419,10 @@ impl Front {
                     start += consumed;
                     continue;
                 }
-                Ok(Parsed::Incomplete) => return start,
+                Ok(Parsed::Incomplete) => {
+                    client.starving = true;
+                    return start;
+                }
                 Err(error) => {
                     client.give(|out| error.encode(out));
                     client.closing = true;
@@ -451,12 +500,19 @@ impl Front {
         if after || silent {
             let mut reply = Vec::new();
             match self.core.call(moment, call, &mut reply) {
-                Asked::Replied => client.give(|out| out.extend_from_slice(&reply)),
+                Asked::Replied => {
+                    self.stats.note_reply(&reply);
+                    client.give(|out| out.extend_from_slice(&reply));
+                }
                 Asked::Waits { .. } => client.owe(purpose),
             }
         } else {
+            let mark = client.out.len();
             match self.core.call(moment, call, &mut client.out) {
-                Asked::Replied => client.dirty = true,
+                Asked::Replied => {
+                    self.stats.note_reply(&client.out[mark..]);
+                    client.dirty = true;
+                }
                 Asked::Waits { number } => {
                     client.owe(purpose);
                     if may_block {
@@ -477,18 +533,18 @@ impl Front {
     ) -> Flow {
         let client = self.client(key);
         let proto = client.session.proto;
-        let mut failed = false;
+        let mut error = Vec::new();
         client.give(|out| {
             let mut reply = Reply::new(out, proto);
             let mark = reply.mark();
             if let Err(reject) = write(&mut reply) {
                 reply.rewind(mark);
                 reply.error(reject.message());
-                failed = true;
+                error = reply.since(mark).to_vec();
             }
         });
         client.session.after_call();
-        self.stats.errors += u64::from(failed);
+        self.stats.note_reply(&error);
         Flow::Next
     }
 
@@ -511,6 +567,9 @@ impl Front {
             let max = node::limits::COMMAND_BYTES_MAX;
             return Some(Reject::from(format!("ERR command too large: at most {max} bytes")));
         }
+        if self.is_out_of_memory() && commands::may_grow(command, args) {
+            return Some(OUT_OF_MEMORY);
+        }
         if session.proto == Proto::Resp2
             && session.is_subscribed()
             && !commands::allowed_to_subscribers(command)
@@ -522,6 +581,12 @@ impl Front {
             )));
         }
         None
+    }
+
+    /// Does the process take more memory than `maxmemory` allows?
+    fn is_out_of_memory(&self) -> bool {
+        let max = self.config.memory_bytes_max();
+        max > 0 && self.vitals.resident_bytes > max
     }
 
     fn client(&mut self, key: usize) -> &mut Client {
@@ -584,7 +649,9 @@ impl Front {
 /// The limits for the parser of a client.
 pub(crate) fn parser_limits(authenticated: bool) -> Limits {
     let limits = if authenticated { Limits::AUTHENTICATED } else { Limits::UNAUTHENTICATED };
-    Limits { bulk_bytes_max: node::limits::COMMAND_BYTES_MAX, ..limits }
+    let (bulk_bytes_max, command_bytes_max) =
+        (node::limits::COMMAND_BYTES_MAX, crate::limits::REQUEST_BYTES_MAX);
+    Limits { bulk_bytes_max, command_bytes_max, ..limits }
 }
 
 /// A wall-clock time in seconds, as INFO has it.

@@ -14,6 +14,7 @@ use super::raise::{Raise, error_text, unpack};
 use super::vm::Shared;
 use crate::command::{self, Flags, Run};
 use crate::context::Context;
+use crate::limits::{SCRIPT_CALL_STEPS, SCRIPT_STEP_BYTES};
 use crate::shard::execute;
 
 /// The way from a running script to the shard.
@@ -66,6 +67,8 @@ impl<'b, 'cx> Bridge<'b, 'cx> {
         let mut bytes = std::mem::take(reply);
         bytes.clear();
         execute(cx, args.args(), &mut Reply::new(&mut bytes, proto));
+        let moved = (args.args().bytes_len() + bytes.len()) as i64 / SCRIPT_STEP_BYTES;
+        self.shared.charge(SCRIPT_CALL_STEPS + moved)?;
         Ok(CommandReply { bytes })
     }
 }

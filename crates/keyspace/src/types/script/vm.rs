@@ -82,11 +82,11 @@ impl Shared {
     }
 
     /// Counts steps; an error once there are none left.
-    fn charge(&self, steps: i64) -> mlua::Result<()> {
+    pub(super) fn charge(&self, steps: i64) -> Result<(), Raise> {
         if self.steps_left.fetch_sub(steps, Ordering::Relaxed) > steps {
             return Ok(());
         }
-        Err(Raise::Stop(Limit::Steps).into())
+        Err(Raise::Stop(Limit::Steps))
     }
 }
 
@@ -447,7 +447,7 @@ fn host(lua: &Lua, shared: &Arc<Shared>) -> mlua::Result<Table> {
     };
     put("unordered", lua.create_function(unordered)?)?;
     let counted = Arc::clone(shared);
-    let charge = move |_: &Lua, ()| counted.charge(i64::from(SCRIPT_TICK_STEPS));
+    let charge = move |_: &Lua, ()| Ok(counted.charge(i64::from(SCRIPT_TICK_STEPS))?);
     put("charge", lua.create_function(charge)?)?;
     let shared_handler = Arc::clone(shared);
     let on_error = move |lua: &Lua, problem| handler(lua, problem, &shared_handler);

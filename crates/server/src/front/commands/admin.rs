@@ -31,7 +31,7 @@ impl Front {
                 self.say(key, "Background append only file rewriting started")
             }
             ("lastsave", _) => {
-                let at = seconds(self.started.wall);
+                let at = self.last_save();
                 self.answer(key, |reply| {
                     reply.int(at as i64);
                     Ok(())
@@ -46,6 +46,11 @@ impl Front {
                 self.answer(key, |_| Err(Reject::from(text)))
             }
         }
+    }
+
+    /// When the newest snapshot was durable, in seconds; before the first it is the node's start.
+    pub(super) fn last_save(&self) -> u64 {
+        seconds(self.core.group().snapshot_state().taken.unwrap_or(self.started.wall))
     }
 
     fn say(&mut self, key: usize, text: &str) -> Flow {

@@ -142,7 +142,7 @@ impl Front {
         }
         let flags = if flags.is_empty() { "N".to_owned() } else { flags };
         let multi = session.multi.as_ref();
-        let queued = multi.map_or(-1, |queue| (queue.calls.len() + queue.own.len()) as i64);
+        let queued = multi.map_or(-1, |queue| queue.count as i64);
         format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub={} \
              psub={} ssub={} multi={queued} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} rbs=0 \
@@ -220,7 +220,8 @@ impl Front {
 
     /// Closes another client at once: what it is owed is lost.
     fn kill(&mut self, key: usize) {
-        self.client(key).closing = true;
+        let client = self.client(key);
+        (client.closing, client.cut_off) = (true, true);
         self.note_dirty(key);
     }
 
@@ -321,6 +322,14 @@ impl Front {
                 Ok(())
             });
         };
+        if self.executes {
+            // EXEC cannot wait for more: that the other waits is as true as it was at the call.
+            self.core.unblock(moment, number, how, None);
+            return self.answer(key, |reply| {
+                reply.int(1);
+                Ok(())
+            });
+        }
         let client = self.client(key);
         let ticket = client.next_ticket();
         client.owe(if client.is_silent() { Purpose::Silence } else { Purpose::Reply });

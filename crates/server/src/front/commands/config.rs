@@ -10,7 +10,7 @@ use crate::front::client::Purpose;
 use crate::front::{Flow, Front};
 
 /// The read that returns the keyspace's settings.
-const SETTINGS: &[u8] = b"synod.settings";
+pub(super) const SETTINGS: &[u8] = b"synod.settings";
 
 impl Front {
     pub(super) fn run_config(
@@ -39,8 +39,8 @@ impl Front {
 
     /// Asks the leader for the keyspace's settings if any is wanted, and puts the node's beside.
     fn config_get(&mut self, moment: Moment, key: usize, args: Args<'_>) -> Flow {
-        let patterns: Vec<Vec<u8>> = args.from(2).iter().map(<[u8]>::to_ascii_lowercase).collect();
-        if !Settings::names().any(|name| is_wanted(&patterns, name)) {
+        let patterns = patterns(args);
+        if !wants_shared(args) {
             self.give_settings(key, &patterns, Vec::new());
             return Flow::Next;
         }
@@ -115,7 +115,7 @@ impl Front {
     }
 
     /// The node's settings as they will be, and a CONFIG SET of the keyspace's.
-    fn split_config(&self, args: Args<'_>) -> Result<(Config, ArgsBuf), Reject> {
+    pub(super) fn split_config(&self, args: Args<'_>) -> Result<(Config, ArgsBuf), Reject> {
         if args.len() % 2 == 1 {
             return Err(Reject::text("ERR wrong number of arguments for 'config|set' command"));
         }
@@ -145,6 +145,17 @@ impl Front {
         }
         Ok((own, shared))
     }
+}
+
+/// The patterns of a CONFIG GET.
+pub(super) fn patterns(args: Args<'_>) -> Vec<Vec<u8>> {
+    args.from(2).iter().map(<[u8]>::to_ascii_lowercase).collect()
+}
+
+/// Does a CONFIG GET ask for any setting of the keyspace?
+pub(super) fn wants_shared(args: Args<'_>) -> bool {
+    let patterns = patterns(args);
+    Settings::names().any(|name| is_wanted(&patterns, name))
 }
 
 fn is_wanted(patterns: &[Vec<u8>], name: &str) -> bool {

@@ -81,6 +81,11 @@ impl Front {
         for (name, value) in lines {
             let _ = write!(out, "{name}:{value}\r\n");
         }
+        if section == "errorstats" {
+            for (code, count) in &self.stats.errors_by_code {
+                let _ = write!(out, "errorstat_{code}:count={count}\r\n");
+            }
+        }
     }
 
     fn info_server(&self, moment: Moment) -> Vec<(&'static str, String)> {
@@ -128,6 +133,7 @@ impl Front {
         let used = self.vitals.resident_bytes;
         let policy = self.config.get("maxmemory-policy").unwrap_or_default();
         let maxmemory = self.config.get("maxmemory").unwrap_or_default();
+        let scripts = self.core.group().shard().scripts();
         vec![
             ("used_memory", used.to_string()),
             ("used_memory_human", human(used)),
@@ -137,6 +143,13 @@ impl Front {
             ("used_memory_peak_human", human(self.vitals.resident_bytes_peak)),
             ("total_system_memory", self.vitals.memory_bytes.to_string()),
             ("total_system_memory_human", human(self.vitals.memory_bytes)),
+            ("used_memory_lua", scripts.vm_bytes().to_string()),
+            ("used_memory_lua_human", human(scripts.vm_bytes() as u64)),
+            ("used_memory_scripts", scripts.cached_bytes().to_string()),
+            ("used_memory_scripts_human", human(scripts.cached_bytes() as u64)),
+            ("number_of_cached_scripts", scripts.cached().to_string()),
+            ("number_of_functions", scripts.functions().to_string()),
+            ("number_of_libraries", scripts.libraries().to_string()),
             ("maxmemory", maxmemory),
             ("maxmemory_policy", policy),
             ("mem_fragmentation_ratio", "1.00".to_owned()),
@@ -147,13 +160,13 @@ impl Front {
     }
 
     fn info_persistence(&self) -> Vec<(&'static str, String)> {
-        let (_, saving) = self.core.group().snapshot_state();
+        let snapshot = self.core.group().snapshot_state();
         vec![
             ("loading", "0".to_owned()),
             ("async_loading", "0".to_owned()),
-            ("rdb_changes_since_last_save", "0".to_owned()),
-            ("rdb_bgsave_in_progress", u8::from(saving).to_string()),
-            ("rdb_last_save_time", seconds(self.started.wall).to_string()),
+            ("rdb_changes_since_last_save", snapshot.changes.to_string()),
+            ("rdb_bgsave_in_progress", u8::from(snapshot.running).to_string()),
+            ("rdb_last_save_time", self.last_save().to_string()),
             ("rdb_last_bgsave_status", "ok".to_owned()),
             ("aof_enabled", "1".to_owned()),
             ("aof_rewrite_in_progress", "0".to_owned()),

@@ -11,7 +11,7 @@ mod info;
 mod pubsub;
 mod transaction;
 
-use keyspace::command::{self, Command};
+use keyspace::command::{self, Command, Flags};
 use node::Moment;
 use wire::Args;
 
@@ -37,6 +37,19 @@ pub(super) fn allowed_to_subscribers(command: &Command) -> bool {
             | "quit"
             | "reset"
     )
+}
+
+/// May this call take more memory? A script that says nothing about itself is let through, since
+/// many only read; one that does must say that it writes nothing or may write all the same.
+pub(super) fn may_grow(command: &Command, args: Args<'_>) -> bool {
+    let harmless = ["no-writes", "allow-oom"];
+    command.flags.has(Flags::DENYOOM)
+        || command.name == "eval"
+            && args[1].starts_with(b"#!")
+            && args[1].split(|byte| *byte == b'\n').next().is_some_and(|line| {
+                let line = String::from_utf8_lossy(line);
+                !harmless.iter().any(|flag| line.contains(flag))
+            })
 }
 
 impl Front {

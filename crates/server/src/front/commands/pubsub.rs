@@ -1,7 +1,7 @@
 //! SUBSCRIBE and its kind, PUBLISH, PUBSUB.
 
 use keyspace::{Publish, Reject, glob};
-use wire::{Args, Reply};
+use wire::Args;
 
 use crate::front::hub::Kind;
 use crate::front::{Flow, Front};
@@ -57,14 +57,21 @@ impl Front {
     }
 
     fn confirm(&mut self, key: usize, word: &str, name: Option<&[u8]>, count: usize) {
-        let proto = self.client(key).session.proto;
-        self.client(key).give(|out| {
-            let mut reply = Reply::new(out, proto);
+        // Even a client that wants no replies hears what it listens to, and that it does.
+        self.push(key, |reply| {
             reply.push(3);
             reply.bulk(word.as_bytes());
             reply.bulk_or_null(name);
             reply.count(count);
         });
+    }
+
+    /// How many subscriptions of this node a message to a channel meets.
+    pub(super) fn count_receivers(&self, shard: bool, channel: &[u8]) -> usize {
+        if shard {
+            return self.hub.listeners(Kind::Shard, channel).len();
+        }
+        self.hub.listeners(Kind::Channel, channel).len() + self.hub.matching(channel).len()
     }
 
     /// Sends a message to every node, and counts the subscribers of this one, as a node of a Redis

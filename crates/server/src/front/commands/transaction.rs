@@ -11,7 +11,8 @@ use node::{Asked, Call, Exec, Kind, Moment};
 use wire::resp::{Decoder, ReplyLimits, Scanner, Value};
 use wire::{Args, ArgsBuf, Reply};
 
-use crate::front::client::{Finish, Purpose, Queue};
+use super::config;
+use crate::front::client::{Finish, Own, Purpose, Queue};
 use crate::front::{Flow, Front};
 use crate::limits::{QUEUE_BYTES_MAX, QUEUE_CALLS_MAX, WATCHES_MAX};
 
@@ -43,9 +44,10 @@ impl Front {
             let reject = Reject::text("ERR Command not allowed inside a transaction");
             return self.refuse(key, &reject);
         }
+        let part = self.part_of(command, args);
         let Some(queue) = &mut self.client(key).session.multi else { return Flow::Next };
         queue.bytes += args.bytes_len();
-        let place = queue.calls.len() + queue.own.len();
+        let place = queue.count;
         if place >= QUEUE_CALLS_MAX || queue.bytes > QUEUE_BYTES_MAX {
             let reject = Reject::from(format!(
                 "ERR transaction too large: at most {QUEUE_CALLS_MAX} calls and {QUEUE_BYTES_MAX} \
@@ -53,9 +55,15 @@ impl Front {
             ));
             return self.refuse(key, &reject);
         }
-        match command.run {
-            Run::Session(None) => queue.own.push((place, ArgsBuf::from(args))),
-            _ => queue.calls.push((queue.db, ArgsBuf::from(args))),
+        queue.count += 1;
+        let joins = matches!(part, Part::Both(_));
+        match part {
+            Part::Shard => queue.calls.push((queue.db, ArgsBuf::from(args))),
+            Part::Session => {}
+            Part::Both(ref call) => queue.calls.push((queue.db, call.clone())),
+        }
+        if !matches!(part, Part::Shard) {
+            queue.own.push(Own { place, args: ArgsBuf::from(args), joins });
         }
         if let Some(db) = keyspace::types::selects(args) {
             queue.db = db as u8;
@@ -64,6 +72,24 @@ impl Front {
             reply.status("QUEUED");
             Ok(())
         })
+    }
+
+    /// Who runs a call inside EXEC.
+    fn part_of(&self, command: &Command, args: Args<'_>) -> Part {
+        let name =
+            (keyspace::command::find_name(&args[0]).map_or("", |row| row.name), command.name);
+        match (name, command.run) {
+            (("config", "get"), _) if config::wants_shared(args) => {
+                Part::Both([config::SETTINGS].into_iter().collect())
+            }
+            (("config", "set"), _) => match self.split_config(args) {
+                Ok((_, shared)) if shared.args().len() > 2 => Part::Both(shared),
+                _ => Part::Session,
+            },
+            (("publish" | "spublish", _), _) => Part::Both(ArgsBuf::from(args)),
+            (_, Run::Session(None)) => Part::Session,
+            _ => Part::Shard,
+        }
     }
 
     pub(super) fn exec(&mut self, moment: Moment, key: usize) -> Flow {
@@ -78,12 +104,11 @@ impl Front {
         }
         let Queue { calls, db, own, .. } = *queue;
         let (ticket, proto) = (client.next_ticket(), client.session.proto);
-        let purpose = if client.is_silent() {
-            Purpose::Silence
-        } else if db == client.session.db && own.is_empty() {
-            Purpose::Reply
-        } else {
-            Purpose::Exec(Box::new(Finish { db, own }))
+        let silent = client.is_silent();
+        let purpose = match db == client.session.db && own.is_empty() {
+            true if silent => Purpose::Silence,
+            true => Purpose::Reply,
+            false => Purpose::Exec(Box::new(Finish { db, own, silent })),
         };
         client.held |= matches!(purpose, Purpose::Exec(_));
         client.owe(purpose);
@@ -178,18 +203,27 @@ impl Front {
         });
     }
 
-    /// Puts the replies of the session's own calls between those of the shard.
+    /// Runs the session's part of EXEC and puts its replies between those of the shard.
     fn finish_exec(&mut self, moment: Moment, key: usize, finish: Finish, reply: &[u8]) {
+        let Finish { db, own, silent } = finish;
         let elements = (reply.first() == Some(&b'*')).then(|| elements(reply)).flatten();
         let Some(mut elements) = elements else {
             // Aborted, or not known: nothing of the session is done.
-            self.client(key).give(|out| out.extend_from_slice(reply));
+            if !silent {
+                self.client(key).give(|out| out.extend_from_slice(reply));
+            }
             return;
         };
-        self.client(key).session.db = finish.db;
-        for (place, args) in finish.own {
-            let own = self.run_own(moment, key, args.args());
-            elements.insert(place, own);
+        self.client(key).session.db = db;
+        for own in own {
+            if own.joins {
+                self.join_own(key, own.args.args(), &mut elements[own.place]);
+            } else {
+                elements.insert(own.place, self.run_own(moment, key, own.args.args()));
+            }
+        }
+        if silent {
+            return;
         }
         let proto = self.client(key).session.proto;
         self.client(key).give(|out| {
@@ -202,13 +236,55 @@ impl Front {
     /// Runs a session's call and returns its reply. It owes nothing at this moment, so every
     /// command answers at once.
     fn run_own(&mut self, moment: Moment, key: usize, args: Args<'_>) -> Vec<u8> {
-        let client = self.client(key);
-        let before = std::mem::take(&mut client.out);
-        if let Ok(command) = keyspace::shard::check_call(args) {
-            self.run_session(moment, key, command, args);
+        self.capture(key, |front| match keyspace::shard::check_call(args) {
+            Ok(command) => drop(front.run_session(moment, key, command, args)),
+            Err(reject) => drop(front.answer(key, |_| Err(reject))),
+        })
+    }
+
+    /// The session's part of a call, of which the shard has done the other. An error of the shard
+    /// stands.
+    fn join_own(&mut self, key: usize, args: Args<'_>, element: &mut Vec<u8>) {
+        if element.first() == Some(&b'-') {
+            return;
         }
+        if args.is(0, "config") && args.is(1, "set") {
+            if let Ok((own, _)) = self.split_config(args) {
+                self.config = own;
+            }
+            return;
+        }
+        let done = std::mem::take(element);
+        *element = self.capture(key, |front| {
+            if args.is(0, "config") {
+                front.finish_config(key, &config::patterns(args), &done);
+            } else {
+                let count = front.count_receivers(args.is(0, "spublish"), &args[1]);
+                front.answer(key, |reply| {
+                    reply.count(count);
+                    Ok(())
+                });
+            }
+        });
+    }
+
+    /// What is given to a client meanwhile, instead of giving it.
+    fn capture(&mut self, key: usize, run: impl FnOnce(&mut Front)) -> Vec<u8> {
+        let before = std::mem::take(&mut self.client(key).out);
+        self.executes = true;
+        run(self);
+        self.executes = false;
         std::mem::replace(&mut self.client(key).out, before)
     }
+}
+
+/// Who runs a call inside EXEC.
+#[derive(Debug)]
+enum Part {
+    Shard,
+    Session,
+    /// The session, once the shard has run this.
+    Both(ArgsBuf),
 }
 
 /// The elements of an array, each as its bytes; nothing for a null array.
