@@ -1,18 +1,21 @@
 //! Every acknowledged write survives, whatever is killed; none is made twice.
 //!
-//! Writers go on through all nodes while nodes die. A reply counts as acknowledged; an `UNKNOWN`, or
+//! Writers go on through all nodes while nodes die, are stopped, and take snapshots. A reply counts as acknowledged; an `UNKNOWN`, or
 //! a connection that broke, as "may have happened"; any other error as "did not happen". Afterwards
 //! each counter must stand between what was acknowledged and that plus what may have happened, and
-//! each acknowledged key must have its value.
+//! each acknowledged key must have its value. Meanwhile no counter may be seen lower than it was
+//! known to be when the call was sent, through whatever node, and no two increments may be told the
+//! same value.
 //!
 //! `SYNOD_ROUNDS=50` runs more rounds than the usual three.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use stdx::Rng;
 use wire::resp::Value;
 
@@ -30,6 +33,10 @@ const PIPELINE: usize = 8;
 struct Counter {
     acknowledged: AtomicU64,
     unknown: AtomicU64,
+    /// The highest value that anybody was told.
+    highest: AtomicU64,
+    /// The values that increments were told.
+    told: Mutex<BTreeSet<u64>>,
 }
 
 /// What all writers know.
@@ -41,9 +48,10 @@ struct Ledger {
     stop: AtomicBool,
 }
 
-/// A call on its way.
+/// A call on its way. `floor` is what the counter was known to be when it was sent.
 enum Sent {
-    Incr(usize),
+    Incr { at: usize, floor: u64 },
+    Read { at: usize, floor: u64 },
     Set(String),
 }
 
@@ -67,20 +75,11 @@ fn write(ledger: &Ledger, addr: &str, writer: usize) {
                 return;
             }
             if sent.len() < PIPELINE && !ledger.stop.load(Ordering::Acquire) {
-                let (call, result) = match rng.one_in(2) {
-                    true => {
-                        let at = rng.below(COUNTERS as u64) as usize;
-                        (Sent::Incr(at), client.send(&[&["INCR", &format!("counter:{at}")]]))
-                    }
-                    false => {
-                        next_key += 1;
-                        let key = format!("key:{writer}:{next_key}");
-                        let result = client.send(&[&["SET", &key, &key]]);
-                        (Sent::Set(key), result)
-                    }
-                };
+                next_key += 1;
+                let (call, args) = ledger.next_call(&mut rng, format!("key:{writer}:{next_key}"));
                 sent.push_back(call);
-                match result {
+                let args: Vec<&str> = args.iter().map(String::as_str).collect();
+                match client.send(&[&args]) {
                     Ok(()) if sent.len() < PIPELINE => continue,
                     Ok(()) => {}
                     Err(_) => break sent,
@@ -96,10 +95,29 @@ fn write(ledger: &Ledger, addr: &str, writer: usize) {
 }
 
 impl Ledger {
+    fn next_call(&self, rng: &mut Rng, key: String) -> (Sent, Vec<String>) {
+        let at = rng.below(COUNTERS as u64) as usize;
+        let (floor, name) = (self.counters[at].highest.load(Ordering::Acquire), counter_key(at));
+        match rng.below(5) {
+            0 => (Sent::Read { at, floor }, vec!["GET".to_owned(), name]),
+            1 | 2 => (Sent::Incr { at, floor }, vec!["INCR".to_owned(), name]),
+            _ => (Sent::Set(key.clone()), vec!["SET".to_owned(), key.clone(), key]),
+        }
+    }
+
     fn note(&self, call: Sent, reply: Value) {
         match (call, reply) {
-            (Sent::Incr(at), Value::Int(_)) => {
-                self.counters[at].acknowledged.fetch_add(1, Ordering::Relaxed);
+            (Sent::Incr { at, floor }, Value::Int(value)) => {
+                let (counter, value) = (&self.counters[at], value as u64);
+                assert!(value > floor, "counter {at} was {floor} and then became {value}");
+                assert!(counter.told.lock().unwrap().insert(value), "{at}: {value} was told twice");
+                counter.acknowledged.fetch_add(1, Ordering::Relaxed);
+                counter.highest.fetch_max(value, Ordering::AcqRel);
+            }
+            (Sent::Read { at, floor }, reply @ (Value::Bulk(_) | Value::Null)) => {
+                let value = count(reply);
+                assert!(value >= floor, "counter {at} was {floor} and then {value}");
+                self.counters[at].highest.fetch_max(value, Ordering::AcqRel);
             }
             (Sent::Set(key), reply) if reply.is_ok().is_some() => {
                 self.keys.lock().unwrap().push(key);
@@ -116,7 +134,7 @@ impl Ledger {
     }
 
     fn may_have_happened(&self, call: Sent) {
-        if let Sent::Incr(at) = call {
+        if let Sent::Incr { at, .. } = call {
             self.counters[at].unknown.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -126,11 +144,7 @@ impl Ledger {
         for (at, counter) in self.counters.iter().enumerate() {
             let acknowledged = counter.acknowledged.load(Ordering::Acquire);
             let most = acknowledged + counter.unknown.load(Ordering::Acquire);
-            let value = match client.must(&["GET", &format!("counter:{at}")]) {
-                Value::Bulk(text) => String::from_utf8(text).unwrap().parse().unwrap(),
-                Value::Null => 0,
-                other => panic!("counter {at}: {other:?}"),
-            };
+            let value = count(client.must(&["GET", &counter_key(at)]));
             assert!(
                 (acknowledged..=most).contains(&value),
                 "counter {at} is {value}, of {acknowledged} acknowledged and {most} at most"
@@ -144,6 +158,19 @@ impl Ledger {
                 assert_eq!(value, bulk(key), "{key} was acknowledged");
             }
         }
+    }
+}
+
+fn counter_key(at: usize) -> String {
+    format!("counter:{at}")
+}
+
+/// The value of a counter; 0 if it does not exist.
+fn count(reply: Value) -> u64 {
+    match reply {
+        Value::Bulk(text) => String::from_utf8(text).unwrap().parse().unwrap(),
+        Value::Null => 0,
+        other => panic!("a counter is no {other:?}"),
     }
 }
 
@@ -178,6 +205,26 @@ fn wait_for_progress(ledger: &Ledger, writes: usize) {
     crate::cluster::wait_for("writes", || (count() >= start + writes).then_some(()));
 }
 
+/// Kills a node, or all of them, or stops the leader until the others have another one.
+fn hurt(cluster: &mut Cluster, ledger: &Ledger, round: usize, victim: usize) {
+    match round % 3 {
+        0 => {
+            cluster.kill(victim);
+            wait_for_progress(ledger, 100);
+        }
+        1 => {
+            let leader = cluster.wait_until_leader();
+            let others: Vec<usize> = (0..3).filter(|node| *node != leader).collect();
+            cluster.process(leader).signal(Signal::STOP);
+            cluster.wait_until_leader_among(&others);
+            wait_for_progress(ledger, 100);
+            cluster.process(leader).signal(Signal::CONT);
+            wait_for_progress(ledger, 100);
+        }
+        _ => cluster.kill_all(),
+    }
+}
+
 #[test]
 fn every_acknowledged_write_survives_kill_9_and_none_is_made_twice() {
     let mut cluster = Cluster::start(3);
@@ -189,12 +236,10 @@ fn every_acknowledged_write_survives_kill_9_and_none_is_made_twice() {
     for round in 0..rounds() {
         under_load(&mut cluster, &ledger, |cluster| {
             wait_for_progress(&ledger, 100 + rng.below(400) as usize);
-            if round % 3 == 2 {
-                cluster.kill_all();
-            } else {
-                cluster.kill(rng.below(3) as usize);
-                wait_for_progress(&ledger, 100);
+            if rng.one_in(2) {
+                cluster.client(rng.below(3) as usize).must(&["SYNOD", "SNAPSHOT"]);
             }
+            hurt(cluster, &ledger, round, rng.below(3) as usize);
             cluster.start_all();
             wait_for_progress(&ledger, 100);
         });
