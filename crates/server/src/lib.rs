@@ -3,7 +3,7 @@
 //! ```text
 //! front    all clients, without sockets: sessions, pipelines, pub/sub      deterministic
 //! driver   one thread: epoll, sockets of clients and peers, the clock
-//! disk     two threads: the log, and the snapshots
+//! keeper   saves into the log, jobs into snapshots, without threads          deterministic
 //! links    connections between nodes: handshake, frames
 //! ```
 //!
@@ -14,9 +14,10 @@ pub mod config;
 pub mod driver;
 pub mod founding;
 mod front;
+pub mod keeper;
 pub mod limits;
 pub mod links;
-mod repair;
+pub mod repair;
 pub mod start;
 pub mod version;
 

@@ -7,26 +7,36 @@
 //! What cannot be repaired this way: a node alone has no peers to get anything from; a replica
 //! that lost both copies of its vote cannot know what it promised.
 
-use std::fs::{self, File};
-use std::path::Path;
+use std::io;
 
+use storage::disk::Disk;
 use storage::store::{Found, Store};
 use storage::{GroupId, Place};
 
 /// Stands in the data directory while its replica is not whole.
 const MARK: &str = "repairing";
 
-/// Looks for damage. True if the replica must start as one that is to be repaired; the error says
-/// why it cannot start at all.
-pub(crate) fn prepare(
-    dir: &Path,
+/// What was found about a replica at its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// It must start as one that is to be repaired.
+    pub faulty: bool,
+    /// A line for the operator.
+    pub news: Option<String>,
+}
+
+/// Looks for damage, and clears away what cannot be relied on. The error says why the replica
+/// cannot start at all.
+pub fn prepare(
+    disk: &dyn Disk,
     members: usize,
     group: GroupId,
     store: &mut Store,
     found: &mut Found,
-) -> Result<bool, String> {
+) -> Result<Diagnosis, String> {
     let Some(fault) = found.faults.iter().find(|fault| fault.touches(group)).cloned() else {
-        return Ok(dir.join(MARK).exists());
+        let names = disk.list("").map_err(|error| error.to_string())?;
+        return Ok(Diagnosis { faulty: names.iter().any(|name| name == MARK), news: None });
     };
     if members == 1 {
         return Err(format!(
@@ -44,27 +54,24 @@ pub(crate) fn prepare(
              its vote, so it cannot take part again under its number"
         ));
     }
-    eprintln!("synod: {fault}: this replica neither votes nor leads until its peers repaired it");
-    mark(dir).map_err(|error| format!("{}: {error}", dir.join(MARK).display()))?;
+    mark(disk).map_err(|error| format!("{}: {error}", disk.describe(MARK)))?;
     let cleared = store.wal.reset_group(group).and_then(|()| store.wal.commit());
     cleared.and_then(|()| store.snapshots.forget(group)).map_err(|error| error.to_string())?;
     if let Some(stored) = found.groups.get_mut(&group) {
         stored.entries.clear();
         stored.snapshot = None;
     }
-    Ok(true)
+    let news = format!("{fault}: this replica neither votes nor leads until its peers repaired it");
+    Ok(Diagnosis { faulty: true, news: Some(news) })
 }
 
-/// The replica is whole again. If the mark cannot be removed it is repaired once more at the next
-/// start, which costs time and nothing else.
-pub(crate) fn done(dir: &Path) {
-    if fs::remove_file(dir.join(MARK)).is_ok() {
-        eprintln!("synod: this replica is repaired");
-        let _ = File::open(dir).and_then(|dir| dir.sync_all());
-    }
+/// The replica is whole again. If the mark cannot be removed (false) it is repaired once more at
+/// the next start, which costs time and nothing else.
+pub fn done(disk: &dyn Disk) -> bool {
+    disk.remove(MARK).and_then(|()| disk.sync_folder("")).is_ok()
 }
 
-fn mark(dir: &Path) -> std::io::Result<()> {
-    File::create(dir.join(MARK))?.sync_all()?;
-    File::open(dir)?.sync_all()
+fn mark(disk: &dyn Disk) -> io::Result<()> {
+    disk.create(MARK)?.sync()?;
+    disk.sync_folder("")
 }

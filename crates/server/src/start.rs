@@ -19,15 +19,15 @@ use storage::store::{Found, Store};
 use crate::config::Config;
 use crate::driver::{
     Channel, Driver, Ended, LogThread, Parts, PeerOptions, Peers, SnapshotThread, nonce,
-    snapshot_meta,
 };
 use crate::founding;
 use crate::front::Front;
+use crate::keeper::snapshot_meta;
 use crate::links::About;
 use crate::repair;
 
 /// The group that keeps the keys.
-const GROUP: GroupId = GroupId(0);
+pub const GROUP: GroupId = GroupId(0);
 
 /// How a node is to run.
 #[derive(Clone, Debug)]
@@ -59,13 +59,16 @@ pub fn run(options: NodeOptions, stop: Arc<AtomicBool>) -> Result<Ended, String>
         node: storage::home::NodeId(about.node),
     };
     home.claim(identity).map_err(|error| error.to_string())?;
-    let (mut store, mut found) =
-        Store::open(disk, storage::wal::Options::default()).map_err(|error| error.to_string())?;
+    let (mut store, mut found) = Store::open(disk.clone(), storage::wal::Options::default())
+        .map_err(|error| error.to_string())?;
     let (members, group) = (about.members.len(), storage::GroupId(GROUP.0));
-    let faulty = repair::prepare(&options.data, members, group, &mut store, &mut found)?;
+    let diagnosis = repair::prepare(&*disk, members, group, &mut store, &mut found)?;
+    if let Some(news) = &diagnosis.news {
+        eprintln!("synod: {news}");
+    }
     let channel = Channel::new().map_err(|error| error.to_string())?;
-    let core = core(&options, &about, &found, faulty, home.boots(), &channel)?;
-    let parts = parts(&options, about, store, core, listener, &channel, stop);
+    let core = core(&options, &about, &found, diagnosis.faulty, home.boots(), &channel)?;
+    let parts = parts(&options, disk, about, store, core, listener, &channel, stop);
     let ended = Driver::new(channel, parts).and_then(Driver::run);
     drop(home);
     ended.map_err(|error| format!("the event loop failed: {error}"))
@@ -128,7 +131,35 @@ fn core(
     boot: u64,
     channel: &Channel,
 ) -> Result<Core, String> {
-    let voters = (1..=about.members.len() as u32).map(NodeId);
+    let node = NodeId(about.node);
+    let raft = Options {
+        heartbeat_interval: options.heartbeat_interval,
+        election_timeout: options.election_timeout,
+        clock_drift_ppm: options.clock_drift_ppm,
+        ..Options::new(node, u64::from_le_bytes(nonce()))
+    };
+    let addr = about.members[about.node as usize - 1].clone();
+    let own = Health { pid: std::process::id(), addr, ..Health::default() };
+    let members = about.members.len() as u32;
+    restore(Restore { raft, members, faulty, boot, own }, found, channel.moment().now)
+}
+
+/// What a core is told at its start, beside what is on its disk.
+#[derive(Debug)]
+pub struct Restore {
+    pub raft: Options,
+    /// The founders are the nodes from 1 to this.
+    pub members: u32,
+    /// It is to be repaired by its peers; see `repair`.
+    pub faulty: bool,
+    pub boot: u64,
+    pub own: Health,
+}
+
+/// The core that this disk is the memory of.
+pub fn restore(restore: Restore, found: &Found, now: stdx::Instant) -> Result<Core, String> {
+    let Restore { raft, members, faulty, boot, own } = restore;
+    let voters = (1..=members).map(NodeId);
     let config = consensus::Config::of(voters.clone());
     let group = found.groups.get(&storage::GroupId(GROUP.0));
     let mut snapshot = SnapshotMeta { config, ..SnapshotMeta::default() };
@@ -143,26 +174,18 @@ fn core(
         (stored.term, stored.vote) = (Term(group.term), group.vote.map(NodeId));
         stored.entries = entries(group, snapshot.term)?;
     }
-    let node = NodeId(about.node);
-    let raft = Options {
-        heartbeat_interval: options.heartbeat_interval,
-        election_timeout: options.election_timeout,
-        clock_drift_ppm: options.clock_drift_ppm,
-        ..Options::new(node, u64::from_le_bytes(nonce()))
-    };
-    let replica = consensus::raft::Replica::new(raft, stored, channel.moment().now)
+    let node = raft.node;
+    let replica = consensus::raft::Replica::new(raft, stored, now)
         .map_err(|broken| format!("the log on the disk contradicts itself: {broken:?}"))?;
     let founding = Founding { id: GROUP, node, replica: Box::new(replica), shard, snapshot, boot };
     let peers: Vec<NodeId> = voters.filter(|other| *other != node).collect();
-    let addr = about.members[about.node as usize - 1].clone();
-    let own = Health { pid: std::process::id(), addr, ..Health::default() };
     Ok(Core::new(node, &peers, own, vec![founding]))
 }
 
 /// The entries behind the snapshot. Those that a crash left beside a snapshot that was installed
 /// over them are older than it, and void: what a leader had at the snapshot's index is committed,
 /// so whatever rightly follows it is of its term or a later one.
-fn entries(group: &storage::store::Stored, snapshot_term: Term) -> Result<Vec<Entry>, String> {
+pub fn entries(group: &storage::store::Stored, snapshot_term: Term) -> Result<Vec<Entry>, String> {
     if group.entries.first().is_some_and(|entry| entry.term < snapshot_term.0) {
         return Ok(Vec::new());
     }
@@ -174,8 +197,10 @@ fn entries(group: &storage::store::Stored, snapshot_term: Term) -> Result<Vec<En
     group.entries.iter().map(entry).collect()
 }
 
+#[expect(clippy::too_many_arguments, reason = "everything that a loop is made of")]
 fn parts(
     options: &NodeOptions,
+    disk: Arc<dyn Disk>,
     about: About,
     store: Store,
     core: Core,
@@ -195,6 +220,5 @@ fn parts(
     let snapshots = SnapshotThread::start(store.snapshots, &log, channel.notifier.clone());
     let secret = options.secret.clone();
     let peers = Peers::new(PeerOptions { secret, about }, &channel.notifier);
-    let data = options.data.clone();
-    Parts { listener, front, log, snapshots, peers, data, stop }
+    Parts { listener, front, log, snapshots, peers, disk, stop }
 }

@@ -1,1 +1,31 @@
-//! The whole cluster in one thread, seeded.
+//! The whole cluster in one thread, seeded: real sessions, cores, agreement, keys and storage
+//! formats, on simulated time, network, disks and clients.
+//!
+//! ```text
+//! plan ─ draws the faults of a seed ─▶ nemesis ─▶ ┌───────── world: one queue of events ─────────┐
+//! workload: clients, real bytes ─────────────────▶│ machine 1 · machine 2 · machine 3   network  │
+//!                                                 └──────┬───────────────────────────────────────┘
+//!                  checker::replicas, after each step ◀──┴──▶ checker::history, at the end
+//! ```
+//!
+//! What always holds: a seed and a length give the same run, event by event; [`Report::trace`] is a
+//! hash of all of them. Nothing here reads a clock, and all dice are seeded.
+//!
+//! Not here: membership changes and real processes.
+//! Ideas: FoundationDB's simulation, TigerBeetle's VOPR, swarm testing (Groce et al. 2012).
+
+pub mod checker;
+mod clients;
+mod clock;
+pub mod coverage;
+mod limits;
+mod machine;
+mod nemesis;
+mod network;
+mod plan;
+mod run;
+mod workload;
+mod world;
+
+pub use coverage::{Coverage, Mark};
+pub use run::{Options, Report, Violation, run, shorten};

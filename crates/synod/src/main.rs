@@ -4,6 +4,7 @@ mod bench;
 mod dev;
 mod serve;
 mod settings;
+mod sim;
 mod status;
 
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ enum Command {
     Dev(dev::Options),
     /// Run one node of a cluster, or a node alone.
     Serve(Box<serve::Options>),
+    /// Simulate a cluster and its misfortunes, by seed.
+    Sim(sim::Options),
     /// Show the state of a cluster.
     Status(status::Options),
 }
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Dev(options) => dev::run(&options),
         Command::Serve(options) => serve::run(&options),
+        Command::Sim(options) => sim::run(&options),
         Command::Status(options) => status::run(&options),
     };
     match outcome {

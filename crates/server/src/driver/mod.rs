@@ -18,7 +18,6 @@ mod vitals;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, mpsc};
@@ -28,12 +27,12 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use node::{Event, Moment};
 use socket2::{SockRef, TcpKeepalive};
+use storage::disk::Disk;
 
 use crate::front::Front;
 use crate::limits::{KEEPALIVE, PEER_READ_BYTES, READ_BYTES};
 use crate::links::PREAMBLE;
 pub(crate) use clock::Clock;
-pub(crate) use disk::snapshot_meta;
 pub use disk::{LogThread, SnapshotThread};
 pub use peers::{PeerOptions, Peers};
 pub(crate) use peers::{answer_call, call, nonce};
@@ -136,7 +135,7 @@ pub struct Driver {
     log: LogThread,
     snapshots: SnapshotThread,
     peers: Peers,
-    data: PathBuf,
+    disk: Arc<dyn Disk>,
     stop: Arc<AtomicBool>,
     next_vitals: stdx::Instant,
     /// Since when the node is about to stop.
@@ -176,7 +175,7 @@ pub struct Parts {
     pub snapshots: SnapshotThread,
     pub peers: Peers,
     /// The data directory.
-    pub data: PathBuf,
+    pub disk: Arc<dyn Disk>,
     /// Set from outside (a signal) to end the loop.
     pub stop: Arc<AtomicBool>,
 }
@@ -185,7 +184,7 @@ impl Driver {
     /// A loop that is ready to run.
     pub fn new(channel: Channel, parts: Parts) -> io::Result<Driver> {
         let Channel { poll, notices, notifier, clock } = channel;
-        let Parts { listener, front, log, snapshots, peers, data, stop } = parts;
+        let Parts { listener, front, log, snapshots, peers, disk, stop } = parts;
         listener.set_nonblocking(true)?;
         let mut listener = TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -207,7 +206,7 @@ impl Driver {
             log,
             snapshots,
             peers,
-            data,
+            disk,
             stop,
             next_vitals: stdx::Instant(0),
             stopping: None,
@@ -315,8 +314,9 @@ impl Driver {
         for (target, message) in fx.send.drain(..) {
             self.peers.send(target, &message);
         }
-        if !std::mem::take(&mut fx.repaired).is_empty() {
-            crate::repair::done(&self.data);
+        let repaired = !std::mem::take(&mut fx.repaired).is_empty();
+        if repaired && crate::repair::done(&*self.disk) {
+            eprintln!("synod: this replica is repaired");
         }
         for node in self.peers.take_dirty() {
             self.flush_peer(node);

@@ -1,0 +1,315 @@
+//! What is kept on the disk, and how: saves into the log, jobs into snapshots, without threads.
+//!
+//! ```text
+//! Save ────────▶ LogKeeper ── append, commit ──▶ Event::Saved, DiskFull
+//!                   ▲ trim, reset
+//! SnapshotJob ─▶ SnapshotKeeper ───────────────▶ After: Tell · Trim · Reset
+//! ```
+//!
+//! The driver runs each keeper on a thread of its own, the simulator both in simulated time.
+//!
+//! What always holds: `Saved` follows only what is durable; a full disk is told and waited out; any
+//! other error is for the node to die of, before it acknowledges anything.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use consensus::SnapshotMeta;
+use keyspace::{Loader, Shard};
+use node::{Event, GroupId, Save, SnapshotJob, message};
+use stdx::codec::Reader;
+use storage::snapshot::{Meta, Progress, Receiver, Snapshot, Snapshots, Writer};
+use storage::wal::{Prepare, Prepared, Record, Wal};
+use storage::{Error, GroupId as StoredGroup};
+
+/// How much of what was handed over found room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// All of it is durable.
+    All,
+    /// What found room is durable, the rest waits for the next commit.
+    Some,
+    /// Nothing of it is durable; the next commit tries again.
+    None,
+}
+
+/// The log and what waits for it.
+#[derive(Debug)]
+pub struct LogKeeper {
+    wal: Wal,
+    /// Saves that were not appended yet, in their order; nothing overtakes them.
+    waiting: VecDeque<Save>,
+    /// What the next commit will have made durable.
+    saved: BTreeMap<GroupId, u64>,
+    full: bool,
+}
+
+impl LogKeeper {
+    /// Keeps an open log.
+    pub fn new(wal: Wal) -> LogKeeper {
+        LogKeeper { wal, waiting: VecDeque::new(), saved: BTreeMap::new(), full: false }
+    }
+
+    /// Takes saves, to be durable with the next commit.
+    pub fn save(&mut self, saves: Vec<Save>) {
+        self.waiting.extend(saves);
+    }
+
+    /// Does anything wait for room?
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty() || !self.saved.is_empty()
+    }
+
+    /// A snapshot covers the log up to `index`. Without room for the note the log stays longer,
+    /// until the next snapshot.
+    pub fn trim(&mut self, group: GroupId, index: u64, term: u64) -> Result<(), Error> {
+        let group = stored(group);
+        spare_full(self.wal.append(&Record::Trim { group, index, term })).map(|_| ())
+    }
+
+    /// A snapshot has taken the place of the whole log; so it is once the next commit is durable.
+    /// Entries that wait for room were of the log that is void.
+    pub fn reset(&mut self, group: GroupId, index: u64, term: u64) -> Result<(), Error> {
+        for save in self.waiting.iter_mut().filter(|save| save.group == group) {
+            save.records.retain(|record| !matches!(record, consensus::Record::Entry(_)));
+        }
+        self.wal.append(&Record::Reset { group: stored(group), index, term })
+    }
+
+    /// Appends what waits and makes all of it durable; says so in `out`.
+    pub fn commit(&mut self, out: &mut Vec<Event>) -> Result<Room, Error> {
+        let all = self.append_waiting()?;
+        if !spare_full(self.wal.commit())? {
+            self.note_full(true, out);
+            return Ok(Room::None);
+        }
+        self.note_full(!all, out);
+        for (group, number) in std::mem::take(&mut self.saved) {
+            out.push(Event::Saved { group, number });
+        }
+        Ok(if all { Room::All } else { Room::Some })
+    }
+
+    /// Moves idle groups out of old segments. The result, if any, is the making of the next
+    /// segments: run it anywhere and hand it to `accept`.
+    pub fn tidy(&mut self) -> Result<Option<Prepare>, Error> {
+        spare_full(self.wal.tidy().map(|_| ()))?;
+        Ok(self.wal.prepare())
+    }
+
+    /// Takes the next segments.
+    pub fn accept(&mut self, prepared: Prepared) -> Result<(), Error> {
+        spare_full(self.wal.accept(prepared)).map(|_| ())
+    }
+
+    /// Leaves a proof that the log of an idle node is whole.
+    pub fn seal(&mut self) -> Result<(), Error> {
+        self.wal.seal()
+    }
+
+    /// False if there was no room for all.
+    fn append_waiting(&mut self) -> Result<bool, Error> {
+        while let Some(save) = self.waiting.front_mut() {
+            match append_save(&mut self.wal, save)? {
+                Some(place) => {
+                    save.records.drain(..place);
+                    return Ok(false);
+                }
+                None => {
+                    self.saved.insert(save.group, save.number);
+                    self.waiting.pop_front();
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn note_full(&mut self, full: bool, out: &mut Vec<Event>) {
+        if full != self.full {
+            self.full = full;
+            out.push(Event::DiskFull(full));
+        }
+    }
+}
+
+/// Appends the records of a save; the place of the first that found no room.
+fn append_save(wal: &mut Wal, save: &Save) -> Result<Option<usize>, Error> {
+    let group = stored(save.group);
+    for (place, record) in save.records.iter().enumerate() {
+        let record = match record {
+            consensus::Record::Entry(entry) => Record::Entry {
+                group,
+                term: entry.term.0,
+                index: entry.index.0,
+                kind: message::kind_byte(entry.kind),
+                data: &entry.data,
+            },
+            consensus::Record::Vote { term, vote } => {
+                Record::Vote { group, term: term.0, vote: vote.map(|node| node.0) }
+            }
+        };
+        if !spare_full(wal.append(&record))? {
+            return Ok(Some(place));
+        }
+    }
+    Ok(None)
+}
+
+/// False if there was no room for it.
+fn spare_full(result: Result<(), Error>) -> Result<bool, Error> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(Error::Full { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What follows from a job on snapshots.
+#[derive(Debug)]
+pub enum After {
+    /// For the core.
+    Tell(Event),
+    /// The log is covered up to here.
+    Trim { group: GroupId, index: u64, term: u64 },
+    /// The log is void; `then` is for the core once that is durable.
+    Reset { group: GroupId, index: u64, term: u64, then: Event },
+}
+
+/// The snapshots, those being written and those that arrive.
+#[derive(Debug)]
+pub struct SnapshotKeeper {
+    snapshots: Snapshots,
+    writing: BTreeMap<GroupId, (Writer, u64, u64)>,
+    receiving: BTreeMap<GroupId, Receiver>,
+}
+
+impl SnapshotKeeper {
+    /// Keeps an open folder of snapshots.
+    pub fn new(snapshots: Snapshots) -> SnapshotKeeper {
+        SnapshotKeeper { snapshots, writing: BTreeMap::new(), receiving: BTreeMap::new() }
+    }
+
+    /// Does one job; the jobs of a group come in their order.
+    pub fn work(&mut self, job: SnapshotJob, out: &mut Vec<After>) -> Result<(), Error> {
+        match job {
+            SnapshotJob::Begin { group, meta } => self.begin(group, &meta, out),
+            SnapshotJob::Part { group, data, last } => self.part(group, &data, last, out),
+            SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max } => {
+                let newest = self.snapshots.newest(stored(group));
+                let found = newest.filter(|found| found.meta().index == snapshot.0);
+                let data = found.map(|found| found.read(offset, bytes_max)).transpose()?;
+                let data = Bytes::from(data.unwrap_or_default());
+                let last = found.is_some_and(|f| offset + data.len() as u64 == f.bytes());
+                let event = Event::Fetched { group, target, snapshot, offset, data, last };
+                out.push(After::Tell(event));
+                Ok(())
+            }
+            SnapshotJob::Receive { group, meta, offset, data, last } => {
+                let chunk = consensus::Chunk { meta, offset, data, last };
+                self.receive(group, chunk, out)
+            }
+        }
+    }
+
+    fn begin(
+        &mut self,
+        group: GroupId,
+        meta: &SnapshotMeta,
+        out: &mut Vec<After>,
+    ) -> Result<(), Error> {
+        let mut about = Vec::new();
+        message::put_meta(&mut about, meta);
+        let (index, term) = (meta.index.0, meta.term.0);
+        let begun = self.snapshots.begin(Meta { group: stored(group), index, term, data: about });
+        match begun {
+            Ok(writer) => {
+                self.writing.insert(group, (writer, index, term));
+                Ok(())
+            }
+            Err(error) => self.give_up(group, error, out),
+        }
+    }
+
+    fn part(
+        &mut self,
+        group: GroupId,
+        data: &[u8],
+        last: bool,
+        out: &mut Vec<After>,
+    ) -> Result<(), Error> {
+        let Some((writer, ..)) = self.writing.get_mut(&group) else { return Ok(()) };
+        if let Err(error) = writer.write(data) {
+            return self.give_up(group, error, out);
+        }
+        if last {
+            let Some((writer, index, term)) = self.writing.remove(&group) else { return Ok(()) };
+            match writer.finish().and_then(|snapshot| self.snapshots.keep(snapshot)) {
+                Ok(()) => {}
+                Err(error) => return self.give_up(group, error, out),
+            }
+            out.push(After::Trim { group, index, term });
+        }
+        out.push(After::Tell(Event::PartWritten { group, last }));
+        Ok(())
+    }
+
+    /// A full disk costs the snapshot, anything else the node.
+    fn give_up(&mut self, group: GroupId, error: Error, out: &mut Vec<After>) -> Result<(), Error> {
+        self.writing.remove(&group);
+        if !error.is_recoverable() {
+            return Err(error);
+        }
+        out.push(After::Tell(Event::SnapshotFailed { group }));
+        Ok(())
+    }
+
+    fn receive(
+        &mut self,
+        group: GroupId,
+        chunk: consensus::Chunk,
+        out: &mut Vec<After>,
+    ) -> Result<(), Error> {
+        let consensus::Chunk { meta, offset, data, last } = chunk;
+        if offset == 0 {
+            self.receiving.insert(group, self.snapshots.receive(stored(group)));
+        }
+        let Some(receiver) = self.receiving.get_mut(&group) else { return Ok(()) };
+        let snapshot = match receiver.chunk(offset, &data, last) {
+            Ok(Progress::Here(_)) if !last => return Ok(()),
+            Ok(Progress::Done(snapshot)) => Some(*snapshot),
+            Ok(Progress::Here(_)) | Err(Error::Corrupt { .. } | Error::Full { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        self.receiving.remove(&group);
+        let installed = match snapshot.filter(|snapshot| snapshot.meta().index == meta.index.0) {
+            Some(snapshot) => self.install(snapshot)?,
+            None => None,
+        };
+        let Some((shard, index, term)) = installed else {
+            out.push(After::Tell(Event::Loaded { group, meta, shard: None }));
+            return Ok(());
+        };
+        let then = Event::Loaded { group, meta, shard: Some(Box::new(shard)) };
+        out.push(After::Reset { group, index, term, then });
+        Ok(())
+    }
+
+    /// The snapshot takes the place of everything that the group has here.
+    fn install(&mut self, snapshot: Snapshot) -> Result<Option<(Shard, u64, u64)>, Error> {
+        let bytes = snapshot.load_all()?;
+        let Ok(shard) = Loader::load(&bytes) else { return Ok(None) };
+        let (index, term) = (snapshot.meta().index, snapshot.meta().term);
+        self.snapshots.keep(snapshot)?;
+        Ok(Some((shard, index, term)))
+    }
+}
+
+fn stored(group: GroupId) -> StoredGroup {
+    StoredGroup(group.0)
+}
+
+/// What a snapshot says about itself, read back.
+pub fn snapshot_meta(snapshot: &Snapshot) -> Option<SnapshotMeta> {
+    let mut reader = Reader::new(&snapshot.meta().data);
+    message::read_meta(&mut reader).ok()
+}

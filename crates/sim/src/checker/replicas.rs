@@ -1,0 +1,350 @@
+//! What always holds between the replicas, whatever the network and the disks did (Raft paper,
+//! figure 3): looked at after each step.
+//!
+//! ```text
+//! memory    the log as the replica has handed it to its disk
+//! durable   the log as the disk has it: what a commit of the log has returned for
+//! ```
+//!
+//! A promise is checked when it is made: a vote or an acknowledgement that leaves a node must be
+//! backed by its durable log at that moment, not only if chance makes a crash follow.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use consensus::{Entry, Envelope, Index, NodeId, Record, Role, Status, Term};
+
+/// What an entry is, for comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    term: u64,
+    hash: u64,
+}
+
+impl Known {
+    fn of(entry: &Entry) -> Known {
+        let kind = entry.kind as u64;
+        Known { term: entry.term.0, hash: stdx::hash_bytes(kind, &entry.data) }
+    }
+}
+
+/// A log from `base` on.
+#[derive(Clone, Debug, Default)]
+struct Mirror {
+    base: u64,
+    entries: VecDeque<Known>,
+}
+
+impl Mirror {
+    fn last(&self) -> u64 {
+        self.base + self.entries.len() as u64
+    }
+
+    fn get(&self, index: u64) -> Option<Known> {
+        let at = index.checked_sub(self.base + 1)?;
+        self.entries.get(at as usize).copied()
+    }
+
+    /// True if something else stood there or behind it.
+    fn put(&mut self, index: u64, known: Known) -> bool {
+        assert!(index > self.base, "what a snapshot covers is not written again: {index}");
+        assert!(index <= self.last() + 1, "a log has no gaps: {index}");
+        let at = (index - self.base - 1) as usize;
+        let cuts = at < self.entries.len() && self.entries[at] != known;
+        self.entries.truncate(at);
+        self.entries.push_back(known);
+        cuts
+    }
+
+    fn reset(&mut self, index: u64) {
+        *self = Mirror { base: index, entries: VecDeque::new() };
+    }
+
+    /// Holds the entry, or a snapshot of it.
+    fn holds(&self, index: u64, known: Known) -> bool {
+        index <= self.base || self.get(index) == Some(known)
+    }
+}
+
+/// What is known of one node.
+#[derive(Debug, Default)]
+struct View {
+    memory: Mirror,
+    durable: Mirror,
+    vote: (u64, Option<u32>),
+    /// Handed to the disk and not known to be durable.
+    pending: VecDeque<(u64, Vec<Record>)>,
+    commit: u64,
+}
+
+/// What a node found on its disk.
+#[derive(Debug, Default)]
+pub(crate) struct OnDisk {
+    /// It has lost something, and knows it.
+    pub(crate) faulty: bool,
+    pub(crate) term: u64,
+    pub(crate) vote: Option<u32>,
+    pub(crate) snapshot: (u64, u64),
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct Replicas {
+    views: BTreeMap<u32, View>,
+    /// What the group has agreed on; `committed[0]` is entry 1.
+    committed: Vec<Known>,
+    leaders: BTreeMap<Term, u32>,
+    votes: BTreeMap<(u32, Term), NodeId>,
+    hashes: BTreeMap<(u64, u64), u64>,
+    digests: BTreeMap<u64, u64>,
+    /// Disks whose owner may have forgotten what it said; they are not asked any more.
+    pub(crate) broken: Vec<u32>,
+}
+
+type Checked = Result<(), String>;
+
+impl Replicas {
+    /// Empty logs on nodes 1 to `nodes`.
+    pub(crate) fn new(nodes: u32) -> Replicas {
+        Replicas {
+            views: (1..=nodes).map(|node| (node, View::default())).collect(),
+            committed: Vec::new(),
+            leaders: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            hashes: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            broken: Vec::new(),
+        }
+    }
+
+    fn view(&mut self, node: u32) -> &mut View {
+        self.views.get_mut(&node).expect("nodes are known from the beginning")
+    }
+
+    /// How many entries are agreed.
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed.len() as u64
+    }
+
+    /// The last entry that this node handed to its disk.
+    pub(crate) fn last_of(&self, node: u32) -> u64 {
+        self.views[&node].memory.last()
+    }
+
+    /// A replica hands records to its disk. True if they cut off some of its log.
+    pub(crate) fn saving(
+        &mut self,
+        node: u32,
+        number: u64,
+        records: &[Record],
+    ) -> Result<bool, String> {
+        let mut cuts = false;
+        for record in records {
+            let Record::Entry(entry) = record else { continue };
+            let known = Known::of(entry);
+            let place = (entry.index.0, entry.term.0);
+            let hash = *self.hashes.entry(place).or_insert(known.hash);
+            if hash != known.hash {
+                return Err(format!("two entries at {place:?}: node {node} has another one"));
+            }
+            let view = self.view(node);
+            if entry.index.0 <= view.commit && view.memory.get(entry.index.0) != Some(known) {
+                return Err(format!("node {node} replaces its committed entry {place:?}"));
+            }
+            cuts |= view.memory.put(entry.index.0, known);
+        }
+        self.view(node).pending.push_back((number, records.to_vec()));
+        Ok(cuts)
+    }
+
+    /// All saves up to `number` are durable.
+    pub(crate) fn saved(&mut self, node: u32, number: u64) {
+        let view = self.view(node);
+        while view.pending.front().is_some_and(|(one, _)| *one <= number) {
+            let Some((_, records)) = view.pending.pop_front() else { break };
+            for record in records {
+                match record {
+                    Record::Vote { term, vote } => {
+                        view.vote = (term.0, vote.map(|node| node.0));
+                    }
+                    Record::Entry(entry) => {
+                        view.durable.put(entry.index.0, Known::of(&entry));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The log on the disk is void: a snapshot stands for it.
+    pub(crate) fn reset(&mut self, node: u32, index: u64) {
+        let view = self.view(node);
+        view.durable.reset(index);
+        for (_, records) in &mut view.pending {
+            records.retain(|record| !matches!(record, Record::Entry(_)));
+        }
+    }
+
+    /// A leader's snapshot has taken the place of the state.
+    pub(crate) fn installed(&mut self, node: u32, index: u64, term: u64) -> Checked {
+        let agreed = index.checked_sub(1).and_then(|at| self.committed.get(at as usize));
+        if agreed.is_none_or(|agreed| agreed.term != term) {
+            return Err(format!("node {node} installed a snapshot of {index} that is not agreed"));
+        }
+        let view = self.view(node);
+        view.memory.reset(index);
+        view.commit = view.commit.max(index);
+        Ok(())
+    }
+
+    /// A node starts from this. `Ok(false)`: something that was durable is not there any more.
+    pub(crate) fn started(&mut self, node: u32, found: &OnDisk) -> bool {
+        let view = self.view(node);
+        let base = found.snapshot.0;
+        let mut mirror = Mirror { base, entries: VecDeque::new() };
+        for entry in &found.entries {
+            mirror.put(entry.index.0, Known::of(entry));
+        }
+        let touched = view.pending.iter().flat_map(|(_, records)| records).filter_map(|record| {
+            let Record::Entry(entry) = record else { return None };
+            Some(entry.index.0)
+        });
+        let untouched = touched.min().unwrap_or(u64::MAX);
+        let old = &view.durable;
+        let kept = (old.base + 1..=old.last()).take_while(|index| *index < untouched);
+        let entries = kept.into_iter().all(|index| match old.get(index) {
+            Some(known) => mirror.holds(index, known),
+            None => true,
+        });
+        let vote = (found.term, found.vote);
+        let votes = vote.0 > view.vote.0 || vote == view.vote || view.vote.1.is_none();
+        let whole = found.faulty || entries && votes && vote.0 >= view.vote.0;
+        view.memory = mirror.clone();
+        view.durable = mirror;
+        view.vote = vote;
+        view.pending.clear();
+        view.commit = base;
+        whole
+    }
+
+    /// A message leaves: is what it says durable?
+    pub(crate) fn sent(&mut self, node: u32, envelope: &Envelope) -> Checked {
+        use consensus::Message;
+        let term = envelope.term;
+        match &envelope.message {
+            Message::VoteReply { pre: false, granted: true } => {
+                let candidate = envelope.target;
+                let vote = *self.votes.entry((node, term)).or_insert(candidate);
+                if vote != candidate {
+                    return Err(format!(
+                        "node {node} votes for {vote:?} and {candidate:?} in {term:?}"
+                    ));
+                }
+                let durable = self.views[&node].vote;
+                if durable.0 < term.0 || (durable.0 == term.0 && durable.1 != Some(candidate.0)) {
+                    return Err(format!(
+                        "node {node} shows a vote in {term:?} that is not durable"
+                    ));
+                }
+            }
+            Message::AppendReply { result: Ok(matched), .. } => {
+                self.acknowledged(node, *matched)?;
+            }
+            Message::SnapshotReply { snapshot, done: true, .. } => {
+                self.acknowledged(node, *snapshot)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&self, node: u32, index: Index) -> Checked {
+        let last = self.views[&node].durable.last();
+        if index.0 > last {
+            return Err(format!("node {node} acknowledges {index:?}, and only {last} is durable"));
+        }
+        Ok(())
+    }
+
+    /// After a step: who leads, what is agreed. True if there is a new leader.
+    pub(crate) fn stepped(&mut self, node: u32, status: &Status) -> Result<bool, String> {
+        let mut is_new = false;
+        if status.role == Role::Leader {
+            let leader = *self.leaders.entry(status.term).or_insert_with(|| {
+                is_new = true;
+                node
+            });
+            if leader != node {
+                return Err(format!("nodes {leader} and {node} both lead in {:?}", status.term));
+            }
+            if is_new {
+                self.complete(node, status.term)?;
+            }
+        }
+        let before = self.views[&node].commit;
+        for index in before + 1..=status.commit.0 {
+            self.agreed(node, index, &status.config)?;
+        }
+        self.view(node).commit = before.max(status.commit.0);
+        Ok(is_new)
+    }
+
+    /// Leader completeness: it has all that was agreed in earlier terms.
+    fn complete(&self, node: u32, term: Term) -> Checked {
+        /// Looking at all of them each time would be slow, and the tail is where it goes wrong.
+        const LOOK_BACK: usize = 200;
+        let memory = &self.views[&node].memory;
+        for (at, known) in self.committed.iter().enumerate().rev().take(LOOK_BACK) {
+            let index = at as u64 + 1;
+            if known.term < term.0 && !memory.holds(index, *known) {
+                return Err(format!("node {node} leads in {term:?} without agreed entry {index}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A node believes that this entry is agreed: the same one as everybody, and on a quorum.
+    fn agreed(&mut self, node: u32, index: u64, config: &consensus::Config) -> Checked {
+        let view = &self.views[&node];
+        let Some(known) = view.memory.get(index) else {
+            return if index <= view.memory.base {
+                Ok(())
+            } else {
+                Err(format!("node {node} commits entry {index}, which it does not have"))
+            };
+        };
+        if let Some(agreed) = self.committed.get(index as usize - 1) {
+            if *agreed != known {
+                return Err(format!("node {node} commits another entry {index}: {known:?}"));
+            }
+            return Ok(());
+        }
+        if index as usize != self.committed.len() + 1 {
+            return Err(format!("node {node} commits {index}, and nobody the one before"));
+        }
+        let durable = |member: &&NodeId| {
+            self.broken.contains(&member.0)
+                || self.views.get(&member.0).is_some_and(|view| view.durable.holds(index, known))
+        };
+        for voters in [&config.voters, &config.outgoing] {
+            let holders = voters.iter().filter(durable).count();
+            if !voters.is_empty() && holders * 2 <= voters.len() {
+                return Err(format!(
+                    "node {node} commits entry {index}, durable on {holders} of {voters:?}"
+                ));
+            }
+        }
+        self.committed.push(known);
+        Ok(())
+    }
+
+    /// The state of a node that has applied `index`. True if there was another to compare it with.
+    pub(crate) fn digest(&mut self, node: u32, index: u64, digest: u64) -> Result<bool, String> {
+        match self.digests.insert(index, digest) {
+            None => Ok(false),
+            Some(other) if other == digest => Ok(true),
+            Some(_) => {
+                Err(format!("node {node} has another state than others after entry {index}"))
+            }
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The clients of the world, and both ends of their connections.
+//!
+//! A client has one operation open at a time. It connects to any node that is up, stays until the
+//! connection ends or its patience does, and writes down what it asked and what it heard, in one
+//! count of moments for all.
+
+use wire::resp::{Decoder, ReplyLimits, Value};
+
+use crate::checker::history::Record;
+use crate::coverage::Mark;
+use crate::limits::CLIENT_PATIENCE_MAX;
+use crate::machine::Wire;
+use crate::workload::{Next, Op, Outcome};
+use crate::world::{Checked, Phase, What, World};
+
+/// What a client waits for.
+#[derive(Debug)]
+pub(crate) struct Busy {
+    /// Its place in the history.
+    pub(crate) record: usize,
+    wants: usize,
+    replies: Vec<Value>,
+    /// One of the reads at the end: it must succeed in the end.
+    last: bool,
+}
+
+/// A client.
+#[derive(Debug, Default)]
+pub(crate) struct Client {
+    /// Where it is connected, and by which of its connections.
+    pub(crate) node: Option<u32>,
+    pub(crate) number: u64,
+    input: Vec<u8>,
+    decoder: Decoder,
+    pub(crate) busy: Option<Busy>,
+}
+
+impl World {
+    pub(crate) fn client_bytes(&mut self, node: u32, wire: Wire, bytes: &[u8]) -> Checked {
+        let now = self.now;
+        let machine = self.machine(node);
+        let moment = machine.moment(now);
+        let Some(running) = &mut machine.running else { return Ok(()) };
+        let known = running.wires.iter().find(|(_, one)| **one == wire).map(|(key, _)| *key);
+        let key = match known {
+            Some(key) => key,
+            None => {
+                let addr = format!("client{}:{}", wire.client, wire.number);
+                let opened = running.front.open(moment, addr, format!("node{node}"));
+                let key = opened.ok_or("a node has room for a few clients")?;
+                running.wires.insert(key, wire);
+                key
+            }
+        };
+        running.front.received(moment, key, &mut bytes.to_vec());
+        self.schedule_turn(node);
+        Ok(())
+    }
+
+    pub(crate) fn client_gone(&mut self, node: u32, wire: Wire) {
+        let now = self.now;
+        let machine = self.machine(node);
+        let moment = machine.moment(now);
+        let Some(running) = &mut machine.running else { return };
+        let known = running.wires.iter().find(|(_, one)| **one == wire).map(|(key, _)| *key);
+        if let Some(key) = known {
+            running.wires.remove(&key);
+            running.front.close(moment, key);
+            self.schedule_turn(node);
+        }
+    }
+
+    pub(crate) fn flush_clients(&mut self, node: u32) {
+        let now = self.now;
+        let machine = self.machine(node);
+        let moment = machine.moment(now);
+        let Some(running) = &mut machine.running else { return };
+        let mut outputs = Vec::new();
+        for key in running.front.take_dirty() {
+            let Some(out) = running.front.out(key) else { continue };
+            let bytes = std::mem::take(out);
+            running.front.sent(key, bytes.len());
+            let closes = running.front.is_closing(key);
+            let Some(wire) = running.wires.get(&key).copied() else { continue };
+            if closes {
+                running.wires.remove(&key);
+                running.front.close(moment, key);
+            }
+            outputs.push((wire, bytes, closes));
+        }
+        let delay = self.plan.delay.0.as_nanos() as u64;
+        for (Wire { client, number }, bytes, closes) in outputs {
+            self.push(now + delay, 0, What::ToClient { client, number, bytes, closes });
+        }
+    }
+
+    fn moment_of_history(&mut self) -> u64 {
+        self.moments += 1;
+        self.moments
+    }
+
+    /// A client does its next thing, if it has nothing open.
+    pub(crate) fn client_acts(&mut self, client: usize) {
+        if self.clients[client].busy.is_some() || !self.client_connects(client) {
+            return;
+        }
+        let last = self.phase != Phase::Chaos;
+        let op = match self.phase {
+            Phase::Chaos => self.workload.draw(&mut self.rng),
+            Phase::Healing => return,
+            Phase::Reading => match self.last_ops.pop() {
+                Some(op) => op,
+                None => return,
+            },
+        };
+        let (bytes, wants) = op.ask();
+        let call = self.moment_of_history();
+        self.tell(|| format!("client {client}: {op:?}"));
+        let record = Record { client, op, call, end: u64::MAX, outcome: Outcome::Unknown };
+        self.history.push(record);
+        let record = self.history.len() - 1;
+        self.clients[client].busy = Some(Busy { record, wants, replies: Vec::new(), last });
+        self.client_sends(client, bytes);
+        let patience = 500_000_000 + self.rng.below(CLIENT_PATIENCE_MAX.as_nanos() as u64);
+        let patience = if last { patience.min(3_000_000_000) } else { patience };
+        self.push(self.now + patience, 0, What::Patience { client, call });
+    }
+
+    /// Connects a client to some node, if it is not connected. A node that is down refuses, and the
+    /// client tries again later.
+    fn client_connects(&mut self, client: usize) -> bool {
+        if self.clients[client].node.is_some() {
+            return true;
+        }
+        let node = 1 + self.rng.below(u64::from(self.plan.nodes)) as u32;
+        if !self.machine(node).is_up() {
+            let after = 10_000_000 + self.rng.below(50_000_000);
+            self.push(self.now + after, 0, What::Client(client));
+            return false;
+        }
+        let client = &mut self.clients[client];
+        client.number += 1;
+        client.node = Some(node);
+        client.input.clear();
+        client.decoder = Decoder::new(ReplyLimits::default());
+        true
+    }
+
+    fn client_sends(&mut self, client: usize, bytes: Vec<u8>) {
+        let Client { node: Some(node), number, .. } = self.clients[client] else {
+            unreachable!("whoever sends is connected")
+        };
+        // Its bytes keep their order, for it waits for the answer before it sends more.
+        let delay = self.network.draw_delay(&mut self.rng);
+        let life = self.machine(node).life;
+        self.push(self.now + delay, life, What::ToNode { node, client, number, bytes });
+    }
+
+    pub(crate) fn client_hears(
+        &mut self,
+        client: usize,
+        number: u64,
+        bytes: &[u8],
+        closes: bool,
+    ) -> Checked {
+        // The nemesis sends too, and hears nothing.
+        let open = |one: &Client| one.number == number && one.node.is_some();
+        if !self.clients.get(client).is_some_and(open) {
+            return Ok(());
+        }
+        self.clients[client].input.extend_from_slice(bytes);
+        loop {
+            let one = &mut self.clients[client];
+            let decoded = one.decoder.decode(&one.input).map_err(|e| format!("a reply: {e:?}"))?;
+            let Some((value, length)) = decoded else { break };
+            one.input.drain(..length);
+            let Some(busy) = &mut one.busy else {
+                return Err(format!("client {client} did not ask for {value:?}"));
+            };
+            busy.replies.push(value);
+            if busy.replies.len() == busy.wants {
+                self.client_answered(client)?;
+            }
+        }
+        if closes {
+            self.clients[client].node = None;
+            if self.clients[client].busy.is_some() {
+                self.coverage.hit(Mark::ClientLost);
+                self.client_ends(client, Outcome::Unknown);
+            }
+        }
+        Ok(())
+    }
+
+    fn client_answered(&mut self, client: usize) -> Checked {
+        let Some(busy) = &mut self.clients[client].busy else { return Ok(()) };
+        let (record, replies) = (busy.record, std::mem::take(&mut busy.replies));
+        match self.history[record].op.answered(&replies)? {
+            Next::Ask(bytes, wants) => {
+                busy.wants = wants;
+                self.client_sends(client, bytes);
+            }
+            Next::End(outcome) => self.client_ends(client, outcome),
+        }
+        Ok(())
+    }
+
+    fn client_ends(&mut self, client: usize, outcome: Outcome) {
+        let Some(busy) = self.clients[client].busy.take() else { return };
+        let end = self.moment_of_history();
+        self.tell(|| format!("client {client}: {outcome:?}"));
+        let record = &mut self.history[busy.record];
+        record.outcome = outcome;
+        record.end = end;
+        let op = record.op.clone();
+        let mark = match (&record.outcome, &op) {
+            (Outcome::Unknown, _) => Mark::AnswerUnknown,
+            (Outcome::Refused, _) => Mark::AnswerRefused,
+            (Outcome::Aborted, _) => Mark::TransactionAborted,
+            (_, Op::Transfer { .. }) => Mark::TransactionDone,
+            (_, Op::Take { .. }) => Mark::Blocked,
+            (_, op) if op.reads() => Mark::ReadServed,
+            _ => Mark::WriteServed,
+        };
+        let failed = matches!(record.outcome, Outcome::Unknown | Outcome::Refused);
+        self.coverage.hit(mark);
+        if failed {
+            self.workload.note_unknown(&op);
+        } else {
+            self.operations += 1;
+        }
+        if busy.last && failed {
+            self.last_ops.push(op);
+        }
+        let think = self.plan.think.as_nanos() as u64;
+        let think = if busy.last { 1_000_000 } else { self.rng.below(2 * think) };
+        self.push(self.now + think, 0, What::Client(client));
+        self.look_whether_all_ended();
+    }
+
+    pub(crate) fn client_gives_up(&mut self, client: usize, call: u64) {
+        let Some(busy) = &self.clients[client].busy else { return };
+        if self.history[busy.record].call == call {
+            self.coverage.hit(Mark::ClientGaveUp);
+            self.lose_client(client);
+        }
+    }
+
+    /// A client closes its connection, whatever it waits for.
+    pub(crate) fn lose_client(&mut self, client: usize) {
+        if let Some(node) = self.clients[client].node.take() {
+            let number = self.clients[client].number;
+            let delay = self.network.draw_delay(&mut self.rng);
+            self.push_node(node, delay, What::Gone { node, client, number });
+        }
+        self.client_ends(client, Outcome::Unknown);
+    }
+
+    /// How many clients there are.
+    pub(crate) fn clients(&self) -> usize {
+        self.clients.len()
+    }
+}

@@ -1,0 +1,42 @@
+//! The figures of a simulated cluster, each with its reason.
+
+use std::time::Duration;
+
+/// Bytes of a segment of the log: small, so that segments are filled, recycled and torn within a
+/// run of a minute.
+pub(crate) const SEGMENT_BYTES: u64 = 64 * 1024;
+
+/// Bytes of entries kept for followers that lag: small, so that snapshots are really sent.
+pub(crate) const TAIL_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a snapshot in one message: small, so that a transfer has many parts to be cut between.
+pub(crate) const CHUNK_BYTES_MAX: usize = 4 * 1024;
+
+/// How long a connection between nodes that broke stays broken before it is dialed again.
+pub(crate) const REDIAL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// After all faults have ended, every client must be served within this time. It has room for a
+/// request that waits for its timeout of ten seconds behind a leader that is gone.
+pub(crate) const RECOVERY_BOUND: Duration = Duration::from_secs(20);
+
+/// A client that got no answer for this long gives up: it never learns what happened.
+pub(crate) const CLIENT_PATIENCE_MAX: Duration = Duration::from_secs(15);
+
+/// Operations on one register before its key is left alone: the search for an order of them must
+/// fit one machine word of 128 bits.
+pub(crate) const REGISTER_OPS_MAX: usize = 90;
+
+/// Operations of unknown outcome on one register before its key is left alone: each may take
+/// effect at any later moment, so each doubles the search.
+pub(crate) const REGISTER_UNKNOWN_MAX: usize = 6;
+
+/// States that the search for an order looks at before it gives up undecided.
+pub(crate) const SEARCH_STATES_MAX: usize = 2_000_000;
+
+/// The state of replicas is hashed at one applied index in so many.
+pub(crate) const DIGEST_EVERY: u64 = 8;
+
+/// Lines of a story that are kept.
+pub(crate) const STORY_LINES_MAX: usize = 200_000;
+
+const _: () = assert!(REGISTER_OPS_MAX < 128);

@@ -1,0 +1,308 @@
+//! A machine: a disk that outlives the process, clocks, and the node that runs on them, if it does.
+//!
+//! ```text
+//! front.step ─▶ end_turn ─┬─ save ──▶ jobs ─▶ (time passes) ─▶ LogKeeper::commit ─▶ Saved
+//!                         ├─ snapshot ▶ jobs ─▶ (time passes) ─▶ SnapshotKeeper::work ─▶ …
+//!                         └─ send, output of clients ─▶ world
+//! ```
+//!
+//! The node is started from its disk as `server::start` does it, and driven as `server::driver`
+//! drives it. Power fails between any two of these steps, or inside the disk's work.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use consensus::NodeId;
+use node::{Event, Health, Moment, Save, SnapshotJob};
+use server::Front;
+use server::config::Config;
+use server::keeper::{After, LogKeeper, Room, SnapshotKeeper};
+use server::repair;
+use server::start::{GROUP, Restore, entries, restore};
+use storage::disk::SimDisk;
+use storage::home::{ClusterId, Home, Identity};
+use storage::store::{Found, Store};
+
+use crate::checker::replicas::OnDisk;
+use crate::clock::Clock;
+use crate::limits::{CHUNK_BYTES_MAX, SEGMENT_BYTES, TAIL_BYTES_MAX};
+
+/// A client's connection, at the node's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wire {
+    pub(crate) client: usize,
+    /// Which of the client's connections.
+    pub(crate) number: u64,
+}
+
+/// Work that waits for the log.
+#[derive(Debug, Default)]
+struct LogJobs {
+    saves: Vec<Save>,
+    trims: Vec<(u64, u64)>,
+    resets: Vec<(u64, u64, Event)>,
+}
+
+impl LogJobs {
+    fn is_empty(&self) -> bool {
+        self.saves.is_empty() && self.trims.is_empty() && self.resets.is_empty()
+    }
+}
+
+/// A node that runs.
+pub(crate) struct Running {
+    pub(crate) front: Front,
+    _home: Home,
+    log: LogKeeper,
+    snapshots: SnapshotKeeper,
+    jobs: LogJobs,
+    snapshot_jobs: VecDeque<SnapshotJob>,
+    /// The disk is at work on the log, on a snapshot.
+    pub(crate) log_busy: bool,
+    pub(crate) snapshots_busy: bool,
+    log_full: bool,
+    /// What follows once the resets under way are durable.
+    resets: Vec<(u64, Event)>,
+    /// The world will wake it at this time.
+    pub(crate) timer: u64,
+    pub(crate) turn_due: bool,
+    pub(crate) wires: BTreeMap<usize, Wire>,
+}
+
+/// See the head of this file.
+pub(crate) struct Machine {
+    pub(crate) id: u32,
+    nodes: u32,
+    pub(crate) disk: SimDisk,
+    pub(crate) clock: Clock,
+    /// Counts starts and ends: what was scheduled for an earlier life is void.
+    pub(crate) life: u64,
+    pub(crate) running: Option<Box<Running>>,
+    /// It will not start again, and why.
+    pub(crate) dead: Option<String>,
+    pub(crate) paused_until: u64,
+    /// Its disk was damaged behind its back.
+    pub(crate) rotten: bool,
+}
+
+/// What came of the log's work.
+#[derive(Debug, Default)]
+pub(crate) struct Committed {
+    pub(crate) events: Vec<Event>,
+    /// Logs that are void now, up to here.
+    pub(crate) resets: Vec<u64>,
+    /// The disk is full: try again.
+    pub(crate) again: bool,
+}
+
+/// Why a node did not start.
+#[derive(Debug)]
+pub(crate) enum NotStarted {
+    /// The disk failed; it may do better next time.
+    Io(String),
+    /// It must not.
+    Refused(String),
+}
+
+impl Machine {
+    pub(crate) fn new(id: u32, nodes: u32, seed: u64) -> Machine {
+        let disk = SimDisk::new(seed.wrapping_mul(31).wrapping_add(u64::from(id)));
+        Machine {
+            id,
+            nodes,
+            disk,
+            clock: Clock::new(),
+            life: 0,
+            running: None,
+            dead: None,
+            paused_until: 0,
+            rotten: false,
+        }
+    }
+
+    /// Starts the node from its disk.
+    pub(crate) fn start(&mut self, now: u64, dice: u64) -> Result<OnDisk, NotStarted> {
+        assert!(self.running.is_none(), "a node that runs is not started");
+        let started = self.open(now, dice);
+        match started {
+            Ok((running, on_disk)) => {
+                self.life += 1;
+                self.running = Some(Box::new(running));
+                Ok(on_disk)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open(&mut self, now: u64, dice: u64) -> Result<(Running, OnDisk), NotStarted> {
+        let io = |error: storage::Error| match error {
+            storage::Error::Io { .. }
+            | storage::Error::Sync { .. }
+            | storage::Error::Full { .. }
+            | storage::Error::Poisoned => NotStarted::Io(error.to_string()),
+            other => NotStarted::Refused(other.to_string()),
+        };
+        let disk: Arc<dyn storage::disk::Disk> = Arc::new(self.disk.clone());
+        let mut home = Home::open(disk.clone()).map_err(io)?;
+        let node = storage::home::NodeId(self.id);
+        home.claim(Identity { cluster: ClusterId(1), node }).map_err(io)?;
+        let options = storage::wal::Options { segment_bytes: SEGMENT_BYTES };
+        let (mut store, mut found) = Store::open(disk.clone(), options).map_err(io)?;
+        let (members, group) = (self.nodes as usize, storage::GroupId(GROUP.0));
+        let diagnosis = repair::prepare(&*disk, members, group, &mut store, &mut found)
+            .map_err(NotStarted::Refused)?;
+        let moment = self.clock.moment(now);
+        let told = self.told(&home, diagnosis.faulty, dice);
+        let core = restore(told, &found, moment.now).map_err(NotStarted::Refused)?;
+        let on_disk = on_disk(&found, diagnosis.faulty).map_err(NotStarted::Refused)?;
+        let running = Running {
+            front: Front::new(core, Config::default(), moment),
+            _home: home,
+            log: LogKeeper::new(store.wal),
+            snapshots: SnapshotKeeper::new(store.snapshots),
+            jobs: LogJobs::default(),
+            snapshot_jobs: VecDeque::new(),
+            log_busy: false,
+            snapshots_busy: false,
+            log_full: false,
+            resets: Vec::new(),
+            timer: u64::MAX,
+            turn_due: false,
+            wires: BTreeMap::new(),
+        };
+        Ok((running, on_disk))
+    }
+
+    fn told(&self, home: &Home, faulty: bool, dice: u64) -> Restore {
+        let raft = consensus::Options {
+            tail_bytes_max: TAIL_BYTES_MAX,
+            chunk_bytes_max: CHUNK_BYTES_MAX,
+            ..consensus::Options::new(NodeId(self.id), dice)
+        };
+        let own = Health { pid: self.id, addr: format!("node{}", self.id), ..Health::default() };
+        Restore { raft, members: self.nodes, faulty, boot: home.boots(), own }
+    }
+
+    /// The process ends. `power`: so does what was not synced.
+    pub(crate) fn stop(&mut self, power: bool) {
+        self.life += 1;
+        if power {
+            self.disk.crash();
+        } else {
+            self.disk.kill();
+        }
+        self.running = None;
+    }
+
+    /// Both clocks.
+    pub(crate) fn moment(&self, now: u64) -> Moment {
+        self.clock.moment(now)
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Does it lead, in its own belief?
+    pub(crate) fn leads(&self) -> bool {
+        let running = self.running.as_ref();
+        running
+            .is_some_and(|running| running.front.core().group().leader() == Some(NodeId(self.id)))
+    }
+}
+
+/// The checker's view of what was found.
+fn on_disk(found: &Found, faulty: bool) -> Result<OnDisk, String> {
+    let Some(group) = found.groups.get(&storage::GroupId(GROUP.0)) else {
+        return Ok(OnDisk { faulty, ..OnDisk::default() });
+    };
+    let snapshot = group.snapshot.as_ref().map(|snapshot| snapshot.meta());
+    let snapshot = snapshot.map_or((0, 0), |meta| (meta.index, meta.term));
+    let entries = entries(group, consensus::Term(snapshot.1))?;
+    Ok(OnDisk { faulty, term: group.term, vote: group.vote, snapshot, entries })
+}
+
+impl Running {
+    /// Takes the work for the disk out of the effects of a turn.
+    pub(crate) fn take_work(&mut self, saves: Vec<Save>, snapshots: Vec<SnapshotJob>) {
+        self.jobs.saves.extend(saves);
+        self.snapshot_jobs.extend(snapshots);
+    }
+
+    /// Is there work for the log, and nobody at it?
+    pub(crate) fn log_is_due(&self) -> bool {
+        !self.log_busy && (!self.jobs.is_empty() || self.log_full)
+    }
+
+    /// Is there work on snapshots, and nobody at it?
+    pub(crate) fn snapshots_are_due(&self) -> bool {
+        !self.snapshots_busy && !self.snapshot_jobs.is_empty()
+    }
+
+    /// The next job on snapshots, to look at.
+    pub(crate) fn next_snapshot_job(&self) -> Option<&SnapshotJob> {
+        self.snapshot_jobs.front()
+    }
+
+    /// The log's thread wakes and takes what waits for it.
+    pub(crate) fn begin_commit(&mut self) -> Result<(), storage::Error> {
+        self.log_busy = true;
+        let LogJobs { saves, trims, resets } = std::mem::take(&mut self.jobs);
+        self.log.save(saves);
+        for (index, term) in trims {
+            self.log.trim(GROUP, index, term)?;
+        }
+        for (index, term, then) in resets {
+            self.log.reset(GROUP, index, term)?;
+            self.resets.push((index, then));
+        }
+        Ok(())
+    }
+
+    /// The log's thread writes and syncs.
+    pub(crate) fn commit(&mut self) -> Result<Committed, storage::Error> {
+        self.log_busy = false;
+        let mut committed = Committed::default();
+        let room = self.log.commit(&mut committed.events)?;
+        self.log_full = room != Room::All;
+        committed.again = self.log_full;
+        if room != Room::None {
+            for (index, then) in self.resets.drain(..) {
+                committed.resets.push(index);
+                committed.events.push(then);
+                self.snapshots_busy = false;
+            }
+            if let Some(prepare) = self.log.tidy()? {
+                self.log.accept(prepare.run())?;
+            }
+        }
+        Ok(committed)
+    }
+
+    /// An idle log leaves its proof.
+    pub(crate) fn seal(&mut self) -> Result<(), storage::Error> {
+        if self.log_busy || !self.jobs.is_empty() || self.log.has_waiting() {
+            return Ok(());
+        }
+        self.log.seal()
+    }
+
+    /// The snapshots' thread does its next job. It goes on once the log was reset, if it must be.
+    pub(crate) fn work_on_snapshot(&mut self) -> Result<Vec<Event>, storage::Error> {
+        self.snapshots_busy = false;
+        let (mut after, mut events) = (Vec::new(), Vec::new());
+        let Some(job) = self.snapshot_jobs.pop_front() else { return Ok(events) };
+        self.snapshots.work(job, &mut after)?;
+        for after in after {
+            match after {
+                After::Tell(event) => events.push(event),
+                After::Trim { index, term, .. } => self.jobs.trims.push((index, term)),
+                After::Reset { index, term, then, .. } => {
+                    self.jobs.resets.push((index, term, then));
+                    self.snapshots_busy = true;
+                }
+            }
+        }
+        Ok(events)
+    }
+}

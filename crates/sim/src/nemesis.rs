@@ -1,0 +1,236 @@
+//! The nemesis: who brings the faults, by chance and by aim.
+
+use storage::disk::Action;
+
+use crate::coverage::Mark;
+use crate::plan::Evil;
+use crate::world::{What, World};
+
+const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MILLISECOND;
+
+impl World {
+    /// One of the evils of the plan, and when the next comes.
+    pub(crate) fn strike(&mut self) -> Result<(), String> {
+        if !self.is_chaos() {
+            return Ok(());
+        }
+        let evils = self.plan.evils.len() as u64;
+        let evil = self.plan.evils[self.rng.below(evils) as usize];
+        self.tell(|| format!("evil: {evil:?}"));
+        let node = 1 + self.rng.below(u64::from(self.plan.nodes)) as u32;
+        match evil {
+            Evil::CutSymmetric | Evil::CutLeader | Evil::CutAsymmetric | Evil::CutBridge => {
+                self.cut(evil, node);
+            }
+            Evil::Flap => {
+                self.coverage.hit(Mark::CutFlapping);
+                let left = 2 + self.rng.below(20) as u32;
+                self.flap(node, left);
+            }
+            Evil::Power => self.power_fails(node, Mark::PowerFailed),
+            Evil::PowerInCommit => {
+                let operations = self.rng.below(12);
+                self.machine(node).disk.halt_after(operations);
+            }
+            Evil::Kill => {
+                self.coverage.hit(Mark::Killed);
+                self.fall(node, false);
+            }
+            Evil::KillAll => {
+                self.coverage.hit(Mark::KilledAll);
+                let power = self.rng.one_in(2);
+                (1..=self.plan.nodes).for_each(|node| self.fall(node, power));
+            }
+            Evil::Pause | Evil::PauseLeader | Evil::Stalest => self.pause(evil, node),
+            Evil::Drift | Evil::Jump => self.touch_clock(evil, node),
+            Evil::Stall | Evil::DiskError | Evil::DiskFull | Evil::Rot => {
+                self.harm_disk(evil, node);
+            }
+            Evil::Snapshot => self.want_snapshot(node),
+            Evil::BreakLink => {
+                let other = 1 + self.rng.below(u64::from(self.plan.nodes)) as u32;
+                self.coverage.hit(Mark::LinkBroken);
+                self.network.break_link(node, other);
+            }
+            Evil::LoseClient => {
+                let client = self.rng.below(self.clients() as u64) as usize;
+                self.coverage.hit(Mark::ClientLost);
+                self.lose_client(client);
+            }
+        }
+        let interval = self.plan.evil_interval.as_nanos() as u64;
+        let after = self.rng.below(2 * interval);
+        self.push(self.now + after, 0, What::Nemesis);
+        Ok(())
+    }
+
+    /// Who leads, as far as it knows itself.
+    fn leader(&self) -> Option<u32> {
+        self.machines.iter().rev().find(|machine| machine.leads()).map(|machine| machine.id)
+    }
+
+    fn mend_later(&mut self, least: u64, most: u64) {
+        let after = least + self.rng.below(most);
+        self.cuts += 1;
+        self.push(self.now + after, 0, What::Mend(self.cuts));
+    }
+
+    /// Cuts a node off from all others.
+    pub(crate) fn isolate(&mut self, node: u32) {
+        self.tell(|| format!("node {node} is cut off"));
+        for other in (1..=self.plan.nodes).filter(|other| *other != node) {
+            self.network.cut(node, other);
+            self.network.cut(other, node);
+        }
+        self.mend_later(200 * MILLISECOND, 5 * SECOND);
+    }
+
+    fn cut(&mut self, evil: Evil, node: u32) {
+        self.network.mend();
+        let nodes = self.plan.nodes;
+        let side: Vec<bool> = (0..=nodes).map(|_| self.rng.one_in(2)).collect();
+        match evil {
+            Evil::CutLeader => {
+                self.coverage.hit(Mark::CutLeader);
+                let leader = self.leader().unwrap_or(node);
+                return self.isolate(leader);
+            }
+            Evil::CutAsymmetric => {
+                self.coverage.hit(Mark::CutAsymmetric);
+                let hears = self.rng.one_in(2);
+                for other in (1..=nodes).filter(|other| *other != node) {
+                    let (source, target) = if hears { (node, other) } else { (other, node) };
+                    self.network.cut(source, target);
+                }
+            }
+            _ => {
+                let bridge = evil == Evil::CutBridge;
+                let mark = if bridge { Mark::CutBridge } else { Mark::CutSymmetric };
+                self.coverage.hit(mark);
+                for source in 1..=nodes {
+                    for target in 1..=nodes {
+                        let spared = bridge && (source == node || target == node);
+                        if side[source as usize] != side[target as usize] && !spared {
+                            self.network.cut(source, target);
+                        }
+                    }
+                }
+            }
+        }
+        self.tell(|| format!("{evil:?} around node {node}: {side:?}"));
+        self.mend_later(200 * MILLISECOND, 8 * SECOND);
+    }
+
+    /// A node is there and gone, again and again.
+    pub(crate) fn flap(&mut self, victim: u32, left: u32) {
+        if !self.is_chaos() || left == 0 {
+            return;
+        }
+        if self.network.is_whole() {
+            self.isolate(victim);
+        } else {
+            self.network.mend();
+        }
+        let after = 20 * MILLISECOND + self.rng.below(500 * MILLISECOND);
+        self.push(self.now + after, 0, What::Flap { victim, left: left - 1 });
+    }
+
+    fn pause(&mut self, evil: Evil, node: u32) {
+        let now = self.now;
+        match evil {
+            Evil::PauseLeader => {
+                let Some(leader) = self.leader() else { return };
+                self.coverage.hit(Mark::PausedLeaderPastLease);
+                let time = 400 * MILLISECOND + self.rng.below(4 * SECOND);
+                self.machine(leader).paused_until = now + time;
+            }
+            Evil::Stalest => {
+                let nodes = 1..=self.plan.nodes;
+                let stalest = nodes.clone().min_by_key(|node| self.replicas.last_of(*node));
+                let time = 300 * MILLISECOND + self.rng.below(400 * MILLISECOND);
+                self.coverage.hit(Mark::StalestWooed);
+                if let Some(leader) = self.leader() {
+                    self.isolate(leader);
+                }
+                for node in nodes.filter(|node| Some(*node) != stalest) {
+                    self.machine(node).paused_until = now + time;
+                }
+            }
+            _ => {
+                self.coverage.hit(Mark::Paused);
+                let time = 10 * MILLISECOND + self.rng.below(2 * SECOND);
+                self.machine(node).paused_until = now + time;
+            }
+        }
+    }
+
+    fn touch_clock(&mut self, evil: Evil, node: u32) {
+        let now = self.now;
+        if evil == Evil::Drift {
+            self.coverage.hit(Mark::ClockDrifted);
+            // Two clocks may part by one percent: half of it each.
+            let ppm = self.rng.below(9_800) as i64 - 4_900;
+            self.machine(node).clock.drift(now, ppm);
+        } else {
+            self.coverage.hit(Mark::ClockJumped);
+            let millis = self.rng.below(7_200_000) as i64 - 3_600_000;
+            self.machine(node).clock.jump(millis);
+        }
+    }
+
+    fn harm_disk(&mut self, evil: Evil, node: u32) {
+        let now = self.now;
+        match evil {
+            Evil::Stall => {
+                self.coverage.hit(Mark::DiskStalled);
+                let time = self.rng.below(2 * SECOND);
+                self.stalled_until[node as usize] = now + time;
+            }
+            Evil::DiskError => {
+                let actions = [Action::Read, Action::Write, Action::Sync, Action::Metadata];
+                let action = actions[self.rng.below(4) as usize];
+                self.machine(node).disk.fail_next(action, std::io::ErrorKind::Other);
+            }
+            Evil::DiskFull => {
+                // What is prepared is still to be had, so it takes a while to fill.
+                let room = self.rng.below(32 * 1024);
+                let disk = &self.machine(node).disk;
+                disk.set_capacity(Some(disk.used().saturating_sub(room)));
+                let after = SECOND + self.rng.below(20 * SECOND);
+                self.push(now + after, 0, What::DiskHasRoom(node));
+            }
+            _ => self.rot(node),
+        }
+    }
+
+    /// An atlas keeps one good copy of everything: only a minority is ever damaged.
+    fn rot(&mut self, node: u32) {
+        let harmed = |world: &World, node: u32| {
+            let machine = &world.machines[node as usize - 1];
+            machine.rotten || machine.dead.is_some()
+        };
+        let nodes = self.plan.nodes;
+        let others = (1..=nodes).filter(|other| *other != node && harmed(self, *other)).count();
+        if (others + 1) * 2 >= nodes as usize || !self.rng.one_in(4) {
+            return;
+        }
+        let prefix = ["wal/", "snapshots/", ""][self.rng.below(3) as usize];
+        let Some((path, offset)) = self.machine(node).disk.rot(prefix) else { return };
+        self.tell(|| format!("node {node}: a bit of {path} turns at {offset}"));
+        self.coverage.hit(Mark::DiskRotten);
+        self.machine(node).rotten = true;
+        self.replicas.broken.push(node);
+        self.power_fails(node, Mark::PowerFailed);
+    }
+
+    /// A client of this node asks for a snapshot.
+    fn want_snapshot(&mut self, node: u32) {
+        let mut bytes = Vec::new();
+        wire::resp::encode_call(&mut bytes, &[b"BGSAVE"]);
+        // A client of its own, that hears nothing.
+        let client = self.clients();
+        let what = What::ToNode { node, client, number: 0, bytes };
+        self.push_node(node, 0, what);
+    }
+}

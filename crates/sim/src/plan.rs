@@ -1,0 +1,142 @@
+//! What a seed has in store: which faults, how often, on how many nodes.
+//!
+//! Swarm testing: each seed leaves out about half of the kinds of faults, so that the others are
+//! not drowned. A cluster that is always in all kinds of trouble never gets far enough to do
+//! anything interesting wrong.
+
+use std::time::Duration;
+
+use stdx::Rng;
+
+/// What the nemesis may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Evil {
+    CutSymmetric,
+    CutLeader,
+    CutAsymmetric,
+    CutBridge,
+    Flap,
+    Power,
+    PowerInCommit,
+    Kill,
+    KillAll,
+    Pause,
+    PauseLeader,
+    Drift,
+    Jump,
+    Stall,
+    DiskError,
+    DiskFull,
+    Rot,
+    Snapshot,
+    BreakLink,
+    LoseClient,
+    Stalest,
+}
+
+const EVILS: [Evil; 21] = [
+    Evil::CutSymmetric,
+    Evil::CutLeader,
+    Evil::CutAsymmetric,
+    Evil::CutBridge,
+    Evil::Flap,
+    Evil::Power,
+    Evil::PowerInCommit,
+    Evil::Kill,
+    Evil::KillAll,
+    Evil::Pause,
+    Evil::PauseLeader,
+    Evil::Drift,
+    Evil::Jump,
+    Evil::Stall,
+    Evil::DiskError,
+    Evil::DiskFull,
+    Evil::Rot,
+    Evil::Snapshot,
+    Evil::BreakLink,
+    Evil::LoseClient,
+    Evil::Stalest,
+];
+
+/// How likely the network does what to one message, in millionths.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NetworkRates {
+    pub(crate) loss: u64,
+    pub(crate) duplicate: u64,
+    pub(crate) reorder: u64,
+    pub(crate) late: u64,
+}
+
+/// How likely power fails at a boundary of a save, in millionths.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Directed {
+    /// Before a save reaches the disk.
+    pub(crate) before_save: u64,
+    /// When it is durable and nobody knows.
+    pub(crate) after_save: u64,
+    /// While a snapshot is being written.
+    pub(crate) in_snapshot: u64,
+    /// While a snapshot of the leader is being installed.
+    pub(crate) in_install: u64,
+    /// The leader is cut off the moment that it commits.
+    pub(crate) cut_at_commit: u64,
+}
+
+/// See the head of this file.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) nodes: u32,
+    pub(crate) clients: usize,
+    pub(crate) evils: Vec<Evil>,
+    /// The mean time between two evils.
+    pub(crate) evil_interval: Duration,
+    pub(crate) network: NetworkRates,
+    pub(crate) directed: Directed,
+    /// One way through the network, at the least and at the most.
+    pub(crate) delay: (Duration, Duration),
+    /// One commit of the disk, at the least and at the most.
+    pub(crate) disk: (Duration, Duration),
+    /// Between two operations of a client, on average.
+    pub(crate) think: Duration,
+}
+
+impl Plan {
+    /// The plan of this seed.
+    pub(crate) fn draw(rng: &mut Rng) -> Plan {
+        let nodes = [3, 3, 3, 3, 5, 5, 4, 1][rng.below(8) as usize];
+        let evils = EVILS.into_iter().filter(|_| rng.one_in(2)).collect();
+        let micros = |rng: &mut Rng, least: u64, most: u64| {
+            let (low, high) = ((least as f64).ln(), (most as f64).ln());
+            Duration::from_micros((low + rng.fraction() * (high - low)).exp() as u64)
+        };
+        let delay = micros(rng, 20, 3_000);
+        let disk = micros(rng, 20, 2_000);
+        Plan {
+            nodes,
+            clients: 2 + rng.below(7) as usize,
+            evils,
+            evil_interval: micros(rng, 300_000, 6_000_000),
+            network: NetworkRates {
+                loss: rate(rng, 100_000),
+                duplicate: rate(rng, 100_000),
+                reorder: rate(rng, 200_000),
+                late: rate(rng, 10_000),
+            },
+            directed: Directed {
+                before_save: rate(rng, 1_000),
+                after_save: rate(rng, 1_000),
+                in_snapshot: rate(rng, 100_000),
+                in_install: rate(rng, 200_000),
+                cut_at_commit: rate(rng, 3_000),
+            },
+            delay: (delay, delay * (1 + rng.below(20) as u32)),
+            disk: (disk, disk * (1 + rng.below(10) as u32)),
+            think: micros(rng, 10_000, 200_000),
+        }
+    }
+}
+
+/// Nothing, half of the time; else up to `most` millionths.
+fn rate(rng: &mut Rng, most: u64) -> u64 {
+    if rng.one_in(2) { 0 } else { (rng.fraction() * rng.fraction() * most as f64) as u64 }
+}
