@@ -235,7 +235,7 @@ impl Op {
 
     /// What an error says about the whole operation.
     fn failed(&self, text: &str) -> Result<Outcome, String> {
-        let refused = ["CLUSTERDOWN", "TRYAGAIN", "DISKFULL", "UNBLOCKED", "EXECABORT"];
+        let refused = ["LOADING", "TRYAGAIN", "DISKFULL", "UNBLOCKED", "EXECABORT"];
         if text.starts_with("UNKNOWN") {
             // The first part of a Cas only reads.
             let reads = matches!(self, Op::Cas { expected: None, .. });
