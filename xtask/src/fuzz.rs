@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let artifacts = folder(fuzz.join("artifacts").join(name))?;
     let corpus = folder(fuzz.join("corpus").join(name))?;
     let mut fuzzer = Command::new(target.join(host).join("release").join(name));
-    fuzzer.arg(work).arg(corpus).arg("-max_len=4096").arg("-print_final_stats=1");
+    fuzzer.arg(work).arg(corpus).arg("-max_len=16384").arg("-print_final_stats=1");
     fuzzer.arg(format!("-max_total_time={}", options.minutes * 60));
     fuzzer.arg(format!("-artifact_prefix={}/", artifacts.display()));
     let dictionary = fuzz.join(format!("{name}.dict"));

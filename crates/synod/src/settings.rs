@@ -111,7 +111,7 @@ impl Settings {
     }
 
     /// Reads the text of a TOML file.
-    fn parse(text: &str) -> Result<Settings, String> {
+    pub(crate) fn parse(text: &str) -> Result<Settings, String> {
         let table: toml::Table = text.parse().map_err(|error| format!("{error}"))?;
         if let Some(name) = table.keys().find(|name| !NAMES.contains(&name.as_str())) {
             let near = nearest(name);

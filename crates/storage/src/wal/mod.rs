@@ -41,7 +41,7 @@ mod spare;
 mod tidy;
 mod writer;
 
-pub use fuzz::fuzz_segment;
+pub use fuzz::{fuzz_records, fuzz_segment};
 pub use live::Mark;
 pub(crate) use live::Vote;
 pub use record::Record;
