@@ -1,7 +1,7 @@
 //! The types of values and the commands on them: one file, or folder, each.
 //!
 //! A file holds a type's data structure with its encodings, the handlers, and the rows of the
-//! command table (`COMMANDS`). [`COMMANDS`] here gathers the rows of all files.
+//! command table (`COMMANDS`). `COMMANDS` here gathers the rows of all files.
 
 mod bitmap;
 mod cluster;

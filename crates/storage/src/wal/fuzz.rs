@@ -7,11 +7,11 @@ use super::recovery::Recovered;
 use super::segment::{Header, path};
 use super::writer::{Options, Wal};
 use crate::disk::SimDisk;
-use crate::limits::{PAGE_BYTES, SEGMENT_BYTES_MIN};
+use crate::limits::SEGMENT_BYTES_MIN;
 use crate::{Error, GroupId};
 
 /// Bytes of input for the head of a record.
-const SCRIPT_BYTES: usize = 8;
+const SCRIPT_BYTES: usize = 7;
 
 /// Opens a log whose first segment is these bytes, and opens it once more as the first opening left
 /// it. Must never panic; whatever the bytes are, the second opening finds what the first one found.
@@ -21,58 +21,79 @@ pub fn fuzz_segment(bytes: &[u8]) -> Result<Recovered, Error> {
     open_twice(&disk)
 }
 
-/// The same with two segments of records that say what the bytes want, all with the checksums that
-/// a reader expects: mutation alone does not guess those, and would not get past them.
+/// The same with a log of two segments as a writer makes it, whatever its records say, and with holes
+/// and damage in it: mutation alone does not guess checksums, and would not get behind them.
 pub fn fuzz_records(bytes: &[u8]) -> Result<Recovered, Error> {
     let disk = SimDisk::new(0);
-    let (mut sequence, mut chain) = (1, 0);
-    let mut segment = segment(sequence, &[0; SCRIPT_BYTES], chain);
+    let mut script = Script { sequence: 1, batch: 1, chain: 0, segment: Vec::new() };
+    script.begin();
     let mut rest = bytes;
-    while let Some((script, behind)) = rest.split_first_chunk::<SCRIPT_BYTES>() {
-        rest = behind;
-        let [flags, tag, group, batch, term, index, kind, length] = *script;
-        if flags & 0xc0 == 0xc0 && sequence == 1 {
-            finish(&disk, sequence, segment);
-            sequence = 2;
-            segment = self::segment(sequence, script, chain);
-            continue;
+    while let Some((step, behind)) = rest.split_first_chunk() {
+        let data = &behind[..behind.len().min(usize::from(step[6] % 40))];
+        rest = &behind[data.len()..];
+        if step[0] & 0xc0 == 0xc0 && script.sequence == 1 {
+            script.finish(&disk);
+            script.sequence = 2;
+            script.begin();
         }
-        let data = &rest[..rest.len().min(usize::from(length % 40))];
-        rest = &rest[data.len()..];
-        let mut head =
-            Head::new(TAGS[usize::from(tag) % TAGS.len()], GroupId(u32::from(group % 4)), 0, 0);
-        (head.batch, head.term, head.index) = (u64::from(batch), u64::from(term), u64::from(index));
-        (head.kind, head.chain) = (kind, if flags & 1 == 0 { chain } else { !chain });
-        if segment.len() + record_bytes(data.len()) > SEGMENT_BYTES_MIN as usize {
+        if script.segment.len() + record_bytes(data.len()) > SEGMENT_BYTES_MIN as usize {
             break;
         }
-        let place = segment.len();
-        chain = encode(&mut segment, seed(sequence), place as u64, &head, data);
-        if flags & 2 != 0 {
-            // Damage: to the head, or to what stands at the end of the record.
-            let at = if flags & 4 == 0 { place + 20 } else { segment.len() - 1 };
-            segment[at] ^= 1;
-        }
+        script.put_record(step, data);
     }
-    finish(&disk, sequence, segment);
+    script.finish(&disk);
     open_twice(&disk)
 }
 
 const TAGS: [Tag; 8] =
     [Tag::Entry, Tag::Vote, Tag::Trim, Tag::Reset, Tag::Moved, Tag::Commit, Tag::Seal, Tag::Lost];
 
-/// The beginning of a segment.
-fn segment(sequence: u64, script: &[u8; SCRIPT_BYTES], chain: u32) -> Vec<u8> {
-    let (batch, first) = (u64::from(script[3]), u64::from(script[1] % 4));
-    let chain = if script[0] & 1 == 0 { chain } else { !chain };
-    let mut bytes = Vec::with_capacity(PAGE_BYTES);
-    Header { sequence, batch, first, chain }.encode(&mut bytes);
-    bytes
+/// A writer that does what it is told.
+struct Script {
+    sequence: u64,
+    batch: u64,
+    chain: u32,
+    segment: Vec<u8>,
 }
 
-fn finish(disk: &SimDisk, sequence: u64, mut bytes: Vec<u8>) {
-    bytes.resize(SEGMENT_BYTES_MIN as usize, 0);
-    disk.put(&path(sequence), &bytes);
+impl Script {
+    /// Begins a segment.
+    fn begin(&mut self) {
+        let Script { sequence, batch, chain, .. } = *self;
+        self.segment.clear();
+        Header { sequence, batch, first: 1, chain }.encode(&mut self.segment);
+    }
+
+    /// Appends a record, or something worse.
+    fn put_record(&mut self, step: &[u8; SCRIPT_BYTES], data: &[u8]) {
+        let [flags, tag, group, term, index, kind, _] = *step;
+        let tag = TAGS[usize::from(tag) % TAGS.len()];
+        // What nobody asks a writer for: a vote in term 0, an entry at index 0, a term of no entry.
+        let (term, index) = match (tag, u64::from(index)) {
+            (Tag::Vote, index) => (u64::from(term) + 1, index),
+            (Tag::Commit, _) => (0, 1),
+            (Tag::Trim | Tag::Reset | Tag::Lost, 0) => (0, 0),
+            (_, index) => (u64::from(term) + 1, index.max(1)),
+        };
+        let mut head = Head::new(tag, GroupId(u32::from(group % 4)), term, index);
+        (head.kind, head.batch, head.chain) = (kind, self.batch, self.chain);
+        let place = self.segment.len();
+        let out = &mut self.segment;
+        self.chain = encode(out, seed(self.sequence), place as u64, &head, data);
+        self.batch += u64::from(tag == Tag::Commit);
+        let end = out.len() - 1;
+        match flags & 7 {
+            5 => out[place + 20] ^= 1,
+            6 => out[end] ^= 1,
+            7 => out[place..].fill(0),
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, disk: &SimDisk) {
+        self.segment.resize(SEGMENT_BYTES_MIN as usize, 0);
+        disk.put(&path(self.sequence), &self.segment);
+    }
 }
 
 fn open_twice(disk: &SimDisk) -> Result<Recovered, Error> {

@@ -1,6 +1,6 @@
 //! Hashes: fields and their values at one key.
 //!
-//! [`Hash`] is the data structure, `fields` the commands on named fields, `walk` those that return
+//! [`struct@Hash`] is the data structure, `fields` the commands on named fields, `walk` those that return
 //! all, some or random ones.
 //!
 //! What always holds: a hash at a key is never empty.
