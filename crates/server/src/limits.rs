@@ -13,6 +13,9 @@ pub const CONNECTIONS_EXTRA: usize = 256;
 /// `tcp-keepalive`.
 pub const KEEPALIVE: Duration = Duration::from_secs(300);
 
+/// Files beside the clients' sockets: log segments, snapshots, links and handshakes of peers.
+pub const OTHER_FILES_MAX: u64 = 256;
+
 /// Bytes read from one socket in one go: enough for a deep pipeline, small enough to be fair.
 pub const READ_BYTES: usize = 64 * 1024;
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use consensus::{Entry, Index, NodeId, Options, SnapshotMeta, Stored, Term};
 use keyspace::{Loader, Shard};
 use node::{Core, Founding, GroupId, Health, message};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use storage::disk::{Disk, RealDisk};
 use storage::home::{ClusterId, Home, Identity};
 use storage::store::{Found, Store};
@@ -23,6 +24,7 @@ use crate::driver::{
 use crate::founding;
 use crate::front::Front;
 use crate::keeper::snapshot_meta;
+use crate::limits::OTHER_FILES_MAX;
 use crate::links::About;
 use crate::repair;
 
@@ -212,7 +214,7 @@ fn parts(
     config.dir = options.data.display().to_string();
     config.port = listener.local_addr().map_or(0, |addr| addr.port());
     config.set_password(&options.password);
-    config.set_clients_max(options.clients_max);
+    config.set_clients_max(make_room_for(options.clients_max));
     let mut front = Front::new(core, config, channel.moment());
     front.run_id = nonce::<20>().iter().map(|byte| format!("{byte:02x}")).collect();
     front.vitals.pid = std::process::id();
@@ -221,4 +223,25 @@ fn parts(
     let secret = options.secret.clone();
     let peers = Peers::new(PeerOptions { secret, about }, &channel.notifier);
     Parts { listener, front, log, snapshots, peers, disk, stop }
+}
+
+/// Has the system allow as many open files as the clients need, and says how many clients it will
+/// be if it does not.
+fn make_room_for(clients: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let needed = clients as u64 + OTHER_FILES_MAX;
+    if limit.current.is_some_and(|current| current < needed) {
+        let current = limit.maximum.map_or(needed, |maximum| maximum.min(needed));
+        // What has become of it is looked at, whether or not this worked.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(current), ..limit });
+    }
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if allowed >= needed {
+        return clients;
+    }
+    let fewer = allowed.saturating_sub(OTHER_FILES_MAX).max(1) as usize;
+    eprintln!(
+        "synod: the system allows {allowed} open files, so {fewer} clients at a time, not {clients}"
+    );
+    fewer
 }

@@ -73,14 +73,11 @@ pub(crate) struct Setup {
 impl Setup {
     /// Starts the process; what it says goes to a file beside its data.
     pub(crate) fn start(&self) -> Process {
-        let log = self.data.with_extension("log");
-        let file = File::options().create(true).append(true).open(&log).unwrap();
         let mut command = synod();
         command.args(["serve", "--until-stdin-ends", "--listen", &self.addr]);
         command.args(["--join", &self.join.join(","), "--secret", &self.secret]);
         command.arg("--data").arg(&self.data);
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(file);
-        Process { child: command.spawn().unwrap(), log }
+        Process::start(command.stdin(Stdio::piped()), &self.data.with_extension("log"))
     }
 }
 
@@ -92,6 +89,13 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// Starts it; what it says goes to this file.
+    pub(crate) fn start(command: &mut Command, log: &Path) -> Process {
+        let file = File::options().create(true).append(true).open(log).unwrap();
+        let child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        Process { child, log: log.to_owned() }
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), signal).unwrap();
     }

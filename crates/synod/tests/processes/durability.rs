@@ -1,9 +1,9 @@
 //! Every acknowledged write survives, whatever is killed; none is made twice.
 //!
-//! Writers go on through all nodes while nodes die, are stopped, and take snapshots. A reply counts as acknowledged; an `UNKNOWN`, or
-//! a connection that broke, as "may have happened"; any other error as "did not happen". Afterwards
-//! each counter must stand between what was acknowledged and that plus what may have happened, and
-//! each acknowledged key must have its value. Meanwhile no counter may be seen lower than it was
+//! Writers go on through all nodes while nodes die, are stopped, and take snapshots. A reply counts
+//! as acknowledged; an `UNKNOWN`, or a connection that broke, as "may have happened"; any other
+//! error as "did not happen". Afterwards each counter must stand between what was acknowledged and
+//! that plus what may have happened, and each acknowledged key must have its value. Meanwhile no counter may be seen lower than it was
 //! known to be when the call was sent, through whatever node, and no two increments may be told the
 //! same value.
 //!

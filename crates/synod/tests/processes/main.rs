@@ -7,6 +7,7 @@
 mod blocking;
 mod client;
 mod cluster;
+mod crowd;
 mod dev;
 mod durability;
 mod failover;
