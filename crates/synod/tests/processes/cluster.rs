@@ -145,6 +145,7 @@ impl Cluster {
         let mut cluster = Cluster::prepare(nodes);
         cluster.start_all();
         cluster.wait_until_leader();
+        cluster.wait_until_linked();
         cluster
     }
 
@@ -263,6 +264,17 @@ impl Cluster {
         let mut client = self.client(leader);
         wait_for("a write", || client.call(&["SET", "warm", "up"]).ok()?.is_ok());
         leader
+    }
+
+    /// Waits until every node has heard every other: messages of channels are sent once, to the
+    /// nodes that are linked at the time.
+    fn wait_until_linked(&self) {
+        let hears_all = |node: usize| {
+            let status = self.status(node)?;
+            let nodes = status["nodes"].as_array()?;
+            nodes.iter().all(|node| node["alive"] == true).then_some(())
+        };
+        (0..self.len()).for_each(|node| wait_for("links", || hears_all(node)));
     }
 
     /// A node that runs and does not lead.
