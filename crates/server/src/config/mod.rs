@@ -110,7 +110,9 @@ impl Config {
                 self.memory_bytes_max = bytes.ok_or("argument must be a memory value")?;
             }
             "maxclients" => {
-                let number = text.parse().ok().filter(|n| (1..=CLIENTS_MAX).contains(n));
+                let number = text.parse::<usize>();
+                let number = number.map_err(|_| "argument couldn't be parsed into an integer")?;
+                let number = Some(number).filter(|n| (1..=CLIENTS_MAX).contains(n));
                 self.clients_max = number.ok_or_else(|| {
                     format!("argument must be between 1 and {CLIENTS_MAX} inclusive")
                 })?;

@@ -16,6 +16,10 @@
 mod client;
 mod commands;
 mod hub;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -442,6 +446,11 @@ impl Front {
     fn execute(&mut self, moment: Moment, key: usize, args: Args<'_>) -> Flow {
         let command = match keyspace::shard::check_call(args) {
             Ok(command) => command,
+            Err(_) if commands::is_http(&args[0]) => {
+                let client = self.client(key);
+                (client.closing, client.cut_off) = (true, true);
+                return Flow::Next;
+            }
             Err(reject) => return self.refuse(key, &reject),
         };
         if let Some(reject) = self.forbids(key, command, args) {

@@ -40,7 +40,7 @@ impl Front {
             ("shutdown", _) => self.shut_down(key, args),
             ("role", _) => self.role(key),
             ("wait", _) => self.wait(key, args),
-            ("slowlog", word) => self.slowlog(key, word),
+            ("slowlog", word) => self.slowlog(key, word, args),
             _ => {
                 let text = format!("ERR '{word}' is not available on this server");
                 self.answer(key, |_| Err(Reject::from(text)))
@@ -108,9 +108,15 @@ impl Front {
         })
     }
 
-    fn slowlog(&mut self, key: usize, word: &str) -> Flow {
+    /// No slow calls are kept yet.
+    fn slowlog(&mut self, key: usize, word: &str, args: Args<'_>) -> Flow {
         self.answer(key, |reply| {
+            let count = args.get(2).map_or(Some(0), keyspace::number::parse_i64);
             match word {
+                "get" if args.len() > 3 => return Err(Reject::Syntax),
+                "get" if count.is_none_or(|count| count < -1) => {
+                    return Err(Reject::text("ERR count should be greater than or equal to -1"));
+                }
                 "get" => reply.array(0),
                 "len" => reply.int(0),
                 _ => reply.ok(),

@@ -39,6 +39,12 @@ pub(super) fn allowed_to_subscribers(command: &Command) -> bool {
     )
 }
 
+/// Is this a line of an HTTP request? A web page may have made a browser send it here, with
+/// commands in its body: none of them is run, as in Redis.
+pub(super) fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+}
+
 /// May this call take more memory? A script that says nothing about itself is let through, since
 /// many only read; one that does must say that it writes nothing or may write all the same.
 pub(super) fn may_grow(command: &Command, args: Args<'_>) -> bool {

@@ -1,0 +1,108 @@
+//! A lone node's front under test: no socket, no disk, an invented clock.
+//!
+//! One helper knows how a front is driven; the tests are tables of what clients say and hear.
+
+use consensus::{Config as Members, NodeId, Options, SnapshotMeta, Stored, raft};
+use keyspace::Shard;
+use node::{Core, Event, Founding, GroupId, Health, Moment};
+use std::time::Duration;
+use stdx::{Instant, Millis};
+
+use super::Front;
+use crate::config::Config;
+
+const GROUP: GroupId = GroupId(0);
+
+/// A node that leads itself, and the time of day.
+pub(crate) struct Stage {
+    pub(crate) front: Front,
+    pub(crate) moment: Moment,
+}
+
+impl Stage {
+    /// A node without a password.
+    pub(crate) fn new() -> Stage {
+        Stage::with(Config::default())
+    }
+
+    /// A node with these settings, elected.
+    pub(crate) fn with(config: Config) -> Stage {
+        let moment = Moment { now: Instant(1_000_000), wall: Millis(1_700_000_000_000) };
+        let node = NodeId(1);
+        let members = Members::of([node]);
+        let snapshot = SnapshotMeta { config: members, ..SnapshotMeta::default() };
+        let stored = Stored { snapshot: snapshot.clone(), ..Stored::default() };
+        let replica = raft::Replica::new(Options::new(node, 7), stored, moment.now).unwrap();
+        let (id, replica, shard) = (GROUP, Box::new(replica), Shard::new());
+        let founding = Founding { id, node, replica, shard, snapshot, boot: 1 };
+        let core = Core::new(node, &[], Health::default(), vec![founding]);
+        let mut stage = Stage { front: Front::new(core, config, moment), moment };
+        while stage.front.core().group().leader().is_none() {
+            stage.moment.now = stage.front.deadline(stage.moment).max(stage.moment.now);
+            stage.front.step(stage.moment, Event::Tick);
+            stage.settle();
+        }
+        stage
+    }
+
+    /// A new client.
+    pub(crate) fn open(&mut self) -> usize {
+        self.front.open(self.moment, "127.0.0.1:1".into(), "127.0.0.1:2".into()).unwrap()
+    }
+
+    /// Turns until nothing moves. Whatever is to be saved is saved at once.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            let fx = self.front.end_turn(self.moment);
+            fx.send.clear();
+            fx.snapshot.clear();
+            let saves = std::mem::take(&mut fx.save);
+            if saves.is_empty() {
+                return;
+            }
+            for save in saves {
+                let (group, number) = (save.group, save.number);
+                self.front.step(self.moment, Event::Saved { group, number });
+            }
+        }
+    }
+
+    /// Time passes; what is due happens.
+    pub(crate) fn pass(&mut self, millis: u64) {
+        self.moment.now = self.moment.now + Duration::from_millis(millis);
+        self.moment.wall = Millis(self.moment.wall.0 + millis);
+        if self.front.deadline(self.moment) <= self.moment.now {
+            self.front.step(self.moment, Event::Tick);
+        }
+        self.settle();
+    }
+
+    /// A client sends bytes. Returns what it hears.
+    pub(crate) fn send(&mut self, client: usize, bytes: &[u8]) -> String {
+        self.front.received(self.moment, client, &mut bytes.to_vec());
+        self.settle();
+        self.heard(client)
+    }
+
+    /// What a client has heard since it was last asked.
+    pub(crate) fn heard(&mut self, client: usize) -> String {
+        let out = self.front.out(client).map(std::mem::take).unwrap_or_default();
+        self.front.sent(client, out.len());
+        self.settle();
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    /// A client types a line. Returns what it hears.
+    pub(crate) fn say(&mut self, client: usize, line: &str) -> String {
+        self.send(client, format!("{line}\r\n").as_bytes())
+    }
+
+    /// Lines of clients and what each hears at that moment.
+    #[track_caller]
+    pub(crate) fn check_all(&mut self, table: &[(usize, &str, &str)]) {
+        for (at, (client, line, expect)) in table.iter().enumerate() {
+            let heard = if line.is_empty() { self.heard(*client) } else { self.say(*client, line) };
+            assert_eq!(heard, *expect, "line {at}: {client}> {line}");
+        }
+    }
+}
