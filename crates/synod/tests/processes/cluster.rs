@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -292,5 +292,14 @@ pub(crate) trait IsOk {
 impl IsOk for Value {
     fn is_ok(&self) -> Option<()> {
         matches!(self, Value::Status(text) if text == "OK").then_some(())
+    }
+}
+
+/// Tells threads to stop, also when a test fails: a scope waits for them.
+pub(crate) struct StopOnDrop<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }

@@ -20,7 +20,7 @@ use stdx::Rng;
 use wire::resp::Value;
 
 use crate::client::{Client, bulk};
-use crate::cluster::{Cluster, IsOk};
+use crate::cluster::{Cluster, IsOk, StopOnDrop};
 
 const COUNTERS: usize = 16;
 /// Writers; each uses one node as long as that lives.
@@ -188,14 +188,6 @@ fn under_load(cluster: &mut Cluster, ledger: &Ledger, act: impl FnOnce(&mut Clus
         act(cluster);
         drop(stop);
     });
-}
-
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
 }
 
 /// Waits until so many more writes are acknowledged: only then is the cluster truly under load.

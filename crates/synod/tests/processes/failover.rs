@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use wire::resp::Value;
 
 use crate::client::{Client, bulk};
@@ -125,6 +126,30 @@ fn replies_to_a_mixed_pipeline_come_in_order_across_a_failover() {
         check_mixed(&mut client, at);
         if at == 200 {
             cluster.kill(leader);
+        }
+    }
+}
+
+#[test]
+fn replies_come_in_order_from_a_leader_that_was_stopped_and_goes_on_as_a_follower() {
+    let mut cluster = Cluster::start(3);
+    for round in 0..2 {
+        let leader = cluster.wait_until_leader();
+        let others: Vec<usize> = (0..3).filter(|node| *node != leader).collect();
+        let mut client = cluster.client(leader);
+        let (first, groups) = (round * 1_000, 400);
+        let mut sent = 0;
+        for at in 0..groups {
+            while sent < groups && sent < at + 60 {
+                send_mixed(&mut client, first + sent);
+                sent += 1;
+            }
+            check_mixed(&mut client, first + at);
+            if at == 150 {
+                cluster.process(leader).signal(Signal::STOP);
+                cluster.wait_until_leader_among(&others);
+                cluster.process(leader).signal(Signal::CONT);
+            }
         }
     }
 }
