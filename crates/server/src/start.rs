@@ -44,6 +44,8 @@ pub struct NodeOptions {
     pub election_timeout: Duration,
     pub heartbeat_interval: Duration,
     pub clock_drift_ppm: u32,
+    /// Gives free memory back to the system: called when much was freed.
+    pub give_back: fn(),
 }
 
 /// Runs a node until it is told to stop. The error is a sentence for the operator.
@@ -222,7 +224,8 @@ fn parts(
     let snapshots = SnapshotThread::start(store.snapshots, &log, channel.notifier.clone());
     let secret = options.secret.clone();
     let peers = Peers::new(PeerOptions { secret, about }, &channel.notifier);
-    Parts { listener, front, log, snapshots, peers, disk, stop }
+    let give_back = options.give_back;
+    Parts { listener, front, log, snapshots, peers, disk, stop, give_back }
 }
 
 /// Has the system allow as many open files as the clients need, and says how many clients it will

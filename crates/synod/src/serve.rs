@@ -58,5 +58,6 @@ fn node_options(checked: Checked) -> NodeOptions {
         election_timeout: checked.election_timeout,
         heartbeat_interval: checked.heartbeat_interval,
         clock_drift_ppm: checked.clock_drift_ppm,
+        give_back: crate::allocator::give_back,
     }
 }

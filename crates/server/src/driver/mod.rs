@@ -49,6 +49,9 @@ const EVENTS_MAX: usize = 1024;
 /// How long a node that stops waits for another to lead in its place.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// How long after a snapshot, which makes the log short, free memory is given back.
+const GIVE_BACK_AFTER: Duration = Duration::from_millis(500);
+
 /// How often the kernel is asked about this process.
 const VITALS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -140,6 +143,9 @@ pub struct Driver {
     next_vitals: stdx::Instant,
     /// Since when the node is about to stop.
     stopping: Option<stdx::Instant>,
+    give_back: fn(),
+    /// When to do so; a while after the start, and after each snapshot.
+    give_back_at: stdx::Instant,
 }
 
 /// The channel to a loop that is yet to be made.
@@ -178,13 +184,15 @@ pub struct Parts {
     pub disk: Arc<dyn Disk>,
     /// Set from outside (a signal) to end the loop.
     pub stop: Arc<AtomicBool>,
+    /// Gives free memory back to the system.
+    pub give_back: fn(),
 }
 
 impl Driver {
     /// A loop that is ready to run.
     pub fn new(channel: Channel, parts: Parts) -> io::Result<Driver> {
         let Channel { poll, notices, notifier, clock } = channel;
-        let Parts { listener, front, log, snapshots, peers, disk, stop } = parts;
+        let Parts { listener, front, log, snapshots, peers, disk, stop, give_back } = parts;
         listener.set_nonblocking(true)?;
         let mut listener = TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -210,6 +218,8 @@ impl Driver {
             stop,
             next_vitals: stdx::Instant(0),
             stopping: None,
+            give_back,
+            give_back_at: stdx::Instant(GIVE_BACK_AFTER.as_nanos() as u64),
         })
     }
 
@@ -285,7 +295,14 @@ impl Driver {
         self.pulled.store(false, Ordering::Release);
         loop {
             match self.notices.try_recv() {
-                Ok(Notice::Core(event)) => self.front.step(self.clock.moment(), event),
+                Ok(Notice::Core(event)) => {
+                    let moment = self.clock.moment();
+                    if matches!(event, Event::PartWritten { last: true, .. } | Event::Loaded { .. })
+                    {
+                        self.give_back_at = moment.now + GIVE_BACK_AFTER;
+                    }
+                    self.front.step(moment, event);
+                }
                 Ok(Notice::Linked(linked)) => self.link(linked),
                 Ok(Notice::Fatal(reason)) => return Some(Ended::Fatal(reason)),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return None,
@@ -298,6 +315,10 @@ impl Driver {
         let moment = self.clock.moment();
         if self.front.deadline(moment) <= moment.now {
             self.front.step(moment, Event::Tick);
+        }
+        if self.give_back_at <= moment.now {
+            self.give_back_at = stdx::Instant::FAR;
+            (self.give_back)();
         }
         if self.next_vitals <= moment.now {
             self.next_vitals = moment.now + VITALS_INTERVAL;
