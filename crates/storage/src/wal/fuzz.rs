@@ -68,9 +68,10 @@ impl Script {
     fn put_record(&mut self, step: &[u8; SCRIPT_BYTES], data: &[u8]) {
         let [flags, tag, group, term, index, kind, _] = *step;
         let tag = TAGS[usize::from(tag) % TAGS.len()];
-        // What nobody asks a writer for: a vote in term 0, an entry at index 0, a term of no entry.
+        // What nobody asks a writer for: a vote in term 0, two votes in a term, an entry at index 0, a
+        // term of no entry.
         let (term, index) = match (tag, u64::from(index)) {
-            (Tag::Vote, index) => (u64::from(term) + 1, index),
+            (Tag::Vote, _) => (u64::from(term) + 1, u64::from(term) % 5),
             (Tag::Commit, _) => (0, 1),
             (Tag::Trim | Tag::Reset | Tag::Lost, 0) => (0, 0),
             (_, index) => (u64::from(term) + 1, index.max(1)),
