@@ -1,9 +1,9 @@
 //! `cargo xtask fuzz TARGET --minutes M`: a target of `fuzz/`, with the compiler that builds the rest.
 //!
 //! cargo-fuzz does the same with a nightly compiler; here the unstable switches of a stable one are
-//! opened with `RUSTC_BOOTSTRAP`. No address sanitizer: our crates have no `unsafe`, so it could only
-//! look into the allocator. Findings land in `fuzz/artifacts`; what the fuzzer learns stays in
-//! `fuzz/work`, beside the small corpus that is committed.
+//! opened with `RUSTC_BOOTSTRAP`. No address sanitizer: what is fuzzed has no `unsafe` of ours.
+//! Findings land in `fuzz/artifacts`; what the fuzzer learns stays in `fuzz/work`, beside the small
+//! corpus that is committed.
 
 use std::fs;
 use std::path::PathBuf;
