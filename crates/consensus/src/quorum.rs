@@ -12,6 +12,8 @@
 
 use std::collections::BTreeSet;
 
+use stdx::planted;
+
 use crate::replica::{Config, NodeId};
 
 /// How a vote stands.
@@ -64,7 +66,8 @@ fn majority_value(voters: &BTreeSet<NodeId>, value: &impl Fn(NodeId) -> u64) -> 
 /// The value that a majority has reached: of an even number the lower middle.
 fn middle(values: &mut [u64]) -> u64 {
     values.sort_unstable();
-    let majority = values.len() / 2 + 1;
+    let even = planted!("half of the voters are a majority");
+    let majority = if even { values.len().div_ceil(2) } else { values.len() / 2 + 1 };
     values[values.len() - majority]
 }
 

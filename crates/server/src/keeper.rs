@@ -18,6 +18,7 @@ use consensus::SnapshotMeta;
 use keyspace::{Loader, Shard};
 use node::{Event, GroupId, Save, SnapshotJob, message};
 use stdx::codec::Reader;
+use stdx::planted;
 use storage::snapshot::{Meta, Progress, Receiver, Snapshot, Snapshots, Writer};
 use storage::wal::{Prepare, Prepared, Record, Wal};
 use storage::{Error, GroupId as StoredGroup};
@@ -72,6 +73,9 @@ impl LogKeeper {
     pub fn reset(&mut self, group: GroupId, index: u64, term: u64) -> Result<(), Error> {
         for save in self.waiting.iter_mut().filter(|save| save.group == group) {
             save.records.retain(|record| !matches!(record, consensus::Record::Entry(_)));
+        }
+        if planted!("an installed snapshot leaves the old log") {
+            return Ok(());
         }
         self.wal.append(&Record::Reset { group: stored(group), index, term })
     }
@@ -224,6 +228,9 @@ impl SnapshotKeeper {
         match begun {
             Ok(writer) => {
                 self.writing.insert(group, (writer, index, term));
+                if planted!("the log is trimmed before the snapshot is durable") {
+                    out.push(After::Trim { group, index, term });
+                }
                 Ok(())
             }
             Err(error) => self.give_up(group, error, out),

@@ -20,6 +20,7 @@ mod clock;
 pub mod coverage;
 mod limits;
 mod machine;
+mod mutants;
 mod nemesis;
 mod network;
 mod plan;
@@ -28,4 +29,5 @@ mod workload;
 mod world;
 
 pub use coverage::{Coverage, Mark};
+pub use mutants::{MUTANTS, Mutant};
 pub use run::{Options, Report, Violation, run, shorten};

@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use stdx::Instant;
+use stdx::{Instant, planted};
 
 use super::leader::Leader;
 use super::replica::{Needs, Replica, State};
@@ -75,6 +75,9 @@ impl Replica {
     /// Is there a leader that others must not be helped against?
     pub(super) fn in_lease(&self, now: Instant) -> bool {
         let timeout = self.options.election_timeout;
+        if planted!("a vote is given within the leader's lease") {
+            return false;
+        }
         matches!(self.state, State::Leader(_))
             || self.heard.is_some_and(|heard| now < heard + timeout)
     }
@@ -157,6 +160,7 @@ impl Replica {
     /// `last` is the candidate's last term and index: does its log hold all that ours holds?
     fn is_up_to_date(&self, last: (Term, Index)) -> bool {
         last >= (self.log.last_term(), self.log.last())
+            || planted!("a candidate with an old log is voted for")
     }
 
     /// Would we vote for `source` in `term`?
@@ -209,7 +213,7 @@ impl Replica {
             return;
         }
         let free = match self.vote {
-            Some(vote) => vote == source,
+            Some(vote) => vote == source || planted!("two votes in one term"),
             None => self.leader().is_none(),
         };
         let granted = free && self.is_up_to_date(last);

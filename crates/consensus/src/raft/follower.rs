@@ -7,7 +7,7 @@
 //! Entries up to the commit index are never looked at again, let alone replaced.
 //! Raft paper §5.3.
 
-use stdx::Instant;
+use stdx::{Instant, planted};
 
 use super::replica::{Needs, Replica, State};
 use crate::limits::INDEX_MAX;
@@ -111,12 +111,20 @@ impl Replica {
             append.entries.drain(..known);
         }
         let (previous, term) = append.previous;
-        if self.log.term_at(previous) != Some(term) {
+        let follows = self.log.term_at(previous) == Some(term)
+            || (previous <= self.log.last()
+                && planted!("an append is taken whatever comes before it"));
+        if !follows {
             let result = Err(self.conflict(previous, term));
             return self.send(source, Message::AppendReply { sequence, result }, Needs::Vote, out);
         }
         self.take_over(append.entries, out);
-        self.learn_commit(append.commit.min(last), out);
+        let known = if planted!("a commit is learned beyond what was sent") {
+            self.log.last()
+        } else {
+            last
+        };
+        self.learn_commit(append.commit.min(known), out);
         self.send(source, Message::AppendReply { sequence, result: Ok(last) }, Needs::Log, out);
     }
 
@@ -131,7 +139,8 @@ impl Replica {
     fn take_over(&mut self, entries: Vec<Entry>, out: &mut Effects) {
         for entry in entries {
             let here = self.log.term_at(entry.index);
-            if here == Some(entry.term) {
+            let kept = here.is_some() && planted!("a log keeps what its leader does not have");
+            if here == Some(entry.term) || kept {
                 continue;
             }
             if here.is_some() {

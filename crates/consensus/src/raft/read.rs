@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use stdx::Instant;
+use stdx::{Instant, planted};
 
 use super::leader::{Leader, View};
 use super::replica::{Replica, State};
@@ -67,6 +67,9 @@ impl Reads {
 /// How long a lease lasts by our clock: the voters' clocks may run faster.
 fn lease_duration(options: &Options) -> Duration {
     let timeout = options.election_timeout;
+    if planted!("a lease takes all clocks for equal") {
+        return timeout;
+    }
     let drift = timeout.as_nanos() * u128::from(options.clock_drift_ppm) / 1_000_000;
     timeout.saturating_sub(Duration::from_nanos(u64::try_from(drift).unwrap_or(u64::MAX)))
 }
@@ -74,8 +77,10 @@ fn lease_duration(options: &Options) -> Duration {
 impl Leader {
     fn lease_holds(&self, view: &View<'_>, alone: bool) -> bool {
         let end = self.rounds.lease_end(lease_duration(view.options));
-        let free = !self.lease_void && self.transfer.is_none();
-        alone || (free && end.is_some_and(|end| view.now < end))
+        let free = (!self.lease_void && self.transfer.is_none())
+            || planted!("a lease outlives the hand-over of leadership");
+        let holds = end.is_some_and(|end| view.now < end);
+        alone || (free && holds) || planted!("a leader reads without a lease")
     }
 }
 
@@ -86,7 +91,9 @@ impl Replica {
         let Some((leader, view)) = self.leading(now) else {
             return out.read.push(ReadReady { token, index: None });
         };
-        if view.commit >= leader.first && leader.lease_holds(&view, alone) {
+        let ready =
+            view.commit >= leader.first || planted!("a new leader reads before its first commit");
+        if ready && leader.lease_holds(&view, alone) {
             return out.read.push(ReadReady { token, index: Some(view.commit) });
         }
         if leader.reads.len() >= READS_MAX {

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use stdx::{Instant, Rng};
+use stdx::{Instant, Rng, planted};
 
 use super::election::Candidate;
 use super::leader::{Leader, View};
@@ -137,7 +137,8 @@ impl Replica {
             snapshot,
             // A lease may rest on an answer given just before the restart. In term 0 nothing was
             // ever answered.
-            heard: (term > Term(0)).then_some(now),
+            heard: (term > Term(0) && !planted!("a restart forgets the leader's lease"))
+                .then_some(now),
             election_at: now,
             incoming: None,
             state: State::Follower { leader: None },
@@ -293,7 +294,9 @@ impl Replica {
     ) {
         self.save_vote(out);
         let save = match needs {
+            Needs::Vote if planted!("a vote is shown before it is durable") => 0,
             Needs::Vote => self.vote_save,
+            Needs::Log if planted!("entries are acknowledged before they are durable") => 0,
             Needs::Log => self.saves.newest(),
         };
         let envelope = Envelope { source: self.options.node, target, term: self.term, message };

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use consensus::{Config, Event, Index, NodeId, Replica, Role, SnapshotMeta, Status, Term, Token};
 use keyspace::Shard;
 use keyspace::op::{self, Body, Op, Origin};
-use stdx::Instant;
+use stdx::{Instant, planted};
 use wire::Span;
 
 use crate::batch::{Again, Batch, Item, Request};
@@ -141,7 +141,11 @@ impl Group {
             blocked: BTreeMap::new(),
             seen: BTreeMap::new(),
             answers: BTreeMap::new(),
-            next_number: boot << BOOT_SHIFT,
+            next_number: if planted!("a restart numbers its requests anew") {
+                1 << BOOT_SHIFT
+            } else {
+                boot << BOOT_SHIFT
+            },
             next_token: 0,
             read_seed: boot,
             saved: 0,
@@ -296,7 +300,8 @@ impl Group {
     pub(crate) fn flush(&mut self, moment: Moment, out: &mut Effects) {
         self.carry_out(moment, out);
         let (role, term, leader) = self.standing;
-        let resolved = self.applied_term == term;
+        let resolved = self.applied_term == term
+            || planted!("a request is sent again before its term is settled");
         match (role, leader) {
             (Role::Leader, _) => {
                 if resolved && !self.gateway.is_empty() {
@@ -436,6 +441,9 @@ impl Group {
         let (was, is) = (self.standing, standing);
         self.standing = standing;
         self.lease = None;
+        if planted!("a request is sent again before its term is settled") {
+            self.gateway.resend();
+        }
         if was.0 == Role::Leader && (is.0 != Role::Leader || is.1 != was.1) {
             self.lose_leadership(moment);
         }
@@ -450,6 +458,12 @@ impl Group {
     fn lose_leadership(&mut self, moment: Moment) {
         let open = std::mem::take(&mut self.open);
         self.requeue(moment, open.take_apart(&[]));
+        if planted!("a proposal is repeated before the log has settled it") {
+            self.flight_bytes = 0;
+            for Flight { batch, entry } in std::mem::take(&mut self.flight) {
+                self.requeue(moment, batch.take_apart(&entry));
+            }
+        }
         while let Some(round) = self.rounds.front() {
             let token = round.token;
             self.abandon_round(moment, token);
@@ -485,7 +499,9 @@ impl Group {
             }
         }
         for (_, pending) in self.gateway.take_overdue(oldest) {
-            let lost = pending.kind == Kind::Read || pending.sent.is_none();
+            let lost = pending.kind == Kind::Read
+                || pending.sent.is_none()
+                || planted!("what was sent and not answered is called not executed");
             out.replies.put(pending.ticket, if lost { NO_LEADER } else { UNKNOWN });
         }
         while let Some(round) = self.rounds.front().filter(|round| round.asked < oldest) {
