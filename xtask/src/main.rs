@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod examples;
 mod fuzz;
+mod mutants;
 mod tidy;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Chore {
     Examples,
     /// Build a fuzz target and run it.
     Fuzz(fuzz::Options),
+    /// Plant bugs in the product, and see them caught.
+    Mutants(mutants::Options),
     /// The rules of this house that the compiler does not know.
     Tidy,
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Chore::Ci(options) => ci::run(&options),
         Chore::Examples => examples::run(),
         Chore::Fuzz(options) => fuzz::run(&options),
+        Chore::Mutants(options) => mutants::run(&options),
         Chore::Tidy => tidy::run(),
     };
     match outcome {

@@ -19,6 +19,8 @@ pub enum Mark {
     CutBridge,
     CutFlapping,
     CutLeaderAtCommit,
+    LeaderEndedEarly,
+    HandedOver,
     PowerFailed,
     PowerFailedInCommit,
     PowerFailedBeforeSave,
@@ -61,7 +63,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 47] = [
+    pub const ALL: [Mark; 49] = [
         Mark::MessageLost,
         Mark::MessageDuplicated,
         Mark::MessageReordered,
@@ -73,6 +75,8 @@ impl Mark {
         Mark::CutBridge,
         Mark::CutFlapping,
         Mark::CutLeaderAtCommit,
+        Mark::LeaderEndedEarly,
+        Mark::HandedOver,
         Mark::PowerFailed,
         Mark::PowerFailedInCommit,
         Mark::PowerFailedBeforeSave,

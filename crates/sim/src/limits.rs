@@ -9,6 +9,10 @@ pub(crate) const SEGMENT_BYTES: u64 = 64 * 1024;
 /// Bytes of entries kept for followers that lag: small, so that snapshots are really sent.
 pub(crate) const TAIL_BYTES_MAX: usize = 16 * 1024;
 
+/// Bytes of entries in one append: small, so that a follower catches up in many steps, and a leader
+/// may fall between any two of them.
+pub(crate) const APPEND_BYTES_MAX: usize = 1024;
+
 /// Bytes of a snapshot in one message: small, so that a transfer has many parts to be cut between.
 pub(crate) const CHUNK_BYTES_MAX: usize = 4 * 1024;
 

@@ -25,7 +25,7 @@ use storage::store::{Found, Store};
 
 use crate::checker::replicas::OnDisk;
 use crate::clock::Clock;
-use crate::limits::{CHUNK_BYTES_MAX, SEGMENT_BYTES, TAIL_BYTES_MAX};
+use crate::limits::{APPEND_BYTES_MAX, CHUNK_BYTES_MAX, SEGMENT_BYTES, TAIL_BYTES_MAX};
 
 /// A client's connection, at the node's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +176,8 @@ impl Machine {
     fn told(&self, home: &Home, faulty: bool, dice: u64) -> Restore {
         let raft = consensus::Options {
             tail_bytes_max: TAIL_BYTES_MAX,
+            append_bytes_max: APPEND_BYTES_MAX,
+            inflight_max: 1 + (dice % 8) as usize,
             chunk_bytes_max: CHUNK_BYTES_MAX,
             ..consensus::Options::new(NodeId(self.id), dice)
         };

@@ -1,17 +1,18 @@
 //! The nemesis: who brings the faults, by chance and by aim.
 
+use node::Event;
 use storage::disk::Action;
 
 use crate::coverage::Mark;
 use crate::plan::Evil;
-use crate::world::{What, World};
+use crate::world::{Checked, What, World};
 
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLISECOND;
 
 impl World {
     /// One of the evils of the plan, and when the next comes.
-    pub(crate) fn strike(&mut self) -> Result<(), String> {
+    pub(crate) fn strike(&mut self) -> Checked {
         if !self.is_chaos() {
             return Ok(());
         }
@@ -48,6 +49,7 @@ impl World {
                 self.harm_disk(evil, node);
             }
             Evil::Snapshot => self.want_snapshot(node),
+            Evil::HandOver => self.hand_over()?,
             Evil::BreakLink => {
                 let other = 1 + self.rng.below(u64::from(self.plan.nodes)) as u32;
                 self.coverage.hit(Mark::LinkBroken);
@@ -163,6 +165,39 @@ impl World {
                 self.machine(node).paused_until = now + time;
             }
         }
+    }
+
+    /// The leader hands its place to another, as one does that is about to stop.
+    fn hand_over(&mut self) -> Checked {
+        let Some(leader) = self.leader() else { return Ok(()) };
+        if self.machine(leader).paused_until > self.now {
+            return Ok(());
+        }
+        self.coverage.hit(Mark::HandedOver);
+        self.feed(leader, Event::Leave)
+    }
+
+    /// A new leader has hardly begun.
+    pub(crate) fn end_early(&mut self, leader: u32) {
+        self.coverage.hit(Mark::LeaderEndedEarly);
+        let after = self.rng.below(20 * MILLISECOND);
+        let life = self.machine(leader).life;
+        self.push(self.now + after, life, What::EndReign(leader));
+    }
+
+    /// A reign ends: by power, or by the network, for a short while.
+    pub(crate) fn end_reign(&mut self, node: u32) {
+        if !self.is_chaos() {
+            return;
+        }
+        if self.rng.one_in(2) {
+            return self.power_fails(node, Mark::PowerFailed);
+        }
+        for other in (1..=self.plan.nodes).filter(|other| *other != node) {
+            self.network.cut(node, other);
+            self.network.cut(other, node);
+        }
+        self.mend_later(300 * MILLISECOND, 700 * MILLISECOND);
     }
 
     fn touch_clock(&mut self, evil: Evil, node: u32) {

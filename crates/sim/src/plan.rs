@@ -32,9 +32,10 @@ pub(crate) enum Evil {
     BreakLink,
     LoseClient,
     Stalest,
+    HandOver,
 }
 
-const EVILS: [Evil; 21] = [
+const EVILS: [Evil; 22] = [
     Evil::CutSymmetric,
     Evil::CutLeader,
     Evil::CutAsymmetric,
@@ -56,6 +57,7 @@ const EVILS: [Evil; 21] = [
     Evil::BreakLink,
     Evil::LoseClient,
     Evil::Stalest,
+    Evil::HandOver,
 ];
 
 /// How likely the network does what to one message, in millionths.
@@ -80,6 +82,8 @@ pub(crate) struct Directed {
     pub(crate) in_install: u64,
     /// The leader is cut off the moment that it commits.
     pub(crate) cut_at_commit: u64,
+    /// The leader is cut off, or falls, soon after it was elected.
+    pub(crate) end_early: u64,
 }
 
 /// See the head of this file.
@@ -113,7 +117,7 @@ impl Plan {
         let disk = micros(rng, 20, 2_000);
         Plan {
             nodes,
-            clients: 2 + rng.below(7) as usize,
+            clients: 3 + rng.below(8) as usize,
             evils,
             evil_interval: micros(rng, 300_000, 6_000_000),
             network: NetworkRates {
@@ -128,6 +132,7 @@ impl Plan {
                 in_snapshot: rate(rng, 100_000),
                 in_install: rate(rng, 200_000),
                 cut_at_commit: rate(rng, 3_000),
+                end_early: rate(rng, 900_000),
             },
             delay: (delay, delay * (1 + rng.below(20) as u32)),
             disk: (disk, disk * (1 + rng.below(10) as u32)),

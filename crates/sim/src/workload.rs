@@ -338,8 +338,16 @@ impl Workload {
         self.next_item
     }
 
-    /// What a client does next.
-    pub(crate) fn draw(&mut self, rng: &mut Rng) -> Op {
+    /// What a client does next. One that only reads is never stuck behind a write of its own, so
+    /// it sees whatever a leader without followers still shows.
+    pub(crate) fn draw(&mut self, rng: &mut Rng, reads: bool) -> Op {
+        if reads {
+            return match rng.below(4) {
+                0 => Op::Count { key: format!("counter{}", rng.below(COUNTERS)) },
+                1 => Op::Range { key: format!("list{}", rng.below(LISTS)) },
+                _ => self.draw_read(rng),
+            };
+        }
         let mut dice = rng.below(100);
         for (family, weight) in self.weights.into_iter().enumerate() {
             if dice < weight {
@@ -390,7 +398,13 @@ impl Workload {
         }
     }
 
-    fn draw_register(&mut self, rng: &mut Rng) -> Op {
+    fn draw_read(&mut self, rng: &mut Rng) -> Op {
+        let at = self.use_register(rng);
+        Op::Get { key: self.registers[at].key.clone() }
+    }
+
+    /// One of the registers, with room for an operation.
+    fn use_register(&mut self, rng: &mut Rng) -> usize {
         let at = rng.below(REGISTERS as u64) as usize;
         let Register { ops, unknown, .. } = self.registers[at];
         if ops >= REGISTER_OPS_MAX || unknown >= REGISTER_UNKNOWN_MAX {
@@ -399,6 +413,11 @@ impl Workload {
             self.retired.push(old.key);
         }
         self.registers[at].ops += 1;
+        at
+    }
+
+    fn draw_register(&mut self, rng: &mut Rng) -> Op {
+        let at = self.use_register(rng);
         let key = self.registers[at].key.clone();
         match rng.below(8) {
             0..3 => Op::Get { key },

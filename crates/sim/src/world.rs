@@ -35,6 +35,8 @@ pub(crate) enum What {
     LogAgain(u32),
     SnapshotDone(u32),
     Seal(u32),
+    /// The reign of this node ends, for no good reason.
+    EndReign(u32),
     ToNode {
         node: u32,
         client: usize,
@@ -300,6 +302,7 @@ impl World {
             | What::LogAgain(node)
             | What::SnapshotDone(node)
             | What::Seal(node)
+            | What::EndReign(node)
             | What::ToNode { node, .. }
             | What::Gone { node, .. } => *node,
             _ => return self.happen_elsewhere(what),
@@ -325,6 +328,10 @@ impl World {
             }
             What::SnapshotDone(node) => self.snapshot_done(node),
             What::Seal(node) => self.seal(node),
+            What::EndReign(node) => {
+                self.end_reign(node);
+                Ok(())
+            }
             What::ToNode { node, client, number, bytes } => {
                 self.client_bytes(node, Wire { client, number }, &bytes)
             }
@@ -485,7 +492,7 @@ impl World {
     }
 
     /// Feeds a node one event; its turn ends a little later.
-    fn feed(&mut self, node: u32, event: Event) -> Checked {
+    pub(crate) fn feed(&mut self, node: u32, event: Event) -> Checked {
         let now = self.now;
         let machine = self.machine(node);
         let moment = machine.moment(now);
@@ -601,6 +608,9 @@ impl World {
         if self.replicas.stepped(node, &status)? {
             self.coverage.hit(Mark::LeaderElected);
             self.tell(|| format!("node {node} leads in term {}", status.term.0));
+            if self.strikes(self.plan.directed.end_early) {
+                self.end_early(node);
+            }
         }
         let Some(running) = &self.machines[node as usize - 1].running else { return Ok(false) };
         let group = running.front.core().group();
