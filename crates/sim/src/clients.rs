@@ -106,7 +106,7 @@ impl World {
         }
         let last = self.phase != Phase::Chaos;
         let op = match self.phase {
-            Phase::Chaos => self.workload.draw(&mut self.rng, client % 3 == 0),
+            Phase::Chaos => self.workload.draw(&mut self.rng, client.is_multiple_of(3)),
             Phase::Healing => return,
             Phase::Reading => match self.last_ops.pop() {
                 Some(op) => op,
