@@ -15,16 +15,18 @@
 //! it forgot may have been counted.
 
 use std::io::Write as _;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use stdx::codec::{Reader, put_u32};
 
 use crate::driver::{PeerOptions, answer_call, call, nonce};
+use crate::limits::HANDSHAKES_MAX;
 use crate::links::{About, HandshakeError, Id, Purpose};
 
 /// How long to wait between two rounds of probes.
@@ -172,11 +174,12 @@ pub fn found(
     members.sort();
     members.dedup();
     let about = About { instance, members, ..About::default() };
-    let shared = Shared {
+    let shared = Arc::new(Shared {
         options: Mutex::new(PeerOptions { secret: secret.to_vec(), about }),
         other_list: Mutex::new(None),
+        answering: AtomicUsize::new(0),
         done: AtomicBool::new(false),
-    };
+    });
     listener.set_nonblocking(true)?;
     thread::scope(|scope| {
         scope.spawn(|| answer_calls(listener, &shared));
@@ -186,12 +189,14 @@ pub fn found(
     })
 }
 
-/// What the thread that probes and the one that answers share.
+/// What the thread that probes and those that answer share.
 struct Shared {
     options: Mutex<PeerOptions>,
     /// The list of a caller that was given another one: both must refuse, or the one that saw it
     /// first would be gone, and the other would wait for it.
     other_list: Mutex<Option<Vec<String>>>,
+    /// Calls that are being answered.
+    answering: AtomicUsize,
     done: AtomicBool,
 }
 
@@ -199,18 +204,35 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn answer_calls(listener: &TcpListener, shared: &Shared) {
+fn answer_calls(listener: &TcpListener, shared: &Arc<Shared>) {
     while !shared.done.load(Ordering::Acquire) {
-        match listener.accept() {
-            Ok((mut stream, _)) => {
-                let options = lock(&shared.options).clone();
-                // Whoever it is comes again; a client that calls this early is cut off.
-                let Ok(hello) = answer_call(&mut stream, &options) else { continue };
-                if hello.about.members != options.about.members {
-                    *lock(&shared.other_list) = Some(hello.about.members);
-                }
-            }
-            Err(_) => thread::sleep(Duration::from_millis(5)),
+        let Ok((stream, _)) = listener.accept() else {
+            thread::sleep(Duration::from_millis(5));
+            continue;
+        };
+        if shared.answering.fetch_add(1, Ordering::AcqRel) >= HANDSHAKES_MAX {
+            shared.answering.fetch_sub(1, Ordering::AcqRel);
+            continue;
+        }
+        // On a thread of its own, which nobody waits for: a caller may say nothing for long.
+        let own = shared.clone();
+        let answer = move || {
+            own.answer(stream);
+            own.answering.fetch_sub(1, Ordering::AcqRel);
+        };
+        if thread::Builder::new().name("handshake".to_owned()).spawn(answer).is_err() {
+            shared.answering.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Shared {
+    /// Whoever it is comes again; a client that calls this early is cut off.
+    fn answer(&self, mut stream: TcpStream) {
+        let options = lock(&self.options).clone();
+        let Ok(hello) = answer_call(&mut stream, &options) else { return };
+        if hello.about.members != options.about.members {
+            *lock(&self.other_list) = Some(hello.about.members);
         }
     }
 }

@@ -52,6 +52,9 @@ pub const WATCHES_MAX: usize = 65_536;
 /// How long a new connection between nodes may take to prove that it knows the secret.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Calls of nodes that are answered at a time, each on a thread: more are dropped, and come again.
+pub const HANDSHAKES_MAX: usize = 64;
+
 /// How long to wait before a peer that could not be reached is tried again.
 pub const REDIAL_INTERVAL: Duration = Duration::from_millis(100);
 

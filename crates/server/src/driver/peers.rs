@@ -15,11 +15,8 @@ use consensus::NodeId;
 use node::Message;
 
 use super::{Notice, Notifier};
-use crate::limits::{HANDSHAKE_TIMEOUT, PEER_OUT_BYTES_MAX, REDIAL_INTERVAL};
+use crate::limits::{HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, PEER_OUT_BYTES_MAX, REDIAL_INTERVAL};
 use crate::links::{self, About, Frame, HandshakeError, Hello, Id, PREAMBLE, Purpose};
-
-/// Calls being answered at a time: more are dropped, and come again.
-const HANDSHAKES_MAX: usize = 64;
 
 /// A connection whose handshake is done.
 #[derive(Debug)]

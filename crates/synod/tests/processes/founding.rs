@@ -1,7 +1,7 @@
 //! Nodes that cannot or must not become members say why, and stop.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 
 use crate::client::bulk;
@@ -121,6 +121,17 @@ fn a_founder_that_dies_during_the_founding_is_known_when_it_comes_back() {
     cluster.start_node(0);
     cluster.kill(2);
     cluster.start_node(2);
+    cluster.wait_until_leader();
+}
+
+#[test]
+fn connections_that_say_nothing_do_not_hold_up_the_founding() {
+    let mut cluster = Cluster::prepare(3);
+    cluster.start_node(0);
+    let connect = || wait_for("the node", || TcpStream::connect(cluster.addr(0)).ok());
+    // Answered one after the other, each would cost three seconds.
+    let _silent: Vec<TcpStream> = (0..20).map(|_| connect()).collect();
+    cluster.start_all();
     cluster.wait_until_leader();
 }
 
