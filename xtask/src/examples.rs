@@ -50,14 +50,15 @@ fn scripts(folder: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(paths)
 }
 
-fn installed(program: &str) -> bool {
+/// Is this program there?
+pub(crate) fn installed(program: &str) -> bool {
     let mut command = Command::new(program);
     command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
 /// The binary as the tests have it.
-fn build(root: &Path) -> Result<PathBuf, String> {
+pub(crate) fn build(root: &Path) -> Result<PathBuf, String> {
     let mut command = Command::new(ci::program());
     command.current_dir(root).args(["build", "--quiet", "-p", "synod"]);
     ci::finish(&mut command)?;

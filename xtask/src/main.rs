@@ -2,9 +2,11 @@
 
 mod bench;
 mod ci;
+mod clients;
 mod examples;
 mod fuzz;
 mod mutants;
+mod process;
 mod tidy;
 
 use std::process::ExitCode;
@@ -24,6 +26,8 @@ enum Chore {
     Bench(bench::Options),
     /// Everything a change must pass.
     Ci(ci::Options),
+    /// Run real clients and frameworks against three nodes, and kill nodes under them.
+    Clients(clients::Options),
     /// Run every example against a cluster of three nodes.
     Examples,
     /// Build a fuzz target and run it.
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().chore {
         Chore::Bench(options) => bench::run(&options),
         Chore::Ci(options) => ci::run(&options),
+        Chore::Clients(options) => clients::run(&options),
         Chore::Examples => examples::run(),
         Chore::Fuzz(options) => fuzz::run(&options),
         Chore::Mutants(options) => mutants::run(&options),

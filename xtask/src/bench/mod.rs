@@ -11,7 +11,6 @@
 //! What cannot be measured is named, and makes the whole fail: a peer that is not installed, a
 //! system that does not start, an error reply, a goal that is missed.
 
-mod process;
 mod report;
 pub(crate) mod systems;
 

@@ -3,14 +3,14 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
-use super::process::{Process, free_ports};
 use super::{ETCD_LOADS, Load, REDIS_LOADS};
+use crate::process::{Process, free_ports};
 
 /// How long a system may take until it serves.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -93,6 +93,9 @@ pub(crate) struct Running {
     /// Where clients go.
     pub(crate) addrs: Vec<String>,
     processes: Vec<Process>,
+    /// How each was started, to start it again.
+    commands: Vec<Command>,
+    directory: PathBuf,
 }
 
 /// What the nodes of a system need to know of each other.
@@ -110,7 +113,7 @@ impl Running {
         let mut ports = free_ports(system.nodes() * 2)?;
         let peer_ports = ports.split_off(system.nodes());
         let layout = Layout { directory, ports, peer_ports };
-        let mut processes = Vec::new();
+        let (mut processes, mut commands) = (Vec::new(), Vec::new());
         for node in 0..system.nodes() {
             let data = directory.join(format!("node-{node}"));
             fs::create_dir(&data).map_err(|error| format!("{}: {error}", data.display()))?;
@@ -121,9 +124,11 @@ impl Running {
             };
             let process = Process::start(&mut command, &directory.join(format!("log-{node}")));
             processes.push(process.map_err(|error| format!("{error}; {}", system.remedy()))?);
+            commands.push(command);
         }
         let addrs = layout.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        let mut running = Running { system, addrs, processes };
+        let directory = directory.to_owned();
+        let mut running = Running { system, addrs, processes, commands, directory };
         running.wait()?;
         Ok(running)
     }
@@ -145,6 +150,18 @@ impl Running {
                 return Err(format!("node {} {why}; it said:\n{words}", node + 1));
             }
         }
+        Ok(())
+    }
+
+    /// Ends a node as a crash would.
+    pub(crate) fn kill(&mut self, node: usize) {
+        self.processes[node].kill();
+    }
+
+    /// Starts a node that was killed, with the data that it had.
+    pub(crate) fn restart(&mut self, node: usize) -> Result<(), String> {
+        let log = self.directory.join(format!("log-{node}-again"));
+        self.processes[node] = Process::start(&mut self.commands[node], &log)?;
         Ok(())
     }
 

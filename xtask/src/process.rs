@@ -36,6 +36,13 @@ impl Process {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Ends it as a crash would, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        // It may have ended already, and then there is nothing to do.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+
     /// The processor time of all its threads so far, the kernel's work for it included.
     pub(crate) fn cpu(&self) -> Result<Duration, String> {
         let path = format!("/proc/{}/stat", self.child.id());
@@ -54,9 +61,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended already, and then there is nothing to do.
-        let _ended = self.child.kill();
-        let _status = self.child.wait();
+        self.kill();
     }
 }
 
