@@ -339,6 +339,9 @@ impl Driver {
         if repaired && crate::repair::done(&*self.disk) {
             eprintln!("synod: this replica is repaired");
         }
+        for at in self.peers.take_overfull() {
+            self.drop_connection(at);
+        }
         for node in self.peers.take_dirty() {
             self.flush_peer(node);
         }

@@ -52,6 +52,7 @@ pub struct Peers {
     options: Arc<PeerOptions>,
     peers: BTreeMap<u32, Peer>,
     dirty: Vec<u32>,
+    overfull: Vec<usize>,
     handshakes: Arc<AtomicUsize>,
 }
 
@@ -76,20 +77,27 @@ impl Peers {
             peers.insert(node, Peer { connection: None, out: Vec::new(), redial, instance: None });
         }
         let handshakes = Arc::new(AtomicUsize::new(0));
-        Peers { options, peers, dirty: Vec::new(), handshakes }
+        Peers { options, peers, dirty: Vec::new(), overfull: Vec::new(), handshakes }
     }
 
-    /// Queues a message. Without a connection, or behind too much, it is lost: the protocols above
-    /// expect that.
+    /// Queues a message. Without a connection it is lost: the protocols above expect that, and
+    /// repair it when there is one again. So a peer that does not read loses its connection.
     pub(super) fn send(&mut self, target: NodeId, message: &Message) {
         let Some(peer) = self.peers.get_mut(&target.0) else { return };
-        if peer.connection.is_none() || peer.out.len() > PEER_OUT_BYTES_MAX {
+        let Some(connection) = peer.connection else { return };
+        if peer.out.len() > PEER_OUT_BYTES_MAX {
+            self.overfull.push(connection);
             return;
         }
         if peer.out.is_empty() {
             self.dirty.push(target.0);
         }
         links::put_frame(&mut peer.out, |out| message.encode(out));
+    }
+
+    /// Takes the connections to peers that do not read.
+    pub(super) fn take_overfull(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.overfull)
     }
 
     /// Takes the peers that have something to be sent.
