@@ -41,6 +41,45 @@ impl Default for Config {
     }
 }
 
+/// Redis's settings that only a start can change, there as here.
+const IMMUTABLE: &[&str] = &[
+    "aclfile",
+    "always-show-logo",
+    "aof_rewrite_cpulist",
+    "appenddirname",
+    "appendfilename",
+    "bgsave_cpulist",
+    "bio_cpulist",
+    "cluster-config-file",
+    "cluster-enabled",
+    "cluster-port",
+    "daemonize",
+    "databases",
+    "dir",
+    "disable-thp",
+    "enable-debug-command",
+    "enable-module-command",
+    "enable-protected-configs",
+    "io-threads",
+    "io-threads-do-reads",
+    "logfile",
+    "pidfile",
+    "port",
+    "rdbchecksum",
+    "replicaof",
+    "server_cpulist",
+    "set-proc-title",
+    "slaveof",
+    "socket-mark-id",
+    "supervised",
+    "syslog-enabled",
+    "syslog-facility",
+    "syslog-ident",
+    "tcp-backlog",
+    "unixsocket",
+    "unixsocketperm",
+];
+
 /// The real settings of a node.
 const OWN: &[&str] = &["dir", "maxclients", "maxmemory", "port", "requirepass"];
 
@@ -103,7 +142,7 @@ impl Config {
     pub(crate) fn set(&mut self, name: &str, value: &[u8]) -> Result<(), String> {
         let text = String::from_utf8_lossy(value);
         match name {
-            "dir" | "port" => return Err("can't set immutable config".to_owned()),
+            _ if IMMUTABLE.contains(&name) => return Err("can't set immutable config".to_owned()),
             "requirepass" => self.set_password(value),
             "maxmemory" => {
                 let bytes = keyspace::parse_memory(value).map(|bytes| bytes as u64);
@@ -157,6 +196,7 @@ mod tests {
         assert!(config.set("activedefrag", b"perhaps").is_err());
         assert!(config.set("hz", b"often").is_err());
         assert!(config.set("port", b"1").is_err());
+        assert!(config.set("daemonize", b"yes").is_err());
         config.set("requirepass", b"s").unwrap();
         assert!(config.needs_password() && config.is_password(b"s") && !config.is_password(b"x"));
         assert_eq!(config.set("nonsense", b"1"), Err("no such setting".to_owned()));

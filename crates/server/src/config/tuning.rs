@@ -157,6 +157,7 @@ pub(crate) const TUNING: &[(&str, &str)] = &[
     ("syslog-ident", "redis"),
     ("tcp-backlog", "511"),
     ("tcp-keepalive", "300"),
+    ("timeout", "0"),
     ("tls-auth-clients", "yes"),
     ("tls-ca-cert-dir", ""),
     ("tls-ca-cert-file", ""),

@@ -106,7 +106,8 @@ pub(crate) struct Session {
     pub(crate) channels: usize,
     pub(crate) patterns: usize,
     pub(crate) shard_channels: usize,
-    pub(crate) last_command: &'static str,
+    /// The newest call: the command and, of a container, its subcommand.
+    pub(crate) last_command: (&'static str, &'static str),
 }
 
 impl Session {
@@ -127,7 +128,7 @@ impl Session {
             channels: 0,
             patterns: 0,
             shard_channels: 0,
-            last_command: "NULL",
+            last_command: ("NULL", "NULL"),
         }
     }
 
@@ -167,6 +168,8 @@ pub(crate) struct Client {
     pub(crate) paused: bool,
     /// The call that may wait for a key, by the core's number.
     pub(crate) blocking: Option<u64>,
+    /// Bytes that came and wait for the call that is being run to end, that call's included.
+    pub(crate) pumped: usize,
     /// The bytes of `input` are no whole command: only more of them help.
     pub(crate) starving: bool,
     /// It sends no more; it is closed once it has its replies.
@@ -200,6 +203,7 @@ impl Client {
             held: false,
             paused: false,
             blocking: None,
+            pumped: 0,
             starving: true,
             ended: false,
             closing: false,
@@ -252,6 +256,11 @@ impl Client {
     /// Should more be read from it now? If its commands wait, only as much as they may fill.
     pub(crate) fn wants_input(&self) -> bool {
         !self.closing && !self.ended && (self.starving || self.input.len() < OUT_BYTES_PAUSE)
+    }
+
+    /// Does it wait for a key, or for CLIENT UNPAUSE?
+    pub(crate) fn waits(&self) -> bool {
+        self.blocking.is_some() || self.paused
     }
 
     /// It has sent all that it will, and got all that it can.

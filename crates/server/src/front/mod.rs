@@ -386,6 +386,7 @@ impl Front {
         let client = self.clients[key].as_mut().expect("no command takes its client out");
         input.drain(..consumed);
         (client.input, client.parser) = (input, parser);
+        client.pumped = 0;
         client.starving |= client.input.is_empty();
         // A driver that stopped reading looks at it again.
         client.dirty |= had_enough && client.wants_input();
@@ -433,6 +434,7 @@ impl Front {
                     return input.len();
                 }
             };
+            client.pumped = input.len() - start;
             let args = parser.args(&input[start..start + consumed]);
             match self.execute(moment, key, args) {
                 Flow::Next => start += consumed,
@@ -459,13 +461,15 @@ impl Front {
         if self.is_paused_for(key, moment, command, args) {
             return Flow::Pause;
         }
+        let container = match args.is(0, command.name) {
+            true => command.name,
+            false => keyspace::command::find_name(&args[0]).map_or("", |row| row.name),
+        };
+        let client = self.client(key);
+        client.last_call = moment.now;
+        client.session.last_command = (container, command.name);
         let flow = self.dispatch(moment, key, command, args);
-        if flow == Flow::Next {
-            self.stats.commands += 1;
-            let client = self.client(key);
-            client.last_call = moment.now;
-            client.session.last_command = command.name;
-        }
+        self.stats.commands += u64::from(flow == Flow::Next);
         flow
     }
 

@@ -192,6 +192,28 @@ fn a_pause_holds_writes_back_and_lets_reads_through() {
 }
 
 #[test]
+fn a_client_is_listed_with_what_it_does() {
+    let mut stage = two();
+    stage.check_all(&[(0, "client setname me", "+OK\r\n"), (1, "blpop k 0", "")]);
+    let list = stage.say(0, "client list");
+    let lines: Vec<&str> = list.lines().filter(|line| line.starts_with("id=")).collect();
+    assert_eq!(lines.len(), 2);
+    for (line, words) in lines.iter().zip([
+        ["id=1 ", " name=me ", " flags=N ", " qbuf=13 ", " cmd=client|list "],
+        ["id=2 ", " name= ", " flags=b ", " qbuf=0 ", " cmd=blpop "],
+    ]) {
+        assert!(words.iter().all(|word| line.contains(word)), "{line}");
+    }
+    assert!(stage.say(0, "info clients").contains("\r\nblocked_clients:1\r\n"));
+    stage.check_all(&[
+        (0, "client kill id 2", ":1\r\n"),
+        (0, "client kill id 2", ":0\r\n"),
+        (0, "client kill 1.1.1.1:1", "-ERR No such client\r\n"),
+    ]);
+    assert!(stage.front.is_cut_off(1));
+}
+
+#[test]
 fn nothing_but_auth_is_answered_before_the_password() {
     let mut config = Config::default();
     config.set_password(b"secret");

@@ -72,7 +72,10 @@ impl Front {
     fn shut_down(&mut self, key: usize, args: Args<'_>) -> Flow {
         let words = ["save", "nosave", "now", "force", "abort"];
         let known = |arg: &[u8]| words.iter().any(|w| arg.eq_ignore_ascii_case(w.as_bytes()));
-        if !args.from(1).iter().all(known) {
+        let says =
+            |word: &str| args.from(1).iter().any(|a| a.eq_ignore_ascii_case(word.as_bytes()));
+        let contradicts = says("save") && says("nosave") || says("abort") && args.len() > 2;
+        if contradicts || !args.from(1).iter().all(known) {
             return self.done(key, Err(Reject::Syntax));
         }
         if args.is(1, "abort") {

@@ -129,7 +129,7 @@ impl Front {
         let mut flags = String::new();
         for (is, flag) in [
             (session.is_subscribed(), 'P'),
-            (client.blocking.is_some(), 'b'),
+            (client.waits(), 'b'),
             (session.multi.is_some(), 'x'),
             (client.closing, 'c'),
             (session.no_evict, 'e'),
@@ -141,6 +141,9 @@ impl Front {
             }
         }
         let flags = if flags.is_empty() { "N".to_owned() } else { flags };
+        let (container, word) = session.last_command;
+        let last_command =
+            if container == word { word.to_owned() } else { format!("{container}|{word}") };
         let multi = session.multi.as_ref();
         let queued = multi.map_or(-1, |queue| queue.count as i64);
         format!(
@@ -159,13 +162,13 @@ impl Front {
             session.channels,
             session.patterns,
             session.shard_channels,
-            client.input.len(),
+            client.input.len().max(client.pumped),
             client.input.capacity() - client.input.len(),
             multi.map_or(0, |queue| queue.bytes),
             client.owed(),
             client.out.len(),
             client.input.capacity() + client.out.capacity(),
-            session.last_command,
+            last_command,
             if session.proto == Proto::Resp3 { 3 } else { 2 },
             text(&session.library),
             text(&session.library_version),
@@ -357,7 +360,8 @@ impl Front {
 fn may_write(args: Args<'_>) -> bool {
     let command = keyspace::command::find(args);
     command.is_some_and(|command| {
-        command.flags.has(Flags::WRITE) || command.flags.has(Flags::MAY_REPLICATE)
+        let may = command.flags.has(Flags::WRITE) || command.flags.has(Flags::MAY_REPLICATE);
+        may && !super::says_no_writes(command, args)
     })
 }
 
@@ -413,7 +417,8 @@ impl Filter {
 
     fn fits(&self, client: &Client, me: Option<u64>) -> bool {
         let kind = if client.session.is_subscribed() { "pubsub" } else { "normal" };
-        (self.ids.is_empty() || self.ids.contains(&client.id))
+        !client.cut_off
+            && (self.ids.is_empty() || self.ids.contains(&client.id))
             && self.addr.as_ref().is_none_or(|addr| *addr == client.addr)
             && self.laddr.as_ref().is_none_or(|laddr| *laddr == client.laddr)
             && self.kind.is_none_or(|wanted| wanted == kind)

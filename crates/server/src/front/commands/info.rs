@@ -116,7 +116,7 @@ impl Front {
     }
 
     fn info_clients(&self) -> Vec<(&'static str, String)> {
-        let blocked = self.clients().filter(|(_, client)| client.blocking.is_some()).count();
+        let blocked = self.clients().filter(|(_, client)| client.waits()).count();
         vec![
             ("connected_clients", self.open.to_string()),
             ("cluster_connections", "0".to_owned()),

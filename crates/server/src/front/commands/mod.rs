@@ -48,14 +48,21 @@ pub(super) fn is_http(name: &[u8]) -> bool {
 /// May this call take more memory? A script that says nothing about itself is let through, since
 /// many only read; one that does must say that it writes nothing or may write all the same.
 pub(super) fn may_grow(command: &Command, args: Args<'_>) -> bool {
-    let harmless = ["no-writes", "allow-oom"];
     command.flags.has(Flags::DENYOOM)
-        || command.name == "eval"
-            && args[1].starts_with(b"#!")
-            && args[1].split(|byte| *byte == b'\n').next().is_some_and(|line| {
-                let line = String::from_utf8_lossy(line);
-                !harmless.iter().any(|flag| line.contains(flag))
-            })
+        || shebang(command, args)
+            .is_some_and(|line| !line.contains("no-writes") && !line.contains("allow-oom"))
+}
+
+/// Is this a script that says of itself that it writes nothing?
+fn says_no_writes(command: &Command, args: Args<'_>) -> bool {
+    shebang(command, args).is_some_and(|line| line.contains("no-writes"))
+}
+
+/// The first line of a script, if it is one that says something about the script.
+fn shebang(command: &Command, args: Args<'_>) -> Option<String> {
+    let is_script = command.name == "eval" && args.get(1)?.starts_with(b"#!");
+    let line = args.get(1)?.split(|byte| *byte == b'\n').next()?;
+    is_script.then(|| String::from_utf8_lossy(line).into_owned())
 }
 
 impl Front {
