@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use stdx::Map;
 use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
+use wire::Args;
 
 use super::redis::{Registered, digest};
 use super::shebang::{self, ScriptFlags};
@@ -48,6 +49,22 @@ impl Scripts {
     /// Bytes of memory that the virtual machine uses on this node.
     pub fn vm_bytes(&self) -> usize {
         self.vm.as_ref().map_or(0, |vm| vm.memory())
+    }
+
+    /// Is this a call of a script or a function that is known here, and says of itself that it
+    /// writes nothing?
+    pub fn says_no_writes(&self, args: Args<'_>) -> bool {
+        let Some(name) = args.get(1) else { return false };
+        let flags = if args.is(0, "evalsha") {
+            let digest = String::from_utf8_lossy(name).to_lowercase();
+            let script = self.cache.get(&digest).or_else(|| self.local.get(&digest));
+            script.map(|script| script.flags)
+        } else if args.is(0, "fcall") {
+            self.libraries.function(name).map(|(_, function)| function.flags)
+        } else {
+            None
+        };
+        flags.is_some_and(|flags| flags.has(ScriptFlags::NO_WRITES))
     }
 
     /// Takes the machine out; `put_vm` brings it back.

@@ -288,10 +288,19 @@ impl Front {
         let session = self.clients[key].as_ref().map(|client| &client.session);
         let queue = session.and_then(|session| session.multi.as_ref());
         let queue_writes = command.name == "exec"
-            && queue
-                .is_some_and(|queue| queue.calls.iter().any(|(_, call)| may_write(call.args())));
+            && queue.is_some_and(|queue| {
+                queue.calls.iter().any(|(_, call)| self.may_write(call.args()))
+            });
         let runs_now = queue.is_none() || command.name == "exec";
-        runs_now && (queue_writes || may_write(args))
+        runs_now && (queue_writes || self.may_write(args))
+    }
+
+    /// Could this call change a key? A script could, unless it says that it does not.
+    fn may_write(&self, args: Args<'_>) -> bool {
+        let Some(command) = keyspace::command::find(args) else { return false };
+        let may = command.flags.has(Flags::WRITE) || command.flags.has(Flags::MAY_REPLICATE);
+        let scripts = self.core.group().shard().scripts();
+        may && !super::says_no_writes(command, args) && !scripts.says_no_writes(args)
     }
 
     /// Lets the clients that CLIENT PAUSE has stopped go on.
@@ -355,14 +364,6 @@ impl Front {
         }
         self.done(key, Ok(()))
     }
-}
-
-fn may_write(args: Args<'_>) -> bool {
-    let command = keyspace::command::find(args);
-    command.is_some_and(|command| {
-        let may = command.flags.has(Flags::WRITE) || command.flags.has(Flags::MAY_REPLICATE);
-        may && !super::says_no_writes(command, args)
-    })
 }
 
 impl Filter {
