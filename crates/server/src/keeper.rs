@@ -320,3 +320,44 @@ pub fn snapshot_meta(snapshot: &Snapshot) -> Option<SnapshotMeta> {
     let mut reader = Reader::new(&snapshot.meta().data);
     message::read_meta(&mut reader).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{LogKeeper, Room};
+    use consensus::{Entry, EntryKind, Index, Record, Term};
+    use node::{GroupId, Save};
+    use storage::disk::SimDisk;
+    use storage::store::Store;
+    use storage::wal::Options;
+
+    const GROUP: GroupId = GroupId(0);
+
+    fn save(index: u64) -> Save {
+        let data = vec![7; 4096].into();
+        let entry = Entry { index: Index(index), term: Term(1), kind: EntryKind::Command, data };
+        Save { group: GROUP, number: index, records: vec![Record::Entry(entry)] }
+    }
+
+    #[test]
+    fn entries_that_wait_for_room_are_void_once_the_log_is_reset() {
+        let disk = SimDisk::new(1);
+        let options = Options { segment_bytes: 64 * 1024 };
+        let (store, _) = Store::open(Arc::new(disk.clone()), options).unwrap();
+        let mut keeper = LogKeeper::new(store.wal);
+        disk.set_capacity(Some(disk.used()));
+        let mut events = Vec::new();
+        let full = (1..).find(|index| {
+            keeper.save(vec![save(*index)]);
+            keeper.commit(&mut events).unwrap() != Room::All
+        });
+        assert!(full.is_some_and(|index| index < 1_000));
+        keeper.save(vec![save(full.unwrap() + 1)]);
+        keeper.reset(GROUP, 1_000, 2).unwrap();
+        disk.set_capacity(None);
+        assert_eq!(keeper.commit(&mut events).unwrap(), Room::All);
+        keeper.save(vec![save(1_001)]);
+        assert_eq!(keeper.commit(&mut events).unwrap(), Room::All);
+    }
+}

@@ -11,11 +11,12 @@ use sim::{MUTANTS, Options, run};
 /// Simulated time with faults, in each run.
 const LENGTH: Duration = Duration::from_secs(60);
 
-/// Prints all names, or looks for the one that is given within the given seconds.
+/// Prints all names; or looks for the one that is given within the given seconds; or, with a third
+/// word, tells the story of that seed under it.
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let mut out = std::io::stdout();
-    let [name, budget] = &words[..] else {
+    let [name, budget, seed @ ..] = &words[..] else {
         for mutant in MUTANTS {
             let _ = writeln!(out, "{}\t{}", mutant.name, mutant.story);
         }
@@ -23,11 +24,16 @@ fn main() -> ExitCode {
     };
     let known = MUTANTS.iter().any(|mutant| mutant.name == name);
     let Some(seconds) = budget.parse().ok().filter(|_| known) else {
-        eprintln!("usage: mutant [NAME SECONDS]");
+        eprintln!("usage: mutant [NAME SECONDS [SEED]]");
         return ExitCode::FAILURE;
     };
     assert!(stdx::planted::plant(name), "one bug is planted at a time");
     std::panic::set_hook(Box::new(|_| {}));
+    if let Some(seed) = seed.first().and_then(|seed| seed.parse().ok()) {
+        let report = run(&Options { seed, length: LENGTH, trace: true });
+        let _ = writeln!(out, "{}", report.story.join("\n"));
+        return ExitCode::SUCCESS;
+    }
     let began = Instant::now();
     let (seeds, caught) = hunt(Duration::from_secs(seconds));
     let (seconds, verdict) = (began.elapsed().as_secs_f64(), caught.as_deref());

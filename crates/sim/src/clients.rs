@@ -239,6 +239,10 @@ impl World {
     }
 
     pub(crate) fn client_gives_up(&mut self, client: usize, call: u64) {
+        // Once all faults have ended, whatever is open must be answered.
+        if self.phase == Phase::Healing {
+            return;
+        }
         let Some(busy) = &self.clients[client].busy else { return };
         if self.history[busy.record].call == call {
             self.coverage.hit(Mark::ClientGaveUp);

@@ -17,6 +17,7 @@ pub enum Mark {
     CutLeader,
     CutAsymmetric,
     CutBridge,
+    CutLink,
     CutFlapping,
     CutLeaderAtCommit,
     LeaderEndedEarly,
@@ -63,7 +64,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 49] = [
+    pub const ALL: [Mark; 50] = [
         Mark::MessageLost,
         Mark::MessageDuplicated,
         Mark::MessageReordered,
@@ -73,6 +74,7 @@ impl Mark {
         Mark::CutLeader,
         Mark::CutAsymmetric,
         Mark::CutBridge,
+        Mark::CutLink,
         Mark::CutFlapping,
         Mark::CutLeaderAtCommit,
         Mark::LeaderEndedEarly,

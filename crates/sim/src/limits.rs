@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(crate) const SEGMENT_BYTES: u64 = 64 * 1024;
 
 /// Bytes of entries kept for followers that lag: small, so that snapshots are really sent.
-pub(crate) const TAIL_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const TAIL_BYTES_MAX: usize = 4 * 1024;
 
 /// Bytes of entries in one append: small, so that a follower catches up in many steps, and a leader
 /// may fall between any two of them.

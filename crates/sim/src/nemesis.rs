@@ -21,9 +21,11 @@ impl World {
         self.tell(|| format!("evil: {evil:?}"));
         let node = 1 + self.rng.below(u64::from(self.plan.nodes)) as u32;
         match evil {
-            Evil::CutSymmetric | Evil::CutLeader | Evil::CutAsymmetric | Evil::CutBridge => {
-                self.cut(evil, node);
-            }
+            Evil::CutSymmetric
+            | Evil::CutLeader
+            | Evil::CutAsymmetric
+            | Evil::CutBridge
+            | Evil::CutLink => self.cut(evil, node),
             Evil::Flap => {
                 self.coverage.hit(Mark::CutFlapping);
                 let left = 2 + self.rng.below(20) as u32;
@@ -48,7 +50,11 @@ impl World {
             Evil::Stall | Evil::DiskError | Evil::DiskFull | Evil::Rot => {
                 self.harm_disk(evil, node);
             }
-            Evil::Snapshot => self.want_snapshot(node),
+            Evil::Snapshot => (1..=self.plan.nodes).for_each(|node| {
+                if self.rng.one_in(2) {
+                    self.want_snapshot(node);
+                }
+            }),
             Evil::HandOver => self.hand_over()?,
             Evil::BreakLink => {
                 let other = 1 + self.rng.below(u64::from(self.plan.nodes)) as u32;
@@ -73,6 +79,8 @@ impl World {
     }
 
     fn mend_later(&mut self, least: u64, most: u64) {
+        // Sometimes for longer than any request waits.
+        let most = if self.rng.one_in(8) { 3 * most } else { most };
         let after = least + self.rng.below(most);
         self.cuts += 1;
         self.push(self.now + after, 0, What::Mend(self.cuts));
@@ -97,6 +105,13 @@ impl World {
                 self.coverage.hit(Mark::CutLeader);
                 let leader = self.leader().unwrap_or(node);
                 return self.isolate(leader);
+            }
+            Evil::CutLink => {
+                // The others hear both.
+                self.coverage.hit(Mark::CutLink);
+                let leader = self.leader().unwrap_or(node % nodes + 1);
+                self.network.cut(leader, node);
+                self.network.cut(node, leader);
             }
             Evil::CutAsymmetric => {
                 self.coverage.hit(Mark::CutAsymmetric);
@@ -174,6 +189,10 @@ impl World {
             return Ok(());
         }
         self.coverage.hit(Mark::HandedOver);
+        if self.rng.one_in(2) {
+            let after = self.network.draw_delay(&mut self.rng) + self.rng.below(MILLISECOND);
+            self.push_node(leader, after, What::CutOff(leader));
+        }
         self.feed(leader, Event::Leave)
     }
 
@@ -190,8 +209,14 @@ impl World {
         if !self.is_chaos() {
             return;
         }
-        if self.rng.one_in(2) {
-            return self.power_fails(node, Mark::PowerFailed);
+        match self.rng.below(3) {
+            0 => return self.power_fails(node, Mark::PowerFailed),
+            1 => {
+                // Its followers answer, and agree to nothing yet.
+                let until = self.now + self.rng.below(SECOND);
+                return self.stalled_until.fill(until);
+            }
+            _ => {}
         }
         for other in (1..=self.plan.nodes).filter(|other| *other != node) {
             self.network.cut(node, other);

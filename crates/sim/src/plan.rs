@@ -15,6 +15,7 @@ pub(crate) enum Evil {
     CutLeader,
     CutAsymmetric,
     CutBridge,
+    CutLink,
     Flap,
     Power,
     PowerInCommit,
@@ -35,11 +36,12 @@ pub(crate) enum Evil {
     HandOver,
 }
 
-const EVILS: [Evil; 22] = [
+const EVILS: [Evil; 23] = [
     Evil::CutSymmetric,
     Evil::CutLeader,
     Evil::CutAsymmetric,
     Evil::CutBridge,
+    Evil::CutLink,
     Evil::Flap,
     Evil::Power,
     Evil::PowerInCommit,

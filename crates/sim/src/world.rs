@@ -37,6 +37,8 @@ pub(crate) enum What {
     Seal(u32),
     /// The reign of this node ends, for no good reason.
     EndReign(u32),
+    /// A node that handed over is cut off before it knows that it was heard.
+    CutOff(u32),
     ToNode {
         node: u32,
         client: usize,
@@ -303,6 +305,7 @@ impl World {
             | What::SnapshotDone(node)
             | What::Seal(node)
             | What::EndReign(node)
+            | What::CutOff(node)
             | What::ToNode { node, .. }
             | What::Gone { node, .. } => *node,
             _ => return self.happen_elsewhere(what),
@@ -330,6 +333,12 @@ impl World {
             What::Seal(node) => self.seal(node),
             What::EndReign(node) => {
                 self.end_reign(node);
+                Ok(())
+            }
+            What::CutOff(node) => {
+                if self.is_chaos() {
+                    self.isolate(node);
+                }
                 Ok(())
             }
             What::ToNode { node, client, number, bytes } => {
@@ -848,9 +857,12 @@ impl World {
     }
 
     fn not_recovered(&self) -> String {
+        let open: Vec<&Op> =
+            self.history.iter().filter(|record| record.end == u64::MAX).map(|r| &r.op).collect();
         let up = self.machines.iter().filter(|machine| machine.is_up()).count();
         format!(
-            "not recovered {} s after all faults have ended: {up} of {} nodes are up, {} reads are left",
+            "not recovered {} s after all faults have ended: {up} of {} nodes are up, {} reads are \
+             left, {open:?} are not answered",
             RECOVERY_BOUND.as_secs(),
             self.plan.nodes,
             self.last_ops.len(),

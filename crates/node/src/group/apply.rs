@@ -91,6 +91,7 @@ impl Group {
             };
             self.settle(request, head.origin, outcome, out);
         }
+        self.note_clock(moment);
         for item in items {
             let Item::Read(request, range) = item else {
                 unreachable!("a batch has as many operations as its entry");
@@ -271,7 +272,7 @@ impl Group {
     /// clock to move, if nothing that came after it is on its way already.
     fn read_into(&mut self, moment: Moment, request: Request, op: &[u8], out: &mut Effects) {
         let mut reply = Vec::new();
-        match self.read_op(moment.wall, op, &mut reply) {
+        match self.read_op(self.wall(moment), op, &mut reply) {
             Outcome::Due if !self.leads() => self.read_elsewhere(moment, request, op),
             Outcome::Due if self.open.is_empty() && self.flight.is_empty() => {
                 self.push_tick(moment);

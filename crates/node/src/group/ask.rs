@@ -188,7 +188,8 @@ impl Group {
             return Asked::Waits { number: request.number };
         }
         self.read_seed += 1;
-        match self.shard.read(moment.wall, self.read_seed, asker, args, reply) {
+        let wall = self.wall(moment);
+        match self.shard.read(wall, self.read_seed, asker, args, reply) {
             Outcome::Due => {
                 self.push_tick(moment);
                 self.open.push_read(moment.now, request, put);

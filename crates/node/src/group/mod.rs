@@ -23,7 +23,7 @@ use bytes::Bytes;
 use consensus::{Config, Event, Index, NodeId, Replica, Role, SnapshotMeta, Status, Term, Token};
 use keyspace::Shard;
 use keyspace::op::{self, Body, Op, Origin};
-use stdx::{Instant, planted};
+use stdx::{Instant, Millis, planted};
 use wire::Span;
 
 use crate::batch::{Again, Batch, Item, Request};
@@ -103,6 +103,8 @@ pub struct Group {
     /// The moment of the last lease check, and whether the lease held.
     lease: Option<(Instant, bool)>,
     tick_pending: bool,
+    /// When the clock of the log showed what; see `wall`.
+    clock_seen: Option<(Instant, Millis)>,
     disk_full: bool,
     /// Something was applied that other nodes should apply soon.
     hurry: bool,
@@ -152,6 +154,7 @@ impl Group {
             saving: 0,
             lease: None,
             tick_pending: false,
+            clock_seen: None,
             disk_full: false,
             hurry: false,
             faulty,
@@ -271,7 +274,7 @@ impl Group {
             self.faulty = false;
             out.repaired.push(self.id);
         }
-        let due = self.shard.next_due().is_some_and(|due| due <= moment.wall);
+        let due = self.shard.next_due().is_some_and(|due| due <= self.wall(moment));
         if due && self.leads() {
             self.push_tick(moment);
         }
@@ -285,7 +288,7 @@ impl Group {
     pub(crate) fn deadline(&self, moment: Moment) -> Instant {
         let mut deadline = self.replica.deadline().min(self.snapshot.idle_deadline());
         if let (true, Some(due)) = (self.leads() && !self.tick_pending, self.shard.next_due()) {
-            let millis = due.0.saturating_sub(moment.wall.0);
+            let millis = due.0.saturating_sub(self.wall(moment).0);
             deadline = deadline.min(moment.now + std::time::Duration::from_millis(millis));
         }
         if self.waits() || self.faulty { deadline.min(self.next_expire) } else { deadline }
@@ -343,6 +346,26 @@ impl Group {
         !(batches && self.rounds.is_empty() && self.gateway.is_empty())
     }
 
+    /// The wall clock, as this replica goes on with it: the machine's, but never slower than time
+    /// passes since the log last showed it. A clock that was set back, or a new leader whose clock
+    /// is behind, would else hold up every timeout until it has caught up.
+    pub(super) fn wall(&self, moment: Moment) -> Millis {
+        let floor = self.clock_seen.map_or(Millis(0), |(since, shown)| {
+            let passed = u64::try_from(moment.now.since(since).as_millis()).unwrap_or(u64::MAX);
+            Millis(shown.0.saturating_add(passed))
+        });
+        moment.wall.max(floor)
+    }
+
+    /// The clock of the log was moved. A leader moves it itself, and keeps counting from where it
+    /// began; a follower counts from the leader's newest stamp, so that their rates do not part.
+    pub(super) fn note_clock(&mut self, moment: Moment) {
+        let clock = self.shard.clock();
+        if !self.leads() || clock > self.wall(moment) {
+            self.clock_seen = Some((moment.now, clock));
+        }
+    }
+
     fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number
@@ -356,7 +379,7 @@ impl Group {
     /// Proposes the open batch as one entry.
     fn propose(&mut self, moment: Moment, out: &mut Effects) {
         let mut batch = std::mem::take(&mut self.open);
-        let data = batch.seal(moment.wall.max(self.shard.clock()), &mut self.open);
+        let data = batch.seal(self.wall(moment).max(self.shard.clock()), &mut self.open);
         let token = self.token();
         let event = Event::Propose { token, data: data.clone() };
         self.replica.step(moment.now, event, &mut self.fx);

@@ -210,6 +210,7 @@ impl Group {
         let ok = installs.is_some();
         if let Some(shard) = installs {
             self.shard = shard;
+            self.note_clock(moment);
             self.snapshot = Snapshotting::new(snapshot);
             self.applied = snapshot;
             self.config = meta.config;
