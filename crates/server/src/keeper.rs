@@ -40,6 +40,8 @@ pub struct LogKeeper {
     wal: Wal,
     /// Saves that were not appended yet, in their order; nothing overtakes them.
     waiting: VecDeque<Save>,
+    /// Logs that are void, and are not yet noted so.
+    resets: VecDeque<(GroupId, u64, u64)>,
     /// What the next commit will have made durable.
     saved: BTreeMap<GroupId, u64>,
     full: bool,
@@ -48,7 +50,13 @@ pub struct LogKeeper {
 impl LogKeeper {
     /// Keeps an open log.
     pub fn new(wal: Wal) -> LogKeeper {
-        LogKeeper { wal, waiting: VecDeque::new(), saved: BTreeMap::new(), full: false }
+        LogKeeper {
+            wal,
+            waiting: VecDeque::new(),
+            resets: VecDeque::new(),
+            saved: BTreeMap::new(),
+            full: false,
+        }
     }
 
     /// Takes saves, to be durable with the next commit.
@@ -58,7 +66,7 @@ impl LogKeeper {
 
     /// Does anything wait for room?
     pub fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty() || !self.saved.is_empty()
+        !self.waiting.is_empty() || !self.resets.is_empty() || !self.saved.is_empty()
     }
 
     /// A snapshot covers the log up to `index`. Without room for the note the log stays longer,
@@ -70,20 +78,20 @@ impl LogKeeper {
 
     /// A snapshot has taken the place of the whole log; so it is once the next commit is durable.
     /// Entries that wait for room were of the log that is void.
-    pub fn reset(&mut self, group: GroupId, index: u64, term: u64) -> Result<(), Error> {
+    pub fn reset(&mut self, group: GroupId, index: u64, term: u64) {
         for save in self.waiting.iter_mut().filter(|save| save.group == group) {
             save.records.retain(|record| !matches!(record, consensus::Record::Entry(_)));
         }
-        if planted!("an installed snapshot leaves the old log") {
-            return Ok(());
+        if !planted!("an installed snapshot leaves the old log") {
+            self.resets.push_back((group, index, term));
         }
-        self.wal.append(&Record::Reset { group: stored(group), index, term })
     }
 
     /// Appends what waits and makes all of it durable; says so in `out`.
     pub fn commit(&mut self, out: &mut Vec<Event>) -> Result<Room, Error> {
-        let all = self.append_waiting()?;
-        if !spare_full(self.wal.commit())? {
+        let noted = self.append_resets()?;
+        let all = noted && self.append_waiting()?;
+        if !noted || !spare_full(self.wal.commit())? {
             self.note_full(true, out);
             return Ok(Room::None);
         }
@@ -109,6 +117,18 @@ impl LogKeeper {
     /// Leaves a proof that the log of an idle node is whole.
     pub fn seal(&mut self) -> Result<(), Error> {
         self.wal.seal()
+    }
+
+    /// False if there was no room for all.
+    fn append_resets(&mut self) -> Result<bool, Error> {
+        while let Some((group, index, term)) = self.resets.front().copied() {
+            let group = stored(group);
+            if !spare_full(self.wal.append(&Record::Reset { group, index, term }))? {
+                return Ok(false);
+            }
+            self.resets.pop_front();
+        }
+        Ok(true)
     }
 
     /// False if there was no room for all.
@@ -280,7 +300,13 @@ impl SnapshotKeeper {
         if offset == 0 {
             self.receiving.insert(group, self.snapshots.receive(stored(group)));
         }
-        let Some(receiver) = self.receiving.get_mut(&group) else { return Ok(()) };
+        let Some(receiver) = self.receiving.get_mut(&group) else {
+            // A part before this one was refused. The replica waits for an answer to the last.
+            if last {
+                out.push(After::Tell(Event::Loaded { group, meta, shard: None }));
+            }
+            return Ok(());
+        };
         let snapshot = match receiver.chunk(offset, &data, last) {
             Ok(Progress::Here(_)) if !last => return Ok(()),
             Ok(Progress::Done(snapshot)) => Some(*snapshot),
@@ -354,7 +380,7 @@ mod tests {
         });
         assert!(full.is_some_and(|index| index < 1_000));
         keeper.save(vec![save(full.unwrap() + 1)]);
-        keeper.reset(GROUP, 1_000, 2).unwrap();
+        keeper.reset(GROUP, 1_000, 2);
         disk.set_capacity(None);
         assert_eq!(keeper.commit(&mut events).unwrap(), Room::All);
         keeper.save(vec![save(1_001)]);

@@ -115,7 +115,8 @@ impl World {
         };
         let (bytes, wants) = op.ask();
         let call = self.moment_of_history();
-        self.tell(|| format!("client {client}: {op:?}"));
+        let node = self.clients[client].node.unwrap_or_default();
+        self.tell(|| format!("client {client} to node {node}: {op:?}"));
         let record = Record { client, op, call, end: u64::MAX, outcome: Outcome::Unknown };
         self.history.push(record);
         let record = self.history.len() - 1;

@@ -205,6 +205,21 @@ impl Machine {
         self.running.is_some()
     }
 
+    /// What it is at the moment, in a few words.
+    pub(crate) fn summary(&self) -> String {
+        let (id, paused) = (self.id, self.paused_until);
+        let Some(running) = &self.running else { return format!("node {id} is down") };
+        let (group, log) = (running.front.core().group(), running.log_busy);
+        let status = group.status();
+        let (applied, snapshots, full) =
+            (group.applied(), running.snapshots_busy, running.log_full);
+        format!(
+            "node {id}: {:?} in {:?} of {:?}, applied {applied:?} of {:?}, log busy {log} full \
+             {full}, snapshots busy {snapshots}, faulty {}, paused until {paused}",
+            status.role, status.term, status.leader, status.last, status.faulty
+        )
+    }
+
     /// Does it lead, in its own belief?
     pub(crate) fn leads(&self) -> bool {
         let running = self.running.as_ref();
@@ -255,7 +270,7 @@ impl Running {
             self.log.trim(GROUP, index, term)?;
         }
         for (index, term, then) in resets {
-            self.log.reset(GROUP, index, term)?;
+            self.log.reset(GROUP, index, term);
             self.resets.push((index, then));
         }
         Ok(())

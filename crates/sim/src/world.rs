@@ -859,13 +859,15 @@ impl World {
     fn not_recovered(&self) -> String {
         let open: Vec<&Op> =
             self.history.iter().filter(|record| record.end == u64::MAX).map(|r| &r.op).collect();
+        let nodes: Vec<String> = self.machines.iter().map(Machine::summary).collect();
         let up = self.machines.iter().filter(|machine| machine.is_up()).count();
         format!(
             "not recovered {} s after all faults have ended: {up} of {} nodes are up, {} reads are \
-             left, {open:?} are not answered",
+             left, {open:?} are not answered; {}",
             RECOVERY_BOUND.as_secs(),
             self.plan.nodes,
             self.last_ops.len(),
+            nodes.join("; "),
         )
     }
 }

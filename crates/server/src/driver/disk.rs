@@ -133,7 +133,7 @@ impl Log {
             LogJob::Save(saves) => self.keeper.save(saves),
             LogJob::Trim { group, index, term } => self.keeper.trim(group, index, term)?,
             LogJob::Reset { group, index, term, done } => {
-                self.keeper.reset(group, index, term)?;
+                self.keeper.reset(group, index, term);
                 self.resets.push(done);
             }
             LogJob::Prepared(prepared) => self.keeper.accept(prepared)?,

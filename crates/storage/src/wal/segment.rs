@@ -122,6 +122,8 @@ pub(super) enum Stage {
 /// left over. [`run`](Prepare::run) it and hand the result to [`Wal::accept`](super::Wal::accept).
 #[derive(Debug)]
 pub struct Prepare {
+    /// One name for each attempt: a cancelled one may still be at work on its own.
+    pub(super) number: u64,
     pub(super) disk: Arc<dyn Disk>,
     /// The segment to make, if any.
     pub(super) target: Option<u64>,
@@ -175,9 +177,7 @@ impl Prepare {
     }
 
     fn zero_filled(&self, target: u64) -> Result<String, Error> {
-        // One name for each attempt: a cancelled one may still be at work on its own.
-        let unique = Arc::as_ptr(&self.stage) as usize;
-        let path = format!("{FOLDER}/{target:012}-{unique:x}.tmp");
+        let path = format!("{FOLDER}/{target:012}-{}.tmp", self.number);
         let made = self.fill(&path);
         if made.is_err() {
             let _ = self.disk.remove(&path);

@@ -25,6 +25,8 @@ pub(super) struct Spares {
     /// Segments whose files are of no use; all are older than the log.
     surplus: Vec<u64>,
     in_flight: Option<InFlight>,
+    /// Counts the jobs, so that each has a name of its own.
+    jobs: u64,
 }
 
 /// Work that was handed out.
@@ -38,7 +40,7 @@ struct InFlight {
 impl Spares {
     pub(super) fn new(disk: Arc<dyn Disk>, options: Options) -> Spares {
         let (ready, retired, surplus) = (VecDeque::new(), Vec::new(), Vec::new());
-        Spares { disk, options, ready, retired, surplus, in_flight: None }
+        Spares { disk, options, ready, retired, surplus, in_flight: None, jobs: 0 }
     }
 
     /// Takes in the files that recovery found: those of `retired` segments, and those `beyond` the
@@ -176,8 +178,10 @@ impl Spares {
         Ok(ready)
     }
 
-    fn job(&self, target: u64, recycled: Option<u64>) -> Prepare {
+    fn job(&mut self, target: u64, recycled: Option<u64>) -> Prepare {
+        self.jobs += 1;
         Prepare {
+            number: self.jobs,
             disk: Arc::clone(&self.disk),
             target: Some(target),
             bytes: self.options.segment_bytes,
