@@ -247,6 +247,7 @@ impl World {
                 let time = self.rng.below(2 * SECOND);
                 self.stalled_until[node as usize] = now + time;
             }
+            Evil::DiskError if !self.machine(node).is_up() => {}
             Evil::DiskError => {
                 let actions = [Action::Read, Action::Write, Action::Sync, Action::Metadata];
                 let action = actions[self.rng.below(4) as usize];

@@ -488,7 +488,10 @@ impl World {
             error,
             storage::Error::Io { .. } | storage::Error::Sync { .. } | storage::Error::Poisoned
         );
-        if !is_io && !self.machine(node).rotten {
+        // A read that fails is told as damage, for what cannot be read cannot be relied on.
+        let unreadable = self.plan.evils.contains(&crate::plan::Evil::DiskError)
+            && matches!(error, storage::Error::Corrupt { reason: "it cannot be read", .. });
+        if !is_io && !unreadable && !self.machine(node).rotten {
             return Err(format!("node {node} stops on a good disk: {error}"));
         }
         if error.to_string().contains("has stopped") {
