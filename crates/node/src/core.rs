@@ -15,7 +15,7 @@ use crate::effects::Effects;
 use crate::group::{Founding, Group};
 use crate::limits::{HEALTH_INTERVAL, HEALTH_TIMEOUT};
 use crate::message::{GroupId, Health, Message};
-use crate::request::{Asked, Call, Exec, Moment, Ticket};
+use crate::request::{Asked, Call, Exec, Moment, Proposing, Ticket};
 
 /// What happened in the world.
 #[derive(Debug)]
@@ -153,8 +153,8 @@ impl Core {
     }
 
     /// Ends a turn: whatever arrived in it is proposed or sent on.
-    pub fn flush(&mut self, moment: Moment, out: &mut Effects) {
-        self.groups.iter_mut().for_each(|group| group.flush(moment, out));
+    pub fn flush(&mut self, moment: Moment, proposing: Proposing, out: &mut Effects) {
+        self.groups.iter_mut().for_each(|group| group.flush(moment, proposing, out));
     }
 
     /// When to feed `Event::Tick`, if nothing else happens first.
@@ -172,6 +172,11 @@ impl Core {
     /// Does it lead a group that others could lead?
     pub fn is_needed(&self) -> bool {
         !self.peers.is_empty() && self.groups.iter().any(Group::leads)
+    }
+
+    /// Would a turn that ends now propose something?
+    pub fn has_proposal(&self) -> bool {
+        self.groups.iter().any(Group::has_proposal)
     }
 
     /// May clients ask for more?

@@ -24,4 +24,4 @@ pub use core::{Core, Event, Peer};
 pub use effects::{Effects, Save, SnapshotJob};
 pub use group::{Founding, Group, SnapshotState};
 pub use message::{GroupId, Health, Kind, Message};
-pub use request::{Asked, Call, Exec, Moment, Replies, Ticket};
+pub use request::{Asked, Call, Exec, Moment, Proposing, Replies, Ticket};

@@ -18,7 +18,7 @@ pub const GATEWAY_REQUESTS_MAX: usize = 65_536;
 
 /// Saves under way before the open batch waits and grows: one is being synced while the next is
 /// being written, a third would only make entries smaller.
-pub const SAVES_IN_FLIGHT_MAX: usize = 2;
+pub const SAVES_IN_FLIGHT_MAX: usize = 1;
 
 /// How long a request waits for a majority before its client is told that the outcome is unknown
 /// (or that nothing was done, if it never left this node). Several elections fit into it.

@@ -15,6 +15,15 @@ pub struct Moment {
     pub wall: Millis,
 }
 
+/// Whether a turn ends with the proposal of what waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proposing {
+    Now,
+    /// Not yet: replies leave first, and whoever asks again meanwhile is in the same entry. A full
+    /// batch does not wait.
+    Later,
+}
+
 /// Names a request of this node's clients. The caller chose it; it comes back with the reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);

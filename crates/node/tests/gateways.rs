@@ -68,7 +68,7 @@ impl World {
     /// Ends a turn of a core and does what follows.
     fn finish(&mut self, node: NodeId, mut out: Effects) {
         let moment = self.moment();
-        self.core(node).flush(moment, &mut out);
+        self.core(node).flush(moment, node::Proposing::Now, &mut out);
         let lost = |message: &Message| (self.loses)(node, message);
         let kept = out.send.into_iter().filter(|(_, message)| !lost(message));
         self.wires.extend(kept.map(|(target, message)| (node, target, message)));

@@ -552,7 +552,7 @@ impl World {
         if running.front.deadline(moment) <= moment.now {
             running.front.step(moment, Event::Tick);
         }
-        let fx = running.front.end_turn(moment);
+        let fx = running.front.end_turn(moment, node::Proposing::Now);
         let saves = std::mem::take(&mut fx.save);
         let snapshots = std::mem::take(&mut fx.snapshot);
         let sends = std::mem::take(&mut fx.send);

@@ -34,7 +34,7 @@ use crate::limits::{
     WAITING_BYTES_MAX,
 };
 use crate::message::{Answer, GroupId, Kind, Message};
-use crate::request::{FULL, Moment, NO_LEADER, Ticket, UNKNOWN, Who};
+use crate::request::{FULL, Moment, Proposing, NO_LEADER, Ticket, UNKNOWN, Who};
 use snapshot::Snapshotting;
 
 /// A batch that was proposed, and the entry that it became.
@@ -300,7 +300,12 @@ impl Group {
     }
 
     /// Ends a turn: proposes what arrived in it, or sends it to the leader.
-    pub(crate) fn flush(&mut self, moment: Moment, out: &mut Effects) {
+    pub(crate) fn flush(
+        &mut self,
+        moment: Moment,
+        proposing: Proposing,
+        out: &mut Effects,
+    ) {
         self.carry_out(moment, out);
         let (role, term, leader) = self.standing;
         let resolved = self.applied_term == term
@@ -310,9 +315,8 @@ impl Group {
                 if resolved && !self.gateway.is_empty() {
                     self.drain_gateway(moment);
                 }
-                let busy = self.saving - self.saved >= SAVES_IN_FLIGHT_MAX as u64;
-                let ready = self.settled() && !self.open.has_no_ops();
-                if ready && (!busy || self.open.len() >= BATCH_BYTES) {
+                let is_full = self.open.len() >= BATCH_BYTES;
+                if self.has_proposal() && (proposing == Proposing::Now || is_full) {
                     self.propose(moment, out);
                 }
             }
@@ -332,6 +336,14 @@ impl Group {
         for (node, answers) in std::mem::take(&mut self.answers) {
             out.send.push((node, Message::Answers { group: self.id, answers }));
         }
+    }
+
+    /// Does a batch wait that may be proposed? Not while the disk is busy with the one before,
+    /// unless it is full.
+    pub(crate) fn has_proposal(&self) -> bool {
+        let busy = self.saving - self.saved >= SAVES_IN_FLIGHT_MAX as u64;
+        let ready = self.leads() && self.settled() && !self.open.has_no_ops();
+        ready && (!busy || self.open.len() >= BATCH_BYTES)
     }
 
     /// Are all batches under way of this term? Those of an earlier reign are settled by the log,

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
-use node::{Event, Moment};
+use node::{Event, Moment, Proposing};
 use socket2::{SockRef, TcpKeepalive};
 use storage::disk::Disk;
 
@@ -228,41 +228,56 @@ impl Driver {
         let mut events = Events::with_capacity(EVENTS_MAX);
         loop {
             let timeout = self.timeout();
-            match self.poll.poll(&mut events, Some(timeout)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => other?,
-            }
-            for event in &events {
-                match event.token() {
-                    LISTENER => self.accept(),
-                    WAKER => {}
-                    Token(token) => {
-                        let at = token - FIRST_SOCKET;
-                        if event.is_read_closed() {
-                            self.note_ending(at);
-                        }
-                        self.ready(at, event.is_readable() || event.is_read_closed());
-                        if event.is_writable() || event.is_write_closed() {
-                            self.writable(at);
-                        }
-                    }
-                }
-            }
-            for at in std::mem::take(&mut self.unread) {
-                self.ready(at, true);
-            }
-            if self.accept_again {
-                self.accept();
-            }
+            self.take_events(&mut events, timeout)?;
             if let Some(ended) = self.hear() {
                 return Ok(ended);
             }
-            self.turn();
+            self.turn(Proposing::Later);
+            if self.front.core().has_proposal() {
+                // Whoever was just answered and asks again at once is in the same entry: at 50
+                // clients that halves the number of entries, and each costs two threads a wake-up.
+                self.take_events(&mut events, Duration::ZERO)?;
+                if let Some(ended) = self.hear() {
+                    return Ok(ended);
+                }
+                self.turn(Proposing::Now);
+            }
             if self.may_end() {
                 self.log.close();
                 return Ok(Ended::Shutdown);
             }
         }
+    }
+
+    /// Waits for sockets up to `timeout`, and reads what there is.
+    fn take_events(&mut self, events: &mut Events, timeout: Duration) -> io::Result<()> {
+        match self.poll.poll(events, Some(timeout)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => other?,
+        }
+        for event in &*events {
+            match event.token() {
+                LISTENER => self.accept(),
+                WAKER => {}
+                Token(token) => {
+                    let at = token - FIRST_SOCKET;
+                    if event.is_read_closed() {
+                        self.note_ending(at);
+                    }
+                    self.ready(at, event.is_readable() || event.is_read_closed());
+                    if event.is_writable() || event.is_write_closed() {
+                        self.writable(at);
+                    }
+                }
+            }
+        }
+        for at in std::mem::take(&mut self.unread) {
+            self.ready(at, true);
+        }
+        if self.accept_again {
+            self.accept();
+        }
+        Ok(())
     }
 
     /// Was the node told to stop, and has it handed on what it leads? Then its clients elsewhere do
@@ -311,7 +326,7 @@ impl Driver {
     }
 
     /// Ends a turn: time, effects, output.
-    fn turn(&mut self) {
+    fn turn(&mut self, proposing: Proposing) {
         let moment = self.clock.moment();
         if self.front.deadline(moment) <= moment.now {
             self.front.step(moment, Event::Tick);
@@ -325,7 +340,7 @@ impl Driver {
             vitals::refresh(&mut self.front.vitals);
             self.front.count_operations(VITALS_INTERVAL);
         }
-        let fx = self.front.end_turn(moment);
+        let fx = self.front.end_turn(moment, proposing);
         if !fx.save.is_empty() {
             self.log.save(std::mem::take(&mut fx.save));
         }

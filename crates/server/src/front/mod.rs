@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use keyspace::command::{Command, Flags, Run};
 use keyspace::op::Unblock;
 use keyspace::{Publish, Reject};
-use node::{Asked, Call, Core, Effects, Event, Kind, Moment, Ticket};
+use node::{Asked, Call, Core, Effects, Event, Kind, Moment, Proposing, Ticket};
 use stdx::{Instant, Millis};
 use wire::resp::{Limits, Parsed, Parser};
 use wire::{Args, Proto, Reply};
@@ -297,12 +297,12 @@ impl Front {
     /// Ends a turn: proposes what came in it, hands out what was answered, and goes on with the
     /// clients that were waiting for that, until nothing moves. What is left in `effects` is for
     /// the driver.
-    pub fn end_turn(&mut self, moment: Moment) -> &mut Effects {
+    pub fn end_turn(&mut self, moment: Moment, proposing: Proposing) -> &mut Effects {
         if self.pause.is_some_and(|pause| pause.until <= moment.now) {
             self.unpause();
         }
         loop {
-            self.core.flush(moment, &mut self.fx);
+            self.core.flush(moment, proposing, &mut self.fx);
             self.deliver(moment);
             if !self.stalled.is_empty() && self.core.has_room() {
                 self.resume.append(&mut self.stalled);

@@ -53,7 +53,7 @@ impl Stage {
     /// Turns until nothing moves. Whatever is to be saved is saved at once.
     pub(crate) fn settle(&mut self) {
         loop {
-            let fx = self.front.end_turn(self.moment);
+            let fx = self.front.end_turn(self.moment, node::Proposing::Now);
             fx.send.clear();
             fx.snapshot.clear();
             let saves = std::mem::take(&mut fx.save);
