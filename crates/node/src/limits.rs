@@ -16,8 +16,8 @@ pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Requests that wait at a gateway for a leader elsewhere, before clients are held back.
 pub const GATEWAY_REQUESTS_MAX: usize = 65_536;
 
-/// Saves under way before the open batch waits and grows: one is being synced while the next is
-/// being written, a third would only make entries smaller.
+/// Saves under way before the open batch waits and grows. What comes while one is being synced is
+/// in the next entry; a second would make entries smaller, and each costs two threads a wake-up.
 pub const SAVES_IN_FLIGHT_MAX: usize = 1;
 
 /// How long a request waits for a majority before its client is told that the outcome is unknown

@@ -11,6 +11,10 @@ pub const SECTOR_BYTES: usize = 512;
 /// speed), small enough that a new node zero-fills its first one in a few milliseconds.
 pub const SEGMENT_BYTES: u64 = 16 << 20;
 
+/// Zeros written to a new segment between two flushes: about half a millisecond of the disk, which
+/// is what a commit may have to wait.
+pub const FILL_STEP_BYTES: u64 = 1 << 20;
+
 /// A smaller segment would be mostly its own table of groups.
 pub const SEGMENT_BYTES_MIN: u64 = 32 << 10;
 

@@ -34,7 +34,7 @@ use crate::limits::{
     WAITING_BYTES_MAX,
 };
 use crate::message::{Answer, GroupId, Kind, Message};
-use crate::request::{FULL, Moment, Proposing, NO_LEADER, Ticket, UNKNOWN, Who};
+use crate::request::{FULL, Moment, NO_LEADER, Proposing, Ticket, UNKNOWN, Who};
 use snapshot::Snapshotting;
 
 /// A batch that was proposed, and the entry that it became.
@@ -300,12 +300,7 @@ impl Group {
     }
 
     /// Ends a turn: proposes what arrived in it, or sends it to the leader.
-    pub(crate) fn flush(
-        &mut self,
-        moment: Moment,
-        proposing: Proposing,
-        out: &mut Effects,
-    ) {
+    pub(crate) fn flush(&mut self, moment: Moment, proposing: Proposing, out: &mut Effects) {
         self.carry_out(moment, out);
         let (role, term, leader) = self.standing;
         let resolved = self.applied_term == term

@@ -10,7 +10,7 @@ use crc32c::crc32c_append;
 use super::record::seed;
 use crate::Error;
 use crate::disk::{Disk, File, fill_zero};
-use crate::limits::PAGE_BYTES;
+use crate::limits::{FILL_STEP_BYTES, PAGE_BYTES};
 
 /// Where the log lives.
 pub(super) const FOLDER: &str = "wal";
@@ -188,8 +188,15 @@ impl Prepare {
     fn fill(&self, path: &str) -> Result<(), Error> {
         let file = self.disk.create(path).map_err(|error| Error::io("create", path, error))?;
         file.reserve(self.bytes).map_err(|error| Error::io("extend", path, error))?;
-        fill_zero(&*file, 0, self.bytes).map_err(|error| Error::io("write", path, error))?;
-        file.sync().map_err(|error| Error::sync(path, error))
+        let mut at = 0;
+        while at < self.bytes {
+            // A little at a time: a commit of the log waits behind what the disk has to flush.
+            let end = self.bytes.min(at + FILL_STEP_BYTES);
+            fill_zero(&*file, at, end).map_err(|error| Error::io("write", path, error))?;
+            file.sync().map_err(|error| Error::sync(path, error))?;
+            at = end;
+        }
+        Ok(())
     }
 }
 
