@@ -16,9 +16,10 @@ pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Requests that wait at a gateway for a leader elsewhere, before clients are held back.
 pub const GATEWAY_REQUESTS_MAX: usize = 65_536;
 
-/// Saves under way before the open batch waits and grows. What comes while one is being synced is
-/// in the next entry; a second would make entries smaller, and each costs two threads a wake-up.
-pub const SAVES_IN_FLIGHT_MAX: usize = 1;
+/// Entries under way before the open batch waits and grows, unless it is full. What comes while one
+/// is being committed is in the next; a second would make entries smaller, and each costs every node
+/// two wake-ups and a flush.
+pub const ENTRIES_IN_FLIGHT_MAX: usize = 1;
 
 /// How long a request waits for a majority before its client is told that the outcome is unknown
 /// (or that nothing was done, if it never left this node). Several elections fit into it.

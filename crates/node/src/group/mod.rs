@@ -30,7 +30,7 @@ use crate::batch::{Again, Batch, Item, Request};
 use crate::effects::{Effects, Save};
 use crate::gateway::{Gateway, Pending};
 use crate::limits::{
-    BATCH_BYTES, EXPIRE_INTERVAL, GATEWAY_REQUESTS_MAX, REQUEST_TIMEOUT, SAVES_IN_FLIGHT_MAX,
+    BATCH_BYTES, ENTRIES_IN_FLIGHT_MAX, EXPIRE_INTERVAL, GATEWAY_REQUESTS_MAX, REQUEST_TIMEOUT,
     WAITING_BYTES_MAX,
 };
 use crate::message::{Answer, GroupId, Kind, Message};
@@ -336,7 +336,7 @@ impl Group {
     /// Does a batch wait that may be proposed? Not while the disk is busy with the one before,
     /// unless it is full.
     pub(crate) fn has_proposal(&self) -> bool {
-        let busy = self.saving - self.saved >= SAVES_IN_FLIGHT_MAX as u64;
+        let busy = self.flight.len() >= ENTRIES_IN_FLIGHT_MAX;
         let ready = self.leads() && self.settled() && !self.open.has_no_ops();
         ready && (!busy || self.open.len() >= BATCH_BYTES)
     }
@@ -519,8 +519,9 @@ impl Group {
     /// Tells the clients whose requests have waited too long, and forgets them.
     fn expire(&mut self, moment: Moment, out: &mut Effects) {
         let oldest = moment.now - REQUEST_TIMEOUT;
-        for flight in self.flight.iter_mut().filter(|flight| flight.batch.born < oldest) {
-            for item in &mut flight.batch.items {
+        let batches = self.flight.iter_mut().map(|flight| &mut flight.batch);
+        for batch in batches.chain([&mut self.open]).filter(|batch| batch.born < oldest) {
+            for item in &mut batch.items {
                 let (Item::Op(request) | Item::Read(request, _)) = item;
                 if let Who::Client(ticket) = request.who {
                     out.replies.put(ticket, UNKNOWN);
