@@ -72,8 +72,16 @@ impl LogKeeper {
     /// A snapshot covers the log up to `index`. Without room for the note the log stays longer,
     /// until the next snapshot.
     pub fn trim(&mut self, group: GroupId, index: u64, term: u64) -> Result<(), Error> {
-        let group = stored(group);
-        spare_full(self.wal.append(&Record::Trim { group, index, term })).map(|_| ())
+        let trim = Record::Trim { group: stored(group), index, term };
+        if !spare_full(self.wal.append(&trim))? {
+            return Ok(());
+        }
+        // Entries that wait for room may be committed, applied and in a snapshot already.
+        let covered = |record: &consensus::Record| matches!(record, consensus::Record::Entry(entry) if entry.index.0 <= index);
+        for save in self.waiting.iter_mut().filter(|save| save.group == group) {
+            save.records.retain(|record| !covered(record));
+        }
+        Ok(())
     }
 
     /// A snapshot has taken the place of the whole log; so it is once the next commit is durable.

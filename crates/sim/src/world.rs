@@ -12,6 +12,7 @@ use bytes::Bytes;
 use consensus::NodeId;
 use node::{Event, Message, SnapshotJob};
 use stdx::Rng;
+use storage::disk::STOPPED;
 
 use crate::checker::history::{self, Record};
 use crate::checker::replicas::Replicas;
@@ -429,6 +430,14 @@ impl World {
                 self.tell(|| format!("node {node} does not start: {why}"));
                 let power = halt.is_some();
                 self.machine(node).stop(power);
+                let after = 100_000_000 + self.rng.below(1_000_000_000);
+                self.push(self.now + after, 0, What::Start(node));
+                Ok(())
+            }
+            // The power failed while the node was clearing damage away: that is no verdict.
+            Err(NotStarted::Refused(why)) if halt.is_some() && why.contains(STOPPED) => {
+                self.tell(|| format!("node {node} does not start: {why}"));
+                self.machine(node).stop(true);
                 let after = 100_000_000 + self.rng.below(1_000_000_000);
                 self.push(self.now + after, 0, What::Start(node));
                 Ok(())

@@ -20,6 +20,9 @@ use super::inode::{Change, Inode, put};
 use super::{Disk, File, Lock};
 use crate::limits::{PAGE_BYTES, SECTOR_BYTES};
 
+/// What a change is refused with once `halt_after` has come.
+pub const STOPPED: &str = "the simulated machine has stopped";
+
 /// What a fault can be planted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
@@ -327,7 +330,7 @@ impl State {
         if action != Action::Read {
             self.operations += 1;
             if self.halt_at.is_some_and(|at| self.operations > at) {
-                return Err(io::Error::other("the simulated machine has stopped"));
+                return Err(io::Error::other(STOPPED));
             }
         }
         if let Some(at) = self.planted.iter().position(|(planted, _)| *planted == action) {
