@@ -8,8 +8,6 @@
 //!
 //! Decoding refuses with `Malformed`; what was decoded is well-formed, not yet believed.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use consensus::{
     Config, Conflict, Entry, EntryKind, Envelope, Index, Message as Speech, NodeId, SnapshotMeta,
@@ -390,25 +388,20 @@ pub fn kind_of(byte: u8) -> Option<EntryKind> {
 pub fn put_meta(out: &mut Vec<u8>, meta: &SnapshotMeta) {
     put_varint(out, meta.index.0);
     put_varint(out, meta.term.0);
-    for nodes in [&meta.config.voters, &meta.config.outgoing, &meta.config.learners] {
-        put_varint(out, nodes.len() as u64);
-        nodes.iter().for_each(|node| put_varint(out, u64::from(node.0)));
-    }
+    meta.config.encode_to(out);
 }
 
 /// Reads what `put_meta` wrote.
 pub fn read_meta(reader: &mut Reader<'_>) -> Result<SnapshotMeta, Malformed> {
     let index = Index(reader.varint()?);
     let term = Term(reader.varint()?);
-    let mut nodes = || -> Result<BTreeSet<NodeId>, Malformed> {
-        Ok(read_list(reader, read_node)?.into_iter().collect())
-    };
-    let config = Config { voters: nodes()?, outgoing: nodes()?, learners: nodes()? };
-    Ok(SnapshotMeta { index, term, config })
+    Ok(SnapshotMeta { index, term, config: Config::decode_from(reader)? })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn check(message: Message) {
@@ -447,7 +440,8 @@ mod tests {
         check(speech(Speech::Heartbeat { commit: Index(1 << 40), sequence }));
         check(speech(Speech::HeartbeatReply { sequence }));
         let voters = BTreeSet::from([NodeId(1), NodeId(2)]);
-        let config = Config { voters: voters.clone(), outgoing: BTreeSet::new(), learners: voters };
+        let learners = BTreeSet::from([NodeId(3)]);
+        let config = Config { voters: voters.clone(), outgoing: voters, learners };
         let meta = SnapshotMeta { index: Index(5), term: Term(1), config };
         let data = Bytes::from_static(b"part");
         check(speech(Speech::Snapshot { meta, offset: 4, data, last: true, sequence }));
