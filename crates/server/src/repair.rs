@@ -7,11 +7,11 @@
 //! What cannot be repaired this way: a node alone has no peers to get anything from; a replica
 //! that lost both copies of its vote cannot know what it promised.
 
-use std::io;
+use std::fmt;
 
 use storage::disk::Disk;
 use storage::store::{Found, Store};
-use storage::{GroupId, Place};
+use storage::{Error, Fault, GroupId, Place};
 
 /// Stands in the data directory while its replica is not whole.
 const MARK: &str = "repairing";
@@ -25,38 +25,65 @@ pub struct Diagnosis {
     pub news: Option<String>,
 }
 
-/// Looks for damage, and clears away what cannot be relied on. The error says why the replica
-/// cannot start at all.
+/// Why a replica does not start from what is on its disk.
+#[derive(Debug)]
+pub enum Refusal {
+    /// It is damaged, and there are no peers.
+    Alone(Fault),
+    /// Its vote is lost.
+    Vote(Fault),
+    /// What is there contradicts itself.
+    Broken(String),
+    /// The disk failed meanwhile: no verdict on what is on it.
+    Disk(Error),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DAMAGED: &str = "the data directory is damaged, and this node does not start";
+        match self {
+            Refusal::Alone(fault) => write!(
+                f,
+                "{DAMAGED}: {fault}. It has no peers to repair it: restore the directory from a copy"
+            ),
+            Refusal::Vote(fault) => write!(
+                f,
+                "{DAMAGED}: {fault}. It has lost its vote, so it cannot take part again under its \
+                 number"
+            ),
+            Refusal::Broken(why) => f.write_str(why),
+            Refusal::Disk(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Looks for damage, and clears away what cannot be relied on.
 pub fn prepare(
     disk: &dyn Disk,
     members: usize,
     group: GroupId,
     store: &mut Store,
     found: &mut Found,
-) -> Result<Diagnosis, String> {
+) -> Result<Diagnosis, Refusal> {
     let Some(fault) = found.faults.iter().find(|fault| fault.touches(group)).cloned() else {
-        let names = disk.list("").map_err(|error| error.to_string())?;
+        let names = disk.list("").map_err(|error| failed("list", "", error))?;
         return Ok(Diagnosis { faulty: names.iter().any(|name| name == MARK), news: None });
     };
     if members == 1 {
-        return Err(format!(
-            "the data directory is damaged, and this node does not start: {fault}. It has no \
-             peers to repair it: restore the directory from a copy"
-        ));
+        return Err(Refusal::Alone(fault));
     }
     let lost_vote = found
         .faults
         .iter()
         .any(|fault| fault.touches(group) && matches!(fault.place, Place::Vote { .. }));
     if lost_vote {
-        return Err(format!(
-            "the data directory is damaged, and this node does not start: {fault}. It has lost \
-             its vote, so it cannot take part again under its number"
-        ));
+        return Err(Refusal::Vote(fault));
     }
-    mark(disk).map_err(|error| format!("{}: {error}", disk.describe(MARK)))?;
+    mark(disk)?;
     let cleared = store.wal.reset_group(group).and_then(|()| store.wal.commit());
-    cleared.and_then(|()| store.snapshots.forget(group)).map_err(|error| error.to_string())?;
+    cleared.and_then(|()| store.snapshots.forget(group)).map_err(Refusal::Disk)?;
     if let Some(stored) = found.groups.get_mut(&group) {
         stored.entries.clear();
         stored.snapshot = None;
@@ -71,7 +98,12 @@ pub fn done(disk: &dyn Disk) -> bool {
     disk.remove(MARK).and_then(|()| disk.sync_folder("")).is_ok()
 }
 
-fn mark(disk: &dyn Disk) -> io::Result<()> {
-    disk.create(MARK)?.sync()?;
-    disk.sync_folder("")
+fn mark(disk: &dyn Disk) -> Result<(), Refusal> {
+    let file = disk.create(MARK).map_err(|error| failed("create", MARK, error))?;
+    let synced = file.sync().and_then(|()| disk.sync_folder(""));
+    synced.map_err(|error| failed("sync", MARK, error))
+}
+
+fn failed(action: &'static str, path: &str, source: std::io::Error) -> Refusal {
+    Refusal::Disk(Error::Io { action, path: path.to_owned(), source })
 }

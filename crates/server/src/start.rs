@@ -26,7 +26,7 @@ use crate::front::Front;
 use crate::keeper::snapshot_meta;
 use crate::limits::OTHER_FILES_MAX;
 use crate::links::About;
-use crate::repair;
+use crate::repair::{self, Refusal};
 
 /// The group that keeps the keys.
 pub const GROUP: GroupId = GroupId(0);
@@ -66,7 +66,8 @@ pub fn run(options: NodeOptions, stop: Arc<AtomicBool>) -> Result<Ended, String>
     let (mut store, mut found) = Store::open(disk.clone(), storage::wal::Options::default())
         .map_err(|error| error.to_string())?;
     let (members, group) = (about.members.len(), storage::GroupId(GROUP.0));
-    let diagnosis = repair::prepare(&*disk, members, group, &mut store, &mut found)?;
+    let diagnosis = repair::prepare(&*disk, members, group, &mut store, &mut found);
+    let diagnosis = diagnosis.map_err(|refusal| refusal.to_string())?;
     if let Some(news) = &diagnosis.news {
         eprintln!("synod: {news}");
     }
@@ -145,7 +146,8 @@ fn core(
     let addr = about.members[about.node as usize - 1].clone();
     let own = Health { pid: std::process::id(), addr, ..Health::default() };
     let members = about.members.len() as u32;
-    restore(Restore { raft, members, faulty, boot, own }, found, channel.moment().now)
+    let told = Restore { raft, members, faulty, boot, own };
+    restore(told, found, channel.moment().now).map_err(|refusal| refusal.to_string())
 }
 
 /// What a core is told at its start, beside what is on its disk.
@@ -161,7 +163,8 @@ pub struct Restore {
 }
 
 /// The core that this disk is the memory of.
-pub fn restore(restore: Restore, found: &Found, now: stdx::Instant) -> Result<Core, String> {
+pub fn restore(restore: Restore, found: &Found, now: stdx::Instant) -> Result<Core, Refusal> {
+    let broken = |why: String| Refusal::Broken(why);
     let Restore { raft, members, faulty, boot, own } = restore;
     let voters = (1..=members).map(NodeId);
     let config = consensus::Config::of(voters.clone());
@@ -169,18 +172,19 @@ pub fn restore(restore: Restore, found: &Found, now: stdx::Instant) -> Result<Co
     let mut snapshot = SnapshotMeta { config, ..SnapshotMeta::default() };
     let mut shard = Shard::new();
     if let Some(kept) = group.and_then(|group| group.snapshot.as_ref()) {
-        let bytes = kept.load_all().map_err(|error| error.to_string())?;
-        shard = Loader::load(&bytes).map_err(|error| format!("the snapshot is {error}"))?;
-        snapshot = snapshot_meta(kept).ok_or("the snapshot does not say what it is of")?;
+        let bytes = kept.load_all().map_err(Refusal::Disk)?;
+        shard = Loader::load(&bytes).map_err(|e| broken(format!("the snapshot is {e}")))?;
+        let meta = snapshot_meta(kept);
+        snapshot = meta.ok_or_else(|| broken("the snapshot does not say what it is of".into()))?;
     }
     let mut stored = Stored { snapshot: snapshot.clone(), faulty, ..Stored::default() };
     if let Some(group) = group {
         (stored.term, stored.vote) = (Term(group.term), group.vote.map(NodeId));
-        stored.entries = entries(group, snapshot.term)?;
+        stored.entries = entries(group, snapshot.term).map_err(broken)?;
     }
     let node = raft.node;
     let replica = consensus::raft::Replica::new(raft, stored, now)
-        .map_err(|broken| format!("the log on the disk contradicts itself: {broken:?}"))?;
+        .map_err(|why| broken(format!("the log on the disk contradicts itself: {why:?}")))?;
     let founding = Founding { id: GROUP, node, replica: Box::new(replica), shard, snapshot, boot };
     let peers: Vec<NodeId> = voters.filter(|other| *other != node).collect();
     Ok(Core::new(node, &peers, own, vec![founding]))

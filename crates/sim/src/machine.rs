@@ -17,7 +17,7 @@ use node::{Event, Health, Moment, Save, SnapshotJob};
 use server::Front;
 use server::config::Config;
 use server::keeper::{After, LogKeeper, Room, SnapshotKeeper};
-use server::repair;
+use server::repair::{self, Refusal};
 use server::start::{GROUP, Restore, entries, restore};
 use storage::disk::SimDisk;
 use storage::home::{ClusterId, Home, Identity};
@@ -101,7 +101,28 @@ pub(crate) enum NotStarted {
     /// The disk failed; it may do better next time.
     Io(String),
     /// It must not.
-    Refused(String),
+    Refused(Refusal),
+}
+
+impl From<storage::Error> for NotStarted {
+    fn from(error: storage::Error) -> NotStarted {
+        match error {
+            storage::Error::Io { .. }
+            | storage::Error::Sync { .. }
+            | storage::Error::Full { .. }
+            | storage::Error::Poisoned => NotStarted::Io(error.to_string()),
+            other => NotStarted::Refused(Refusal::Disk(other)),
+        }
+    }
+}
+
+impl From<Refusal> for NotStarted {
+    fn from(refusal: Refusal) -> NotStarted {
+        match refusal {
+            Refusal::Disk(error) => error.into(),
+            other => NotStarted::Refused(other),
+        }
+    }
 }
 
 impl Machine {
@@ -135,26 +156,18 @@ impl Machine {
     }
 
     fn open(&mut self, now: u64, dice: u64) -> Result<(Running, OnDisk), NotStarted> {
-        let io = |error: storage::Error| match error {
-            storage::Error::Io { .. }
-            | storage::Error::Sync { .. }
-            | storage::Error::Full { .. }
-            | storage::Error::Poisoned => NotStarted::Io(error.to_string()),
-            other => NotStarted::Refused(other.to_string()),
-        };
         let disk: Arc<dyn storage::disk::Disk> = Arc::new(self.disk.clone());
-        let mut home = Home::open(disk.clone()).map_err(io)?;
+        let mut home = Home::open(disk.clone())?;
         let node = storage::home::NodeId(self.id);
-        home.claim(Identity { cluster: ClusterId(1), node }).map_err(io)?;
+        home.claim(Identity { cluster: ClusterId(1), node })?;
         let options = storage::wal::Options { segment_bytes: SEGMENT_BYTES };
-        let (mut store, mut found) = Store::open(disk.clone(), options).map_err(io)?;
+        let (mut store, mut found) = Store::open(disk.clone(), options)?;
         let (members, group) = (self.nodes as usize, storage::GroupId(GROUP.0));
-        let diagnosis = repair::prepare(&*disk, members, group, &mut store, &mut found)
-            .map_err(NotStarted::Refused)?;
+        let diagnosis = repair::prepare(&*disk, members, group, &mut store, &mut found)?;
         let moment = self.clock.moment(now);
         let told = self.told(&home, diagnosis.faulty, dice);
-        let core = restore(told, &found, moment.now).map_err(NotStarted::Refused)?;
-        let on_disk = on_disk(&found, diagnosis.faulty).map_err(NotStarted::Refused)?;
+        let core = restore(told, &found, moment.now)?;
+        let on_disk = on_disk(&found, diagnosis.faulty).map_err(Refusal::Broken)?;
         let running = Running {
             front: Front::new(core, Config::default(), moment),
             _home: home,

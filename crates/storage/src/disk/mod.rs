@@ -12,7 +12,7 @@ use std::fmt;
 use std::io;
 
 pub use real::RealDisk;
-pub use sim::{Action, Rates, STOPPED, SimDisk};
+pub use sim::{Action, Rates, SimDisk};
 
 /// A data directory.
 pub trait Disk: Send + Sync + fmt::Debug {

@@ -20,9 +20,6 @@ use super::inode::{Change, Inode, put};
 use super::{Disk, File, Lock};
 use crate::limits::{PAGE_BYTES, SECTOR_BYTES};
 
-/// What a change is refused with once `halt_after` has come.
-pub const STOPPED: &str = "the simulated machine has stopped";
-
 /// What a fault can be planted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
@@ -170,6 +167,11 @@ impl SimDisk {
         state.halt_at = Some(state.operations + operations);
     }
 
+    /// Has `halt_after` come, and has something been refused for it?
+    pub fn has_halted(&self) -> bool {
+        self.state().has_halted()
+    }
+
     /// Changes so far.
     pub fn operations(&self) -> u64 {
         self.state().operations
@@ -311,6 +313,10 @@ impl State {
         self.inodes.retain(|number, inode| inode.handles > 0 || named.contains(number));
     }
 
+    fn has_halted(&self) -> bool {
+        self.halt_at.is_some_and(|at| self.operations > at)
+    }
+
     fn new_inode(&mut self) -> u64 {
         self.inode_last += 1;
         self.inode_last
@@ -329,8 +335,8 @@ impl State {
     fn admit(&mut self, action: Action) -> io::Result<()> {
         if action != Action::Read {
             self.operations += 1;
-            if self.halt_at.is_some_and(|at| self.operations > at) {
-                return Err(io::Error::other(STOPPED));
+            if self.has_halted() {
+                return Err(io::Error::other("the simulated machine has stopped"));
             }
         }
         if let Some(at) = self.planted.iter().position(|(planted, _)| *planted == action) {

@@ -1,0 +1,62 @@
+//! The end: all faults end, what is open is answered, and everything is read.
+
+use super::{Checked, Phase, What, World};
+use crate::limits::RECOVERY_BOUND;
+use crate::machine::Machine;
+use crate::workload::Op;
+
+impl World {
+    pub(super) fn heal(&mut self) -> Checked {
+        self.tell(|| "all faults end".to_owned());
+        self.phase = Phase::Healing;
+        self.healed_at = self.now;
+        self.cuts += 1;
+        self.network.mend();
+        self.network.rates = crate::plan::NetworkRates::default();
+        self.plan.directed = crate::plan::Directed::default();
+        self.stalled_until.fill(0);
+        for node in 1..=self.plan.nodes {
+            let machine = self.machine(node);
+            machine.disk.set_capacity(None);
+            machine.paused_until = 0;
+            if !machine.is_up() {
+                self.push(self.now, 0, What::Start(node));
+            }
+        }
+        self.look_whether_all_ended();
+        Ok(())
+    }
+
+    /// Once nothing of before is open, everything is read.
+    pub(crate) fn look_whether_all_ended(&mut self) {
+        let open = self.clients.iter().any(|client| client.busy.is_some());
+        if self.phase != Phase::Healing || open {
+            return;
+        }
+        self.phase = Phase::Reading;
+        self.last_ops = self.workload.last_reads();
+        for client in 0..self.clients.len() {
+            self.push(self.now + 1_000_000, 0, What::Client(client));
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        let open = self.clients.iter().any(|client| client.busy.is_some());
+        self.phase == Phase::Reading && self.last_ops.is_empty() && !open
+    }
+
+    pub(super) fn not_recovered(&self) -> String {
+        let open: Vec<&Op> =
+            self.history.iter().filter(|record| record.end == u64::MAX).map(|r| &r.op).collect();
+        let nodes: Vec<String> = self.machines.iter().map(Machine::summary).collect();
+        let up = self.machines.iter().filter(|machine| machine.is_up()).count();
+        format!(
+            "not recovered {} s after all faults have ended: {up} of {} nodes are up, {} reads are \
+             left, {open:?} are not answered; {}",
+            RECOVERY_BOUND.as_secs(),
+            self.plan.nodes,
+            self.last_ops.len(),
+            nodes.join("; "),
+        )
+    }
+}

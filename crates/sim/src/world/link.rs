@@ -1,0 +1,69 @@
+//! Links: messages between nodes on their way, and connections that are made anew.
+
+use bytes::Bytes;
+use consensus::NodeId;
+use node::{Event, Message};
+
+use super::{Checked, What, World};
+use crate::coverage::Mark;
+use crate::limits::REDIAL_INTERVAL;
+use crate::network::Arrival;
+
+impl World {
+    pub(super) fn send(&mut self, source: u32, target: NodeId, message: &Message) -> Checked {
+        if let Message::Consensus { envelope, .. } = message {
+            self.replicas.sent(source, envelope)?;
+        }
+        let forwards = matches!(message, Message::Forward { .. });
+        if forwards {
+            self.coverage.hit(Mark::Forwarded);
+        }
+        let strict = !matches!(message, Message::Consensus { .. });
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        let (at, target) = (self.now, target.0);
+        let message = Arrival { at, source, target, bytes: Bytes::from(bytes) };
+        let arrivals = self.network.send(&mut self.rng, &mut self.coverage, message, strict);
+        for arrival in arrivals {
+            self.push(arrival.at, 0, What::Message(arrival));
+        }
+        Ok(())
+    }
+
+    pub(super) fn arrived(&mut self, arrival: Arrival) -> Checked {
+        let Arrival { source, target, bytes, .. } = arrival;
+        if self.network.is_cut(source, target) {
+            self.coverage.hit(Mark::MessageLost);
+            self.network.break_link(source, target);
+            return Ok(());
+        }
+        let message = Message::decode(&bytes).map_err(|error| format!("a message: {error}"))?;
+        self.feed(target, Event::Recv { source: NodeId(source), message })
+    }
+
+    /// Connections that broke are made anew.
+    pub(super) fn dial(&mut self) -> Checked {
+        let now = self.now;
+        for (source, target) in self.network.dialable() {
+            let lives = [source, target].map(|node| {
+                let machine = self.machine(node);
+                let awake = machine.is_up() && machine.paused_until <= now;
+                awake.then_some(machine.life)
+            });
+            let [Some(source_life), Some(target_life)] = lives else { continue };
+            self.network.repair(source, target);
+            self.linked(source, target, target_life)?;
+            self.linked(target, source, source_life)?;
+        }
+        self.push(now + REDIAL_INTERVAL.as_nanos() as u64, 0, What::Dial);
+        Ok(())
+    }
+
+    pub(super) fn linked(&mut self, node: u32, peer: u32, life: u64) -> Checked {
+        let known = self.lives_known.insert((node, peer), life);
+        if known.is_some_and(|known| known != life) {
+            self.feed(node, Event::PeerReborn(NodeId(peer)))?;
+        }
+        self.feed(node, Event::PeerUp(NodeId(peer)))
+    }
+}

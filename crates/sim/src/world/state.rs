@@ -1,0 +1,285 @@
+//! The state of the world, and its beat: the next event is taken and given to whoever it is for.
+
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
+
+use stdx::Rng;
+
+use super::event::Scheduled;
+use super::{Checked, What};
+use crate::checker::history::{self, Record};
+use crate::checker::replicas::Replicas;
+use crate::clients::Client;
+use crate::coverage::Coverage;
+use crate::limits::{RECOVERY_BOUND, REDIAL_INTERVAL, STORY_LINES_MAX};
+use crate::machine::{Machine, Wire};
+use crate::network::Network;
+use crate::plan::Plan;
+use crate::run::{Options, Report, Violation};
+use crate::workload::{Op, Workload};
+
+/// How far the run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Chaos,
+    /// The faults have ended; operations of before are still open.
+    Healing,
+    /// Everything is read.
+    Reading,
+}
+
+/// See the head of this file.
+pub(crate) struct World {
+    pub(crate) now: u64,
+    queue: BinaryHeap<Scheduled>,
+    sequence: u64,
+    pub(crate) rng: Rng,
+    pub(crate) plan: Plan,
+    pub(crate) machines: Vec<Machine>,
+    pub(crate) network: Network,
+    pub(crate) coverage: Coverage,
+    pub(crate) replicas: Replicas,
+    /// Counts cuts of the network: a new one takes the place of the one before.
+    pub(crate) cuts: u64,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) workload: Workload,
+    pub(crate) history: Vec<Record>,
+    pub(crate) moments: u64,
+    pub(super) lives_known: BTreeMap<(u32, u32), u64>,
+    pub(super) digested: Vec<u64>,
+    /// The disk of a node is at rest until then.
+    pub(crate) stalled_until: Vec<u64>,
+    pub(crate) phase: Phase,
+    pub(super) healed_at: u64,
+    pub(crate) last_ops: Vec<Op>,
+    pub(super) length: u64,
+    trace: u64,
+    events: u64,
+    pub(crate) operations: u64,
+    story: Option<Vec<String>>,
+}
+
+impl World {
+    /// The world of a seed, before its first moment.
+    pub(crate) fn new(options: &Options) -> World {
+        let mut rng = Rng::new(options.seed);
+        let plan = Plan::draw(&mut rng);
+        let nodes = plan.nodes;
+        let workload = Workload::new(&mut rng);
+        let mut world = World {
+            now: 0,
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            machines: (1..=nodes).map(|id| Machine::new(id, nodes, options.seed)).collect(),
+            network: Network::new(nodes, plan.network, plan.delay),
+            coverage: Coverage::default(),
+            replicas: Replicas::new(nodes),
+            cuts: 0,
+            clients: (0..plan.clients).map(|_| Client::default()).collect(),
+            workload,
+            history: Vec::new(),
+            moments: 0,
+            lives_known: BTreeMap::new(),
+            digested: vec![0; nodes as usize + 1],
+            stalled_until: vec![0; nodes as usize + 1],
+            phase: Phase::Chaos,
+            healed_at: u64::MAX,
+            last_ops: Vec::new(),
+            length: options.length.as_nanos() as u64,
+            trace: 0,
+            events: 0,
+            operations: 0,
+            story: options.trace.then(Vec::new),
+            rng,
+            plan,
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        let plan = self.plan.clone();
+        self.tell(|| format!("{plan:?}"));
+        for node in 1..=self.plan.nodes {
+            let at = self.rng.below(50_000_000);
+            self.push(at, 0, What::Start(node));
+        }
+        for client in 0..self.clients.len() {
+            let at = 200_000_000 + self.rng.below(1_000_000_000);
+            self.push(at, 0, What::Client(client));
+        }
+        self.push(REDIAL_INTERVAL.as_nanos() as u64, 0, What::Dial);
+        if !self.plan.evils.is_empty() {
+            self.push(1_000_000_000, 0, What::Nemesis);
+        }
+        self.push(self.length, 0, What::Heal);
+    }
+
+    /// Runs to the end, or to the first thing that must not be.
+    pub(crate) fn run(&mut self) -> Checked {
+        while let Some(Scheduled { at, life, what, .. }) = self.queue.pop() {
+            assert!(at >= self.now, "time does not go back");
+            self.now = at;
+            self.note(&what);
+            self.happen(life, what)?;
+            if self.is_over() {
+                break;
+            }
+            if self.now > self.healed_at.saturating_add(RECOVERY_BOUND.as_nanos() as u64) {
+                return Err(self.not_recovered());
+            }
+        }
+        history::check(&self.history, &mut self.coverage)
+    }
+
+    /// What came of it.
+    pub(crate) fn report(mut self, what: Option<String>) -> Report {
+        let at = Duration::from_nanos(self.now);
+        if let Some(what) = &what {
+            self.tell(|| format!("VIOLATION: {what}"));
+        }
+        Report {
+            violation: what.map(|what| Violation { at, what }),
+            trace: self.trace,
+            events: self.events,
+            operations: self.operations,
+            simulated: at,
+            coverage: std::mem::take(&mut self.coverage),
+            story: self.story.take().unwrap_or_default(),
+        }
+    }
+
+    /// Adds a line to the story, if it is kept.
+    pub(crate) fn tell(&mut self, line: impl FnOnce() -> String) {
+        let now = self.now;
+        if let Some(story) = &mut self.story
+            && story.len() < STORY_LINES_MAX
+        {
+            let (seconds, micros) = (now / 1_000_000_000, now / 1_000 % 1_000_000);
+            story.push(format!("{seconds:>3}.{micros:06}  {}", line()));
+        }
+    }
+
+    /// Schedules something.
+    pub(crate) fn push(&mut self, at: u64, life: u64, what: What) {
+        self.sequence += 1;
+        let at = at.max(self.now);
+        self.queue.push(Scheduled { at, sequence: self.sequence, life, what });
+    }
+
+    /// Schedules something for a node as it lives now.
+    pub(crate) fn push_node(&mut self, node: u32, after: u64, what: What) {
+        let life = self.machine(node).life;
+        self.push(self.now + after, life, what);
+    }
+
+    pub(crate) fn machine(&mut self, node: u32) -> &mut Machine {
+        &mut self.machines[node as usize - 1]
+    }
+
+    /// Do faults still come?
+    pub(crate) fn is_chaos(&self) -> bool {
+        self.phase == Phase::Chaos
+    }
+
+    /// True with a chance of `rate` in a million, while there are faults.
+    pub(crate) fn strikes(&mut self, rate: u64) -> bool {
+        rate > 0 && self.is_chaos() && self.rng.below(1_000_000) < rate
+    }
+
+    fn note(&mut self, what: &What) {
+        self.events += 1;
+        let (kind, bytes): (u64, &[u8]) = match what {
+            What::Message(arrival) => {
+                (u64::from(arrival.source * 100 + arrival.target), &arrival.bytes)
+            }
+            What::Turn(node) => (1_000 + u64::from(*node), b""),
+            What::Timer(node) => (2_000 + u64::from(*node), b""),
+            What::LogDone(node) | What::LogAgain(node) => (3_000 + u64::from(*node), b""),
+            What::SnapshotDone(node) => (4_000 + u64::from(*node), b""),
+            What::ToNode { client, bytes, .. } => (5_000 + *client as u64, bytes),
+            What::ToClient { client, bytes, .. } => (6_000 + *client as u64, bytes),
+            What::Start(node) => (7_000 + u64::from(*node), b""),
+            _ => (8_000, b""),
+        };
+        let seed = self.trace.rotate_left(5) ^ self.now ^ kind << 40;
+        self.trace = stdx::hash_bytes(seed, bytes);
+    }
+
+    fn happen(&mut self, life: u64, what: What) -> Checked {
+        let Some(node) = what.node() else { return self.happen_elsewhere(what) };
+        let now = self.now;
+        let machine = self.machine(node);
+        if !machine.is_up() || (life != 0 && life != machine.life) {
+            return self.missed(what);
+        }
+        if machine.paused_until > now {
+            let until = machine.paused_until;
+            self.push(until, life, what);
+            return Ok(());
+        }
+        match what {
+            What::Message(arrival) => self.arrived(arrival),
+            What::Turn(node) => self.turn(node),
+            What::Timer(node) => self.timer(node),
+            What::LogDone(node) => self.log_done(node),
+            What::LogAgain(node) => {
+                self.work_on_log(node);
+                Ok(())
+            }
+            What::SnapshotDone(node) => self.snapshot_done(node),
+            What::Seal(node) => self.seal(node),
+            What::EndReign(node) => {
+                self.end_reign(node);
+                Ok(())
+            }
+            What::CutOff(node) => {
+                if self.is_chaos() {
+                    self.isolate(node);
+                }
+                Ok(())
+            }
+            What::ToNode { node, client, number, bytes } => {
+                self.client_bytes(node, Wire { client, number }, &bytes)
+            }
+            What::Gone { node, client, number } => {
+                self.client_gone(node, Wire { client, number });
+                Ok(())
+            }
+            _ => unreachable!("all others happen elsewhere"),
+        }
+    }
+
+    fn happen_elsewhere(&mut self, what: What) -> Checked {
+        match what {
+            What::ToClient { client, number, bytes, closes } => {
+                self.client_hears(client, number, &bytes, closes)?;
+            }
+            What::Client(client) => self.client_acts(client),
+            What::Patience { client, call } => self.client_gives_up(client, call),
+            What::Start(node) => self.start(node)?,
+            What::Dial => self.dial()?,
+            What::Nemesis => self.strike()?,
+            What::Mend(cut) if cut == self.cuts => {
+                self.tell(|| "the network is whole".to_owned());
+                self.network.mend();
+            }
+            What::Mend(_) => {}
+            What::Flap { victim, left } => self.flap(victim, left),
+            What::DiskHasRoom(node) => self.machine(node).disk.set_capacity(None),
+            What::Heal => self.heal()?,
+            _ => unreachable!("all others happen to a node"),
+        }
+        Ok(())
+    }
+
+    /// It was meant for a node that is not there any more.
+    fn missed(&mut self, what: What) -> Checked {
+        if let What::ToNode { client, number, .. } = what {
+            let delay = self.network.draw_delay(&mut self.rng);
+            let (bytes, closes) = (Vec::new(), true);
+            self.push(self.now + delay, 0, What::ToClient { client, number, bytes, closes });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! Turns: what the driver of a node does with an event, up to the next one.
+//!
+//! ```text
+//! feed ─▶ (a little later) turn: step, end_turn ─▶ checker, saves, sends, clients ─▶ timer
+//! ```
+
+use node::{Event, SnapshotJob};
+
+use super::{Checked, What, World};
+use crate::coverage::Mark;
+use crate::limits::DIGEST_EVERY;
+
+impl World {
+    /// Feeds a node one event; its turn ends a little later.
+    pub(crate) fn feed(&mut self, node: u32, event: Event) -> Checked {
+        let now = self.now;
+        let machine = self.machine(node);
+        let moment = machine.moment(now);
+        let Some(running) = &mut machine.running else { return Ok(()) };
+        if let Event::Loaded { meta, shard: Some(_), .. } = &event {
+            let (index, term) = (meta.index.0, meta.term.0);
+            let fresh = index > running.front.core().group().applied().0;
+            running.front.step(moment, event);
+            if fresh {
+                self.coverage.hit(Mark::SnapshotInstalled);
+                self.replicas.installed(node, index, term)?;
+            }
+        } else {
+            running.front.step(moment, event);
+        }
+        self.schedule_turn(node);
+        Ok(())
+    }
+
+    pub(crate) fn schedule_turn(&mut self, node: u32) {
+        let after = self.rng.below(30_000);
+        let Some(running) = &mut self.machine(node).running else { return };
+        if !std::mem::replace(&mut running.turn_due, true) {
+            self.push_node(node, after, What::Turn(node));
+        }
+    }
+
+    pub(super) fn timer(&mut self, node: u32) -> Checked {
+        let now = self.now;
+        let Some(running) = &mut self.machine(node).running else { return Ok(()) };
+        if running.timer != now {
+            return Ok(());
+        }
+        running.timer = u64::MAX;
+        self.turn(node)
+    }
+
+    /// One turn of the driver's loop, as far as it follows from what was fed.
+    pub(super) fn turn(&mut self, node: u32) -> Checked {
+        let now = self.now;
+        let machine = self.machine(node);
+        let moment = machine.moment(now);
+        let Some(running) = &mut machine.running else { return Ok(()) };
+        running.turn_due = false;
+        if running.front.deadline(moment) <= moment.now {
+            running.front.step(moment, Event::Tick);
+        }
+        let fx = running.front.end_turn(moment, node::Proposing::Now);
+        let saves = std::mem::take(&mut fx.save);
+        let snapshots = std::mem::take(&mut fx.snapshot);
+        let sends = std::mem::take(&mut fx.send);
+        let repaired = !std::mem::take(&mut fx.repaired).is_empty();
+        running.front.core().check();
+        if repaired {
+            self.repaired(node);
+        }
+        let saves_any = !saves.is_empty();
+        for save in &saves {
+            if self.replicas.saving(node, save.number, &save.records)? {
+                self.coverage.hit(Mark::LogCut);
+            }
+        }
+        for job in &snapshots {
+            self.note_snapshot_job(job);
+        }
+        if let Some(running) = &mut self.machine(node).running {
+            running.take_work(saves, snapshots);
+        }
+        for (target, message) in sends {
+            self.send(node, target, &message)?;
+        }
+        self.flush_clients(node);
+        let commits = self.look(node)?;
+        if saves_any && self.strikes(self.plan.directed.before_save) {
+            self.power_fails(node, Mark::PowerFailedBeforeSave);
+            return Ok(());
+        }
+        if commits && self.machine(node).leads() && self.strikes(self.plan.directed.cut_at_commit) {
+            self.coverage.hit(Mark::CutLeaderAtCommit);
+            self.isolate(node);
+        }
+        self.work_on_log(node);
+        self.work_on_snapshots(node);
+        self.set_timer(node);
+        Ok(())
+    }
+
+    /// A replica that had lost something is whole again.
+    pub(super) fn repaired(&mut self, node: u32) {
+        self.tell(|| format!("node {node} is repaired"));
+        self.coverage.hit(Mark::Repaired);
+        let machine = self.machine(node);
+        if server::repair::done(&machine.disk) {
+            machine.rotten = false;
+            self.replicas.broken.retain(|broken| *broken != node);
+        }
+    }
+
+    pub(super) fn note_snapshot_job(&mut self, job: &SnapshotJob) {
+        match job {
+            SnapshotJob::Begin { .. } => self.coverage.hit(Mark::SnapshotTaken),
+            SnapshotJob::Fetch { offset: 0, .. } => self.coverage.hit(Mark::SnapshotSent),
+            _ => {}
+        }
+    }
+
+    /// Looks at the replica. True if it has learned of a commit.
+    pub(super) fn look(&mut self, node: u32) -> Result<bool, String> {
+        let Some(running) = &self.machines[node as usize - 1].running else { return Ok(false) };
+        let group = running.front.core().group();
+        let status = group.status();
+        let before = self.replicas.committed();
+        if self.replicas.stepped(node, &status)? {
+            self.coverage.hit(Mark::LeaderElected);
+            self.tell(|| format!("node {node} leads in term {}", status.term.0));
+            if self.strikes(self.plan.directed.end_early) {
+                self.end_early(node);
+            }
+        }
+        let Some(running) = &self.machines[node as usize - 1].running else { return Ok(false) };
+        let group = running.front.core().group();
+        let applied = group.applied().0;
+        if applied % DIGEST_EVERY == 0 && self.digested[node as usize] != applied {
+            self.digested[node as usize] = applied;
+            if self.replicas.digest(node, applied, group.shard().digest())? {
+                self.coverage.hit(Mark::DigestsCompared);
+            }
+        }
+        Ok(self.replicas.committed() > before)
+    }
+
+    pub(super) fn set_timer(&mut self, node: u32) {
+        /// The driver's loop sleeps no longer, whatever its deadline.
+        const SLEEP_MAX: u64 = 50_000_000;
+        let now = self.now;
+        let machine = self.machine(node);
+        let moment = machine.moment(now);
+        let clock = machine.clock;
+        let Some(running) = &mut machine.running else { return };
+        if running.front.core().is_busy() {
+            return self.schedule_turn(node);
+        }
+        let at = clock.world_time(now, running.front.deadline(moment)).min(now + SLEEP_MAX);
+        if at < running.timer || running.timer <= now {
+            running.timer = at;
+            self.push_node(node, at - now, What::Timer(node));
+        }
+    }
+}
