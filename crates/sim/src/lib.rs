@@ -18,6 +18,7 @@ pub mod checker;
 mod clients;
 mod clock;
 pub mod coverage;
+pub mod history;
 mod limits;
 mod machine;
 mod mutants;
