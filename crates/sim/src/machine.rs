@@ -303,7 +303,7 @@ impl Running {
                 self.snapshots_busy = false;
             }
             if let Some(prepare) = self.log.tidy()? {
-                self.log.accept(prepare.run())?;
+                self.log.accept(prepare.run(&mut || {}))?;
             }
         }
         Ok(committed)

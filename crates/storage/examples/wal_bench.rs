@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut wal, _) = Wal::open(disk, Options::default())?;
     let (jobs, work) = mpsc::channel::<Prepare>();
     let (done, results) = mpsc::channel();
-    std::thread::spawn(move || work.into_iter().all(|job| done.send(job.run()).is_ok()));
+    std::thread::spawn(move || work.into_iter().all(|job| done.send(job.run(&mut || {})).is_ok()));
     let data = [7; 256];
     let mut index = wal_last(&mut wal)?;
     for entries in [1, 13, 215, 3_449] {

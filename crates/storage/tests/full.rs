@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use storage::disk::{Action, Disk, SimDisk};
+use storage::limits::{FILL_STEP_BYTES, SPARES};
 use storage::wal::{Options, Record, Recovered, Wal};
 use storage::{Error, GroupId};
 
@@ -181,7 +182,7 @@ fn a_recycled_segment_shows_nothing_of_its_past() {
         wal.trim(GroupId(1), index - 1, 1).unwrap();
         wal.commit().unwrap();
         if let Some(job) = wal.prepare() {
-            wal.accept(job.run()).unwrap();
+            wal.accept(job.run(&mut || {})).unwrap();
         }
         if index % 50 == 0 {
             let (_, found) = open(&disk);
@@ -201,16 +202,30 @@ fn a_prepared_segment_is_used_and_a_late_one_is_ignored() {
     // The log cannot wait: it makes its own.
     (1..=40).for_each(|index| wal.append(&entry(1, index, &[1; 1000])).unwrap());
     wal.commit().unwrap();
-    wal.accept(job.run()).unwrap();
+    wal.accept(job.run(&mut || {})).unwrap();
     wal.check();
     while let Some(job) = wal.prepare() {
-        wal.accept(job.run()).unwrap();
+        wal.accept(job.run(&mut || {})).unwrap();
     }
-    assert_eq!(wal.status().spares, 2);
+    assert_eq!(wal.status().spares, SPARES);
     (41..=100).for_each(|index| wal.append(&entry(1, index, &[1; 1000])).unwrap());
     wal.commit().unwrap();
     wal.check();
     assert_eq!(last(&open(&disk).1, 1), 100);
+}
+
+#[test]
+fn making_a_segment_rests_unless_the_log_has_no_other() {
+    let disk = SimDisk::new(1);
+    let (mut wal, _) =
+        Wal::open(Arc::new(disk), Options { segment_bytes: 4 * FILL_STEP_BYTES }).unwrap();
+    let mut rests = Vec::new();
+    while let Some(job) = wal.prepare() {
+        let mut count = 0;
+        wal.accept(job.run(&mut || count += 1)).unwrap();
+        rests.push(count);
+    }
+    assert_eq!(rests, [0, 3, 3], "the first is wanted at once; no rest follows the last step");
 }
 
 #[test]
@@ -229,7 +244,7 @@ fn an_entry_larger_than_a_segment_gets_a_larger_segment() {
         wal.trim(GroupId(1), index, 1).unwrap();
         wal.commit().unwrap();
         if let Some(job) = wal.prepare() {
-            wal.accept(job.run()).unwrap();
+            wal.accept(job.run(&mut || {})).unwrap();
         }
     }
     assert!(disk.used() < 500_000, "the large file is given back: {}", disk.used());

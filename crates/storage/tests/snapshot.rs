@@ -238,7 +238,7 @@ fn everything_works_on_a_real_disk() {
             store.wal.append(&entry).unwrap();
             store.wal.commit().unwrap();
             if let Some(job) = store.wal.prepare() {
-                let done = std::thread::spawn(move || job.run()).join().unwrap();
+                let done = std::thread::spawn(move || job.run(&mut || {})).join().unwrap();
                 store.wal.accept(done).unwrap();
             }
         }

@@ -135,7 +135,7 @@ fn live(disk: &SimDisk, rng: &mut Rng, acknowledged: &mut Model) -> Result<Vec<M
         }
         if rng.one_in(3)
             && let Some(job) = wal.prepare()
-            && wal.accept(job.run()).is_err()
+            && wal.accept(job.run(&mut || {})).is_err()
         {
             return Ok(possible);
         }

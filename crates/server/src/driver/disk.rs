@@ -21,6 +21,7 @@ use storage::wal::{Prepared, Wal};
 
 use super::{Notice, Notifier};
 use crate::keeper::{After, LogKeeper, Room, SnapshotKeeper};
+use crate::limits::FILL_REST;
 
 /// How long a full disk is left alone before the next try.
 const FULL_INTERVAL: Duration = Duration::from_millis(100);
@@ -159,7 +160,7 @@ impl Log {
         let Some(prepare) = self.keeper.tidy()? else { return Ok(()) };
         let jobs = self.jobs.clone();
         let run = move || {
-            let _ = jobs.send(LogJob::Prepared(prepare.run()));
+            let _ = jobs.send(LogJob::Prepared(prepare.run(&mut || thread::sleep(FILL_REST))));
         };
         // Without a thread the log makes its segment itself, later.
         let _ = thread::Builder::new().name("segments".to_owned()).spawn(run);

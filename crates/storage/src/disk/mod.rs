@@ -44,7 +44,8 @@ pub trait File: Send + Sync + fmt::Debug {
     /// Writes all of `bytes`.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Claims space for a file of `len` bytes, so that a full disk is known before any is written.
-    fn reserve(&self, len: u64) -> io::Result<()>;
+    /// `false`: this file system can't, and only writing will tell.
+    fn reserve(&self, len: u64) -> io::Result<bool>;
     /// Makes contents and length durable.
     fn sync(&self) -> io::Result<()>;
     /// The length in bytes.

@@ -128,11 +128,10 @@ impl File for RealFile {
         self.file.write_all_at(bytes, offset)
     }
 
-    fn reserve(&self, len: u64) -> io::Result<()> {
+    fn reserve(&self, len: u64) -> io::Result<bool> {
         match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, len) {
-            // A file system without it learns of a full disk while the zeros are written.
-            Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
-            other => Ok(other?),
+            Err(rustix::io::Errno::OPNOTSUPP) => Ok(false),
+            other => Ok(other.map(|()| true)?),
         }
     }
 

@@ -537,11 +537,11 @@ impl File for SimFile {
         })
     }
 
-    fn reserve(&self, len: u64) -> io::Result<()> {
+    fn reserve(&self, len: u64) -> io::Result<bool> {
         self.with(Action::Metadata, |state, inode| {
             state.make_room(inode.space(), len)?;
             inode.reserved = inode.reserved.max(len);
-            Ok(())
+            Ok(true)
         })
     }
 

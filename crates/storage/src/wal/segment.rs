@@ -112,6 +112,8 @@ pub(super) struct Ready {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Open,
+    /// The log has no other spare.
+    Hurried,
     /// The log could not wait and made one itself.
     Cancelled,
     /// The file has its name, durably.
@@ -130,6 +132,8 @@ pub struct Prepare {
     pub(super) bytes: u64,
     /// A file to use again.
     pub(super) recycled: Option<u64>,
+    /// The log waits for it: space that is claimed must do, zeros take too long.
+    pub(super) at_once: bool,
     pub(super) surplus: Vec<u64>,
     pub(super) stage: Arc<Mutex<Stage>>,
 }
@@ -142,24 +146,25 @@ pub struct Prepared {
 }
 
 impl Prepare {
-    /// Does the work; it may take as long as writing a segment full of zeros.
-    pub fn run(self) -> Prepared {
+    /// Does the work; it may take as long as writing a segment full of zeros. `rest` is called between
+    /// two steps while the log is in no hurry, so that its commits find the disk idle.
+    pub fn run(self, rest: &mut dyn FnMut()) -> Prepared {
         for sequence in &self.surplus {
             // What cannot be deleted now is found again at the next start.
             let _ = self.disk.remove(&path(*sequence));
         }
         let result = match self.target {
-            Some(target) => self.make(target),
+            Some(target) => self.make(target, rest),
             None => Ok(None),
         };
         Prepared { stage: self.stage, result }
     }
 
-    fn make(&self, target: u64) -> Result<Option<Ready>, Error> {
+    fn make(&self, target: u64, rest: &mut dyn FnMut()) -> Result<Option<Ready>, Error> {
         let path = path(target);
         let source = match self.recycled {
             Some(recycled) => self::path(recycled),
-            None => self.zero_filled(target)?,
+            None => self.new_file(target, rest)?,
         };
         let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         if *stage == Stage::Cancelled {
@@ -176,18 +181,22 @@ impl Prepare {
         Ok(Some(Ready { sequence: target, file, capacity: self.bytes }))
     }
 
-    fn zero_filled(&self, target: u64) -> Result<String, Error> {
+    fn new_file(&self, target: u64, rest: &mut dyn FnMut()) -> Result<String, Error> {
         let path = format!("{FOLDER}/{target:012}-{}.tmp", self.number);
-        let made = self.fill(&path);
+        let made = self.fill(&path, rest);
         if made.is_err() {
             let _ = self.disk.remove(&path);
         }
         made.map(|()| path)
     }
 
-    fn fill(&self, path: &str) -> Result<(), Error> {
+    fn fill(&self, path: &str, rest: &mut dyn FnMut()) -> Result<(), Error> {
+        let extend = |error| Error::io("extend", path, error);
         let file = self.disk.create(path).map_err(|error| Error::io("create", path, error))?;
-        file.reserve(self.bytes).map_err(|error| Error::io("extend", path, error))?;
+        if file.reserve(self.bytes).map_err(extend)? && self.at_once {
+            file.set_len(self.bytes).map_err(extend)?;
+            return file.sync().map_err(|error| Error::sync(path, error));
+        }
         let mut at = 0;
         while at < self.bytes {
             // A little at a time: a commit of the log waits behind what the disk has to flush.
@@ -195,6 +204,11 @@ impl Prepare {
             fill_zero(&*file, at, end).map_err(|error| Error::io("write", path, error))?;
             file.sync().map_err(|error| Error::sync(path, error))?;
             at = end;
+            match *self.stage.lock().unwrap_or_else(PoisonError::into_inner) {
+                Stage::Cancelled => return Ok(()),
+                Stage::Open if at < self.bytes && !self.at_once => rest(),
+                _ => {}
+            }
         }
         Ok(())
     }

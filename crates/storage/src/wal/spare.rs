@@ -103,6 +103,9 @@ impl Spares {
         job.surplus = std::mem::take(&mut self.surplus);
         let stage = Arc::clone(&job.stage);
         self.in_flight = Some(InFlight { sequence, recycled, stage });
+        if self.ready.is_empty() {
+            self.hurry();
+        }
         Some(job)
     }
 
@@ -131,8 +134,20 @@ impl Spares {
             Some(ready) => ready,
             None => self.make(active + 1)?,
         };
+        if self.ready.is_empty() {
+            self.hurry();
+        }
         assert_eq!(ready.sequence, active + 1, "segments follow each other");
         self.grow(ready, wanted)
+    }
+
+    /// The one that is just being made is the last hope.
+    fn hurry(&self) {
+        let Some(in_flight) = &self.in_flight else { return };
+        let mut stage = in_flight.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if *stage == Stage::Open {
+            *stage = Stage::Hurried;
+        }
     }
 
     /// There is no spare: the one that is just being made, or one made now.
@@ -149,7 +164,9 @@ impl Spares {
             self.retired.extend(in_flight.recycled);
         }
         let recycled = self.retired.pop();
-        let result = self.job(sequence, recycled).run().result;
+        let mut job = self.job(sequence, recycled);
+        job.at_once = true;
+        let result = job.run(&mut || {}).result;
         if result.is_err() {
             self.retired.extend(recycled);
         }
@@ -165,7 +182,7 @@ impl Spares {
         let grown = ready
             .file
             .reserve(wanted)
-            .and_then(|()| fill_zero(&*ready.file, ready.capacity, wanted))
+            .and_then(|_| fill_zero(&*ready.file, ready.capacity, wanted))
             .map_err(|error| Error::io("extend", &path, error))
             .and_then(|()| ready.file.sync().map_err(|error| Error::sync(&path, error)));
         if let Err(error) = grown {
@@ -186,6 +203,7 @@ impl Spares {
             target: Some(target),
             bytes: self.options.segment_bytes,
             recycled,
+            at_once: false,
             surplus: Vec::new(),
             stage: Arc::new(Mutex::new(Stage::Open)),
         }
