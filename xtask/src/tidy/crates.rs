@@ -12,6 +12,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("keyspace", 1),
     ("wire", 1),
     ("storage", 1),
+    ("rdb", 1),
     ("node", 2),
     ("client", 2),
     ("server", 3),
@@ -23,7 +24,7 @@ const FLOORS: &[(&str, u32)] = &[
 const SAME_FLOOR: &[(&str, &str)] = &[("keyspace", "wire"), ("synod", "sim")];
 
 /// No clock, socket, file, thread, dice or order of a hash map: their `clippy.toml` sees to it.
-const PURE: &[&str] = &["consensus", "keyspace", "wire", "node"];
+const PURE: &[&str] = &["consensus", "keyspace", "wire", "rdb", "node"];
 
 /// What the `clippy.toml` of a pure crate must forbid.
 const FORBIDDEN: &[&str] = &[
