@@ -17,6 +17,7 @@ use wire::{Args, ArgsBuf, Proto};
 
 use crate::context::{Context, OnTimeout, Scope};
 use crate::decimal;
+use crate::limits::DATABASES;
 use crate::op::Origin;
 use crate::reject::Reject;
 use crate::value::Typed;
@@ -40,8 +41,8 @@ type Place = (usize, Vec<u8>);
 #[derive(Debug, Default)]
 pub struct Waiters {
     by_origin: BTreeMap<Origin, Waiter>,
-    /// Who waits for a key, the longest first.
-    queues: BTreeMap<Place, VecDeque<Origin>>,
+    /// Who waits for a key, the longest first; by database.
+    queues: [BTreeMap<Vec<u8>, VecDeque<Origin>>; DATABASES],
     deadlines: BTreeSet<(Millis, Origin)>,
     /// Keys that were touched in this operation, in order, each once.
     ready: Vec<Place>,
@@ -79,7 +80,7 @@ impl Waiters {
     pub fn add(&mut self, waiter: Waiter) {
         let origin = waiter.origin;
         for key in &waiter.keys {
-            let queue = self.queues.entry((waiter.db, key.clone())).or_default();
+            let queue = self.queues[waiter.db].entry(key.clone()).or_default();
             // A key that is named twice: its first mention stands last.
             if queue.back() != Some(&origin) {
                 queue.push_back(origin);
@@ -97,8 +98,8 @@ impl Waiters {
         let waiter = self.by_origin.remove(&origin)?;
         self.deadlines.remove(&(waiter.deadline, origin));
         for key in &waiter.keys {
-            let place = (waiter.db, key.clone());
-            let Some(queue) = self.queues.get_mut(&place) else { continue };
+            let queues = &mut self.queues[waiter.db];
+            let Some(queue) = queues.get_mut(key) else { continue };
             // Mostly it is the first that is served, and a queue may be long.
             if queue.front() == Some(&origin) {
                 queue.pop_front();
@@ -106,7 +107,7 @@ impl Waiters {
                 queue.retain(|other| *other != origin);
             }
             if queue.is_empty() {
-                self.queues.remove(&place);
+                queues.remove(key);
             }
         }
         Some(waiter)
@@ -127,19 +128,18 @@ impl Waiters {
 
     /// Does anybody wait for this key?
     pub fn wants(&self, db: usize, key: &[u8]) -> bool {
-        !self.queues.is_empty() && self.queues.contains_key(&(db, key.to_vec()))
+        self.queues[db].contains_key(key)
     }
 
     /// Who waits for this key at place `at` of its queue; at 0 the longest.
     pub fn waiting(&self, db: usize, key: &[u8], at: usize) -> Option<Origin> {
-        self.queues.get(&(db, key.to_vec()))?.get(at).copied()
+        self.queues[db].get(key)?.get(at).copied()
     }
 
     /// The key was touched.
     pub fn mark_ready(&mut self, db: usize, key: &[u8]) {
-        let place = (db, key.to_vec());
-        if !self.ready.contains(&place) {
-            self.ready.push(place);
+        if !self.ready.iter().any(|(other, name)| *other == db && name == key) {
+            self.ready.push((db, key.to_vec()));
         }
     }
 
@@ -151,8 +151,8 @@ impl Waiters {
     /// Databases were swapped: the waiters of both stay where they are, and whatever stands now
     /// under their keys may serve them.
     pub fn mark_database_ready(&mut self, db: usize) {
-        let places: Vec<_> = self.queues.keys().filter(|(n, _)| *n == db).cloned().collect();
-        places.iter().for_each(|(db, key)| self.mark_ready(*db, key));
+        let keys: Vec<_> = self.queues[db].keys().cloned().collect();
+        keys.iter().for_each(|key| self.mark_ready(db, key));
     }
 
     pub(crate) fn save(&self, out: &mut Vec<u8>) {
@@ -171,9 +171,10 @@ impl Waiters {
             put_varint(out, waiter.keys.len() as u64);
             waiter.keys.iter().for_each(|key| put_bytes(out, key));
         }
-        put_varint(out, self.queues.len() as u64);
-        for ((db, key), queue) in &self.queues {
-            out.push(*db as u8);
+        put_varint(out, self.queues.iter().map(BTreeMap::len).sum::<usize>() as u64);
+        let queues = self.queues.iter().enumerate();
+        for (db, (key, queue)) in queues.flat_map(|(db, keys)| keys.iter().map(move |q| (db, q))) {
+            out.push(db as u8);
             put_bytes(out, key);
             put_varint(out, queue.len() as u64);
             for origin in queue {
@@ -193,13 +194,15 @@ impl Waiters {
             waiters.by_origin.insert(waiter.origin, waiter);
         }
         for _ in 0..reader.length()? {
-            let place = (usize::from(reader.byte()?), reader.bytes()?.to_vec());
+            let db = usize::from(reader.byte()?);
+            let key = reader.bytes()?.to_vec();
             let mut queue = VecDeque::new();
             for _ in 0..reader.length()? {
                 let node = reader.varint()? as u32;
                 queue.push_back(Origin { node, number: reader.varint()? });
             }
-            waiters.queues.insert(place, queue);
+            let queues = waiters.queues.get_mut(db).ok_or_else(|| reader.malformed())?;
+            queues.insert(key, queue);
         }
         Ok(waiters)
     }

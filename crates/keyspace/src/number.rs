@@ -29,6 +29,13 @@ pub fn integer(text: &[u8]) -> Result<i64, Reject> {
     parse_i64(text).ok_or(Reject::NotInteger)
 }
 
+/// An integer of at least `least`, which is not negative; anything else is refused with this text.
+pub fn at_least(text: &[u8], least: i64, refusal: &'static str) -> Result<usize, Reject> {
+    let number = parse_i64(text).filter(|number| *number >= least);
+    let number = number.and_then(|number| usize::try_from(number).ok());
+    number.ok_or_else(|| Reject::text(refusal))
+}
+
 #[cfg(test)]
 mod tests {
     use super::parse_i64;

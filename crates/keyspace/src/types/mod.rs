@@ -11,6 +11,7 @@ mod generic;
 mod hash;
 mod list;
 mod node;
+mod numbered;
 pub mod packed;
 mod pubsub;
 mod scan;

@@ -5,7 +5,7 @@ use wire::{Args, Reply};
 use super::List;
 use super::chunk::{Bound, End};
 use crate::context::{Context, notify};
-use crate::number::parse_i64;
+use crate::number::at_least;
 use crate::reject::Reject;
 
 impl End {
@@ -166,10 +166,4 @@ pub(super) fn shortened(cx: &mut Context<'_>, key: &[u8], left: usize) {
     } else {
         cx.touch(key);
     }
-}
-
-/// An integer of at least `least`; anything else is refused with this text.
-pub(super) fn at_least(text: &[u8], least: i64, refusal: &'static str) -> Result<usize, Reject> {
-    let number = parse_i64(text).filter(|number| *number >= least);
-    number.map(|number| number as usize).ok_or_else(|| Reject::text(refusal))
 }

@@ -15,6 +15,7 @@ mod tests;
 
 pub use deque::List;
 
+use super::numbered::numbered_keys;
 use crate::command::{Command, Flags, Group, Handler, Keys, Run};
 
 /// A row of a command that changes the list at its first argument.
@@ -138,7 +139,11 @@ pub(crate) const COMMANDS: &[Command] = &[
         "O(1)",
         "Moves the last element of a list to the front of another and returns it",
     ),
-    keys(write("lmpop", -4, Flags::MOVABLEKEYS, moves::lmpop), Keys::Find(moves::lmpop_keys)).doc(
+    keys(
+        write("lmpop", -4, Flags::MOVABLEKEYS, moves::lmpop),
+        Keys::Find(|args| numbered_keys(args, 1)),
+    )
+    .doc(
         Group::List,
         "7.0.0",
         "O(N+M) where N is the number of keys and M the number of elements taken",
@@ -170,7 +175,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     ),
     keys(
         write("blmpop", -5, Flags::BLOCKING.and(Flags::MOVABLEKEYS), moves::blmpop),
-        Keys::Find(moves::blmpop_keys),
+        Keys::Find(|args| numbered_keys(args, 2)),
     )
     .doc(
         Group::List,

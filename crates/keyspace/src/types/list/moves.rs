@@ -9,17 +9,17 @@ use wire::{Args, Reply};
 
 use super::List;
 use super::chunk::End;
-use super::ends::{at_least, bound, pop_many, popped};
+use super::ends::{bound, pop_many, popped};
 use crate::blocking::{deadline, first_with, wait};
 use crate::context::{Context, notify};
-use crate::number::parse_i64;
 use crate::reject::Reject;
+use crate::types::numbered::ManyPop;
 
 /// `LEFT` or `RIGHT`.
-fn end(args: Args<'_>, at: usize) -> Result<End, Reject> {
-    if args.is(at, "left") {
+fn end(word: &[u8]) -> Result<End, Reject> {
+    if word.eq_ignore_ascii_case(b"left") {
         Ok(End::Left)
-    } else if args.is(at, "right") {
+    } else if word.eq_ignore_ascii_case(b"right") {
         Ok(End::Right)
     } else {
         Err(Reject::Syntax)
@@ -35,7 +35,7 @@ struct Way {
 
 impl Way {
     fn parse(args: Args<'_>) -> Result<Way, Reject> {
-        Ok(Way { from: end(args, 3)?, to: end(args, 4)? })
+        Ok(Way { from: end(&args[3])?, to: end(&args[4])? })
     }
 
     const RIGHT_TO_LEFT: Way = Way { from: End::Right, to: End::Left };
@@ -172,50 +172,20 @@ fn pop_or_wait(
     Ok(())
 }
 
-/// What LMPOP and BLMPOP say behind the command and the timeout.
-struct ManyPop<'a> {
-    keys: Args<'a>,
-    keys_count: usize,
-    end: End,
-    count: usize,
-}
-
-impl<'a> ManyPop<'a> {
-    /// `at` is where the number of keys stands.
-    fn parse(args: Args<'a>, at: usize) -> Result<ManyPop<'a>, Reject> {
-        let keys_count = at_least(args.at(at), 1, "ERR numkeys should be greater than 0")?;
-        let end_at = keys_count.saturating_add(at + 1);
-        let end = end(args, end_at)?;
-        let mut count = None;
-        let mut at_option = end_at + 1;
-        while at_option < args.len() {
-            match args.get(at_option + 1) {
-                Some(value) if count.is_none() && args.is(at_option, "count") => {
-                    count = Some(at_least(value, 1, "ERR count should be greater than 0")?);
-                }
-                _ => return Err(Reject::Syntax),
-            }
-            at_option += 2;
-        }
-        let keys = args.from(at + 1);
-        Ok(ManyPop { keys, keys_count, end, count: count.unwrap_or(1) })
-    }
-
-    fn keys(&self) -> impl Iterator<Item = &'a [u8]> {
-        self.keys.iter().take(self.keys_count)
-    }
-
-    /// Pops from the first key that has a list. False if none has.
-    fn pop(&self, cx: &mut Context<'_>, reply: &mut Reply<'_>) -> Result<bool, Reject> {
-        let Some(key) = first_with::<List>(cx, self.keys())? else { return Ok(false) };
-        let list = cx.modify::<List>(key)?.expect("a list was just seen at this key");
-        reply.array(2);
-        reply.bulk(key);
-        pop_many(list, self.end, self.count, reply);
-        let left = list.len();
-        popped(cx, key, self.end, left);
-        Ok(true)
-    }
+/// Pops from the first key that has a list. False if none has.
+fn pop_of_first(
+    many: &ManyPop<'_, End>,
+    cx: &mut Context<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<bool, Reject> {
+    let Some(key) = first_with::<List>(cx, many.keys())? else { return Ok(false) };
+    let list = cx.modify::<List>(key)?.expect("a list was just seen at this key");
+    reply.array(2);
+    reply.bulk(key);
+    pop_many(list, many.end, many.count, reply);
+    let left = list.len();
+    popped(cx, key, many.end, left);
+    Ok(true)
 }
 
 pub(super) fn lmpop(
@@ -223,7 +193,7 @@ pub(super) fn lmpop(
     args: Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Reject> {
-    if !ManyPop::parse(args, 1)?.pop(cx, reply)? {
+    if !pop_of_first(&ManyPop::parse(args, 1, end)?, cx, reply)? {
         reply.null_array();
     }
     Ok(())
@@ -234,27 +204,10 @@ pub(super) fn blmpop(
     args: Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Reject> {
-    let many = ManyPop::parse(args, 2)?;
+    let many = ManyPop::parse(args, 2, end)?;
     let deadline = deadline(cx, &args[1])?;
-    if !many.pop(cx, reply)? && !wait(cx, args, many.keys(), deadline) {
+    if !pop_of_first(&many, cx, reply)? && !wait(cx, args, many.keys(), deadline) {
         reply.null_array();
     }
     Ok(())
-}
-
-/// Where the keys of LMPOP are.
-pub(super) fn lmpop_keys(args: Args<'_>) -> Vec<usize> {
-    counted_keys(args, 1)
-}
-
-/// Where the keys of BLMPOP are.
-pub(super) fn blmpop_keys(args: Args<'_>) -> Vec<usize> {
-    counted_keys(args, 2)
-}
-
-/// The keys behind their number, which stands at `at`. None if there are fewer arguments.
-fn counted_keys(args: Args<'_>, at: usize) -> Vec<usize> {
-    let count = args.get(at).and_then(parse_i64).and_then(|count| usize::try_from(count).ok());
-    let end = count.and_then(|count| count.checked_add(at + 1));
-    end.filter(|end| *end <= args.len()).map(|end| (at + 1..end).collect()).unwrap_or_default()
 }

@@ -4,9 +4,9 @@ use wire::{Args, Reply};
 
 use super::List;
 use super::chunk::End;
-use super::ends::{at_least, bound, shortened};
+use super::ends::{bound, shortened};
 use crate::context::{Context, notify};
-use crate::number::integer;
+use crate::number::{at_least, integer};
 use crate::reject::Reject;
 use crate::types::packed::Blob;
 

@@ -8,8 +8,9 @@ use super::state::Scripts;
 use super::vm::{Call, Code, Vm};
 use crate::command::{Command, Flags, Group, Keys, Run};
 use crate::context::{Context, Mode};
-use crate::number::{integer, parse_i64};
+use crate::number::integer;
 use crate::reject::Reject;
+use crate::types::numbered::numbered_keys;
 
 const ANY: &str = "Depends on the script that is executed.";
 
@@ -109,9 +110,7 @@ const SCRIPT: &[Command] = &[
 
 /// The keys of a call whose second argument counts them.
 pub(super) fn find_keys(args: Args<'_>) -> Vec<usize> {
-    let count = args.get(2).and_then(parse_i64).and_then(|count| usize::try_from(count).ok());
-    let last = count.unwrap_or_default().saturating_add(3);
-    if last > args.len() { Vec::new() } else { (3..last).collect() }
+    numbered_keys(args, 2)
 }
 
 /// Splits what follows the count into keys and arguments.

@@ -17,6 +17,7 @@ pub(crate) use members::Member;
 pub use members::Set;
 pub(super) use random::{parse_count, parse_signed_count};
 
+use super::numbered::numbered_keys;
 use crate::command::{Command, Flags, Group, Keys, Run};
 
 const FAST_READ: Flags = Flags::READONLY.and(Flags::FAST);
@@ -140,13 +141,3 @@ pub(crate) const COMMANDS: &[Command] = &[
         "Stores the members that are in any of the sets.",
     ),
 ];
-
-/// The places of the keys behind a count of them at `at`; none if the count does not fit.
-pub(super) fn numbered_keys(args: wire::Args<'_>, at: usize) -> Vec<usize> {
-    let count = args.get(at).and_then(crate::number::parse_i64).unwrap_or(0);
-    let first = at + 1;
-    match usize::try_from(count) {
-        Ok(count) if count <= args.len().saturating_sub(first) => (first..first + count).collect(),
-        _ => Vec::new(),
-    }
-}

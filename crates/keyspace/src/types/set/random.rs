@@ -10,7 +10,7 @@ use super::basic::{put, shrunk};
 use crate::context::Context;
 use crate::draw::distinct;
 use crate::limits::RANDOM_REPLY_BYTES_MAX;
-use crate::number::{integer, parse_i64};
+use crate::number::{at_least, integer};
 use crate::reject::Reject;
 
 pub(super) fn spop(
@@ -52,8 +52,7 @@ fn pop_many(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
 
 /// A count of elements to pop.
 pub(in crate::types) fn parse_count(text: &[u8]) -> Result<usize, Reject> {
-    let count = parse_i64(text).and_then(|count| usize::try_from(count).ok());
-    count.ok_or(Reject::text("ERR value is out of range, must be positive"))
+    at_least(text, 0, "ERR value is out of range, must be positive")
 }
 
 /// A count of elements to draw, negative if they may repeat.

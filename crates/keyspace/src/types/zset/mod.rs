@@ -31,7 +31,7 @@ pub use sorted::Zset;
 
 use wire::Args;
 
-use super::set::numbered_keys;
+use super::numbered::numbered_keys;
 use crate::command::{Command, Flags, Group, Keys, Run};
 
 const FAST_READ: Flags = Flags::READONLY.and(Flags::FAST);

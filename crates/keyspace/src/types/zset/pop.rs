@@ -9,8 +9,8 @@ use super::sorted::Direction;
 use crate::blocking::{deadline, first_with, wait};
 use crate::context::Context;
 use crate::double;
-use crate::number::parse_i64;
 use crate::reject::Reject;
+use crate::types::numbered::ManyPop;
 use crate::types::set::parse_count;
 
 /// From which end.
@@ -136,52 +136,30 @@ pub(super) fn bzpopmax(
     pop_or_wait(cx, args, reply, End::Max)
 }
 
-/// `numkeys key [key …] MIN|MAX [COUNT count]`.
-#[derive(Clone, Copy, Debug)]
-struct Query {
-    numkeys: usize,
-    end: End,
-    count: usize,
-}
-
-impl Query {
-    /// Reads a query whose number of keys is argument 0.
-    fn parse(args: Args<'_>) -> Result<Query, Reject> {
-        let numkeys = positive(&args[0], "ERR numkeys should be greater than 0")?;
-        let end_at = numkeys.saturating_add(1);
-        let end = match () {
-            () if args.is(end_at, "min") => End::Min,
-            () if args.is(end_at, "max") => End::Max,
-            () => return Err(Reject::Syntax),
-        };
-        let options = args.from(end_at + 1);
-        let count = match options.len() {
-            0 => 1,
-            1 => return Err(Reject::Syntax),
-            _ if !options.is(0, "count") => return Err(Reject::Syntax),
-            length => {
-                let count = positive(&options[1], "ERR count should be greater than 0")?;
-                if length > 2 {
-                    return Err(Reject::Syntax);
-                }
-                count
-            }
-        };
-        Ok(Query { numkeys, end, count })
+/// `MIN` or `MAX`.
+fn end(word: &[u8]) -> Result<End, Reject> {
+    if word.eq_ignore_ascii_case(b"min") {
+        Ok(End::Min)
+    } else if word.eq_ignore_ascii_case(b"max") {
+        Ok(End::Max)
+    } else {
+        Err(Reject::Syntax)
     }
 }
 
-fn positive(text: &[u8], otherwise: &'static str) -> Result<usize, Reject> {
-    let number = parse_i64(text).filter(|number| *number > 0);
-    let number = number.and_then(|number| usize::try_from(number).ok());
-    number.ok_or_else(|| Reject::text(otherwise))
-}
-
-fn put_popped(reply: &mut Reply<'_>, key: &[u8], items: &[Item]) {
+/// Pops from the first key that has a sorted set. False if none has.
+fn pop_of_first(
+    many: &ManyPop<'_, End>,
+    cx: &mut Context<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<bool, Reject> {
+    let Some(key) = first_with::<Zset>(cx, many.keys())? else { return Ok(false) };
+    let items = take(cx, key, many.end, many.count)?;
     reply.array(2);
     reply.bulk(key);
     reply.array(items.len());
-    put_items(reply, items, true);
+    put_items(reply, &items, true);
+    Ok(true)
 }
 
 pub(super) fn zmpop(
@@ -189,13 +167,8 @@ pub(super) fn zmpop(
     args: Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Reject> {
-    let query = Query::parse(args.from(1))?;
-    match first_with::<Zset>(cx, args.from(2).iter().take(query.numkeys))? {
-        Some(key) => {
-            let items = take(cx, key, query.end, query.count)?;
-            put_popped(reply, key, &items);
-        }
-        None => reply.null_array(),
+    if !pop_of_first(&ManyPop::parse(args, 1, end)?, cx, reply)? {
+        reply.null_array();
     }
     Ok(())
 }
@@ -205,19 +178,10 @@ pub(super) fn bzmpop(
     args: Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Reject> {
-    let query = Query::parse(args.from(2))?;
+    let many = ManyPop::parse(args, 2, end)?;
     let deadline = deadline(cx, &args[1])?;
-    let keys = || args.from(3).iter().take(query.numkeys);
-    match first_with::<Zset>(cx, keys())? {
-        Some(key) => {
-            let items = take(cx, key, query.end, query.count)?;
-            put_popped(reply, key, &items);
-        }
-        None => {
-            if !wait(cx, args, keys(), deadline) {
-                reply.null_array();
-            }
-        }
+    if !pop_of_first(&many, cx, reply)? && !wait(cx, args, many.keys(), deadline) {
+        reply.null_array();
     }
     Ok(())
 }
