@@ -26,6 +26,8 @@ pub enum Event {
     Recv { source: NodeId, message: Message },
     /// A connection to this peer stands, newly.
     PeerUp(NodeId),
+    /// The connection that this peer sends over has ended: most likely the peer has, too.
+    PeerDown(NodeId),
     /// A peer was started anew: its former clients are gone.
     PeerReborn(NodeId),
     /// All saves of the group up to this number are durable.
@@ -125,7 +127,7 @@ impl Core {
                 out.send.push((peer, Message::Health(self.own_health())));
                 self.groups.iter_mut().for_each(|group| group.peer_up(peer));
             }
-            Event::PeerReborn(peer) => {
+            Event::PeerDown(peer) | Event::PeerReborn(peer) => {
                 self.groups.iter_mut().for_each(|group| group.peer_gone(moment, peer));
             }
             Event::Saved { group, number } => {
@@ -255,8 +257,8 @@ impl Core {
             Message::Forward { group, term, requests } => {
                 self.with(group, |group| group.forwarded(moment, source, term, requests));
             }
-            Message::Answers { group, answers } => {
-                self.with(group, |group| group.answered(answers, out));
+            Message::Answers { group, applied, answers } => {
+                self.with(group, |group| group.answered(applied, answers, out));
             }
             Message::Publish(list) => out.publish.extend(list),
             Message::Health(health) => self.peers.entry(source).or_default().health = health,

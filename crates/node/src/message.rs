@@ -27,8 +27,8 @@ pub enum Message {
     Consensus { group: GroupId, envelope: Envelope },
     /// Requests of the sender's clients, for whoever leads in `term`.
     Forward { group: GroupId, term: Term, requests: Vec<Forwarded> },
-    /// Answers to forwarded requests.
-    Answers { group: GroupId, answers: Vec<Answer> },
+    /// Answers to forwarded requests, of a state at `applied` or before.
+    Answers { group: GroupId, applied: Index, answers: Vec<Answer> },
     /// For subscribers.
     Publish(Vec<Publish>),
     /// The sender is alive, and how it is.
@@ -99,9 +99,10 @@ impl Message {
                     put_bytes(out, op);
                 }
             }
-            Message::Answers { group, answers } => {
+            Message::Answers { group, applied, answers } => {
                 out.push(ANSWERS);
                 put_varint(out, u64::from(group.0));
+                put_varint(out, applied.0);
                 put_varint(out, answers.len() as u64);
                 for Answer { number, reply } in answers {
                     put_varint(out, *number);
@@ -140,10 +141,11 @@ impl Message {
             }
             ANSWERS => {
                 let group = read_group(&mut reader)?;
+                let applied = Index(reader.varint()?);
                 let answers = read_list(&mut reader, |reader| {
                     Ok(Answer { number: reader.varint()?, reply: reader.bytes()?.to_vec() })
                 })?;
-                Message::Answers { group, answers }
+                Message::Answers { group, applied, answers }
             }
             PUBLISH => Message::Publish(read_list(&mut reader, |reader| {
                 let shard = reader.byte()? == 1;
@@ -457,7 +459,7 @@ mod tests {
         let requests = vec![Forwarded { number: 1 << 41, kind: Kind::Write, after: true, op }];
         check(Message::Forward { group: GroupId(0), term: Term(1), requests });
         let answers = vec![Answer { number: 6, reply: b"+OK\r\n".to_vec() }];
-        check(Message::Answers { group: GroupId(0), answers });
+        check(Message::Answers { group: GroupId(0), applied: Index(300), answers });
         let (channel, message) = (b"c".to_vec(), b"m".to_vec());
         check(Message::Publish(vec![Publish { channel, message, shard: true }]));
         let applied = vec![(GroupId(0), Index(7))];
@@ -467,7 +469,7 @@ mod tests {
 
     #[test]
     fn a_wild_count_is_refused_and_reserves_nothing() {
-        let mut out = vec![ANSWERS, 0];
+        let mut out = vec![ANSWERS, 0, 0];
         put_varint(&mut out, u64::MAX >> 1);
         assert!(Message::decode(&Bytes::from(out)).is_err());
     }

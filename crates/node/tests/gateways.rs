@@ -178,3 +178,39 @@ fn a_gateway_that_dies_before_it_was_heard_of_leaves_no_waiters() {
     world.run(3_000);
     assert_eq!(world.core(leader).group().shard().waiters().origins().count(), 0);
 }
+
+#[test]
+fn waits_end_with_the_connection_of_their_gateway_even_if_they_are_on_their_way() {
+    let mut world = World::new(|_, _| false);
+    let leader = world.elect();
+    let follower = world.follower(leader);
+    world.pipeline(follower, 0, &[(Kind::Write, &["BLPOP", "q", "0"])]);
+    world.run(10);
+    assert_eq!(world.core(leader).group().shard().waiters().len(), 1);
+    // One more is in the log by the time at which the connection ends, and not committed.
+    world.loses = |_, message| matches!(message, Message::Consensus { .. });
+    world.pipeline(follower, 1, &[(Kind::Write, &["BLPOP", "q", "0"])]);
+    world.step(leader, Event::PeerDown(follower));
+    world.loses = |_, _| false;
+    world.pipeline(leader, 0, &[(Kind::Write, &["RPUSH", "q", "kept"])]);
+    world.run(200);
+    assert_eq!(world.reply(leader, 0), ":1\r\n", "it serves nobody who may be gone");
+    assert_eq!(world.core(leader).group().shard().waiters().len(), 0);
+    // The gateway lives after all, and so do its clients: they are told.
+    for ticket in [0, 1] {
+        assert!(world.reply(follower, ticket).starts_with("-LOADING "));
+    }
+}
+
+#[test]
+fn a_follower_knows_how_far_it_is_behind_what_its_clients_were_told() {
+    let mut world = World::new(|_, _| false);
+    let leader = world.elect();
+    let follower = world.follower(leader);
+    world.pipeline(follower, 0, &[(Kind::Write, &["SET", "k", "v"])]);
+    assert_eq!(world.reply(follower, 0), "+OK\r\n");
+    assert!(!world.core(follower).group().is_level(), "it does not know of the commit yet");
+    assert!(world.core(leader).group().is_level());
+    world.run(100);
+    assert!(world.core(follower).group().is_level());
+}

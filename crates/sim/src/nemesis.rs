@@ -59,7 +59,7 @@ impl World {
             Evil::BreakLink => {
                 let other = 1 + self.rng.below(u64::from(self.plan.nodes)) as u32;
                 self.coverage.hit(Mark::LinkBroken);
-                self.network.break_link(node, other);
+                self.hang_up(node, other);
             }
             Evil::LoseClient => {
                 let client = self.rng.below(self.clients() as u64) as usize;

@@ -7,7 +7,7 @@
 //! linearizable on any replica: whatever was acknowledged before the read came was committed before
 //! the operation, which came later, was proposed, and so stands before it in the log.
 
-use consensus::{Config, Entry, EntryKind};
+use consensus::{Config, Entry, EntryKind, Index};
 use keyspace::op::{self, Body, Op, Origin};
 use keyspace::{Asker, Late, Outcome};
 use stdx::codec::Reader;
@@ -233,7 +233,8 @@ impl Group {
     }
 
     /// Answers of the leader to requests of this node's clients.
-    pub(crate) fn answered(&mut self, answers: Vec<Answer>, out: &mut Effects) {
+    pub(crate) fn answered(&mut self, applied: Index, answers: Vec<Answer>, out: &mut Effects) {
+        self.answered = self.answered.max(applied);
         for Answer { number, reply } in answers {
             if let Some(ticket) = self.waiting_ticket(number) {
                 out.replies.put(ticket, &reply);
@@ -243,7 +244,7 @@ impl Group {
 
     /// Runs the reads of the rounds that are confirmed and whose index is applied.
     pub(super) fn run_rounds(&mut self, moment: Moment, out: &mut Effects) {
-        let ready = |index: Option<consensus::Index>, applied| index.is_some_and(|i| i <= applied);
+        let ready = |index: Option<Index>, applied| index.is_some_and(|i| i <= applied);
         while let Some(round) = self.rounds.front() {
             if !ready(round.index, self.applied) {
                 return;

@@ -90,6 +90,8 @@ pub struct Group {
     flight_bytes: usize,
     rounds: VecDeque<Round>,
     gateway: Gateway,
+    /// The state that the leader's answers to this node's clients were from.
+    answered: Index,
     /// Calls of this node's clients that wait for a key.
     blocked: BTreeMap<u64, Ticket>,
     /// The newest write taken from each gateway in this term.
@@ -140,6 +142,7 @@ impl Group {
             flight_bytes: 0,
             rounds: VecDeque::new(),
             gateway: Gateway::default(),
+            answered: Index(0),
             blocked: BTreeMap::new(),
             seen: BTreeMap::new(),
             answers: BTreeMap::new(),
@@ -179,6 +182,12 @@ impl Group {
     /// How far the log is applied.
     pub fn applied(&self) -> Index {
         self.applied
+    }
+
+    /// Has this replica applied all that its clients were answered about? A leader answers before
+    /// its followers know that the entry is committed.
+    pub fn is_level(&self) -> bool {
+        self.applied >= self.answered
     }
 
     /// The replica, to look at.
@@ -257,10 +266,11 @@ impl Group {
         }
     }
 
-    /// Another node is gone or was started anew: its clients wait no longer.
+    /// Another node is gone or was started anew: its clients wait no longer, lest a push serves one
+    /// that is not there. If it lives after all it tells them so when it applies this. Calls that
+    /// are still on their way into the log wait as well, so it does not matter who waits by now.
     pub(crate) fn peer_gone(&mut self, moment: Moment, peer: NodeId) {
-        let waits = self.shard.waiters().origins().any(|origin| origin.node == peer.0);
-        if waits && self.leads() {
+        if self.leads() {
             self.push_silent(moment, Body::DropWaiters { node: Some(peer.0) });
         }
     }
@@ -275,7 +285,7 @@ impl Group {
             out.repaired.push(self.id);
         }
         let due = self.shard.next_due().is_some_and(|due| due <= self.wall(moment));
-        if due && self.leads() {
+        if due && self.leads() && !self.tick_pending {
             self.push_tick(moment);
         }
         if self.next_expire <= moment.now {
@@ -329,7 +339,8 @@ impl Group {
         }
         self.step_snapshot(moment, out);
         for (node, answers) in std::mem::take(&mut self.answers) {
-            out.send.push((node, Message::Answers { group: self.id, answers }));
+            let (group, applied) = (self.id, self.applied);
+            out.send.push((node, Message::Answers { group, applied, answers }));
         }
     }
 
@@ -419,6 +430,7 @@ impl Group {
         if !full {
             return self.requeue(moment, batch.take_apart(entry));
         }
+        self.tick_pending = false;
         for item in batch.items {
             let (Item::Op(request) | Item::Read(request, _)) = item;
             self.answer(request, FULL, out);

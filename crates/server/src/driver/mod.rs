@@ -328,9 +328,8 @@ impl Driver {
     /// Ends a turn: time, effects, output.
     fn turn(&mut self, proposing: Proposing) {
         let moment = self.clock.moment();
-        if self.front.deadline(moment) <= moment.now {
-            self.front.step(moment, Event::Tick);
-        }
+        // It does nothing before its time, and to ask when that is costs as much.
+        self.front.step(moment, Event::Tick);
         if self.give_back_at <= moment.now {
             self.give_back_at = stdx::Instant::FAR;
             (self.give_back)();
@@ -417,7 +416,11 @@ impl Driver {
         match connection.owner {
             Owner::Client(key) => self.front.close(self.clock.moment(), key),
             Owner::PeerOut(node) => self.peers.lost(node, at),
-            Owner::Unknown | Owner::PeerIn { .. } => {}
+            Owner::PeerIn { node, .. } => {
+                let peer = consensus::NodeId(node);
+                self.front.step(self.clock.moment(), Event::PeerDown(peer));
+            }
+            Owner::Unknown => {}
         }
     }
 

@@ -45,6 +45,11 @@ pub(crate) enum What {
         call: u64,
     },
     Start(u32),
+    /// A node sees the end of the connection that a peer sends over.
+    PeerDown {
+        node: u32,
+        peer: u32,
+    },
     Dial,
     Nemesis,
     /// A cut of the network, of this many, is over.
@@ -72,6 +77,7 @@ impl What {
             | What::EndReign(node)
             | What::CutOff(node)
             | What::ToNode { node, .. }
+            | What::PeerDown { node, .. }
             | What::Gone { node, .. } => Some(*node),
             _ => None,
         }

@@ -81,8 +81,8 @@ impl World {
         self.machine(node).stop(power);
         self.machine(node).paused_until = 0;
         for other in 1..=self.plan.nodes {
-            self.network.break_link(node, other);
             self.network.break_link(other, node);
+            self.hang_up(node, other);
         }
         for Wire { client, number } in wires {
             let delay = self.network.draw_delay(&mut self.rng);

@@ -41,6 +41,20 @@ impl World {
         self.feed(target, Event::Recv { source: NodeId(source), message })
     }
 
+    /// The connection that `node` sends to `other` over ends, and `other` sees it unless the way is
+    /// cut.
+    pub(crate) fn hang_up(&mut self, node: u32, other: u32) {
+        self.network.break_link(node, other);
+        if node != other && !self.network.is_cut(node, other) && self.machine(other).is_up() {
+            let delay = self.network.draw_delay(&mut self.rng);
+            self.push_node(other, delay, What::PeerDown { node: other, peer: node });
+        }
+    }
+
+    pub(super) fn peer_down(&mut self, node: u32, peer: u32) -> Checked {
+        self.feed(node, Event::PeerDown(NodeId(peer)))
+    }
+
     /// Connections that broke are made anew.
     pub(super) fn dial(&mut self) -> Checked {
         let now = self.now;

@@ -239,6 +239,7 @@ impl World {
                 }
                 Ok(())
             }
+            What::PeerDown { node, peer } => self.peer_down(node, peer),
             What::ToNode { node, client, number, bytes } => {
                 self.client_bytes(node, Wire { client, number }, &bytes)
             }
