@@ -46,6 +46,10 @@ pub const QUEUE_BYTES_MAX: usize = node::limits::COMMAND_BYTES_MAX;
 /// Words that errors begin with, counted each for itself: Redis's bound. A script may invent more.
 pub const ERROR_CODES_MAX: usize = 128;
 
+/// How long INFO waits until a follower has applied what its clients were answered about: a few
+/// heartbeats. Cut off from its leader it answers with old figures after that.
+pub const BEHIND_MAX: Duration = Duration::from_millis(500);
+
 /// Keys that one client watches.
 pub const WATCHES_MAX: usize = 65_536;
 

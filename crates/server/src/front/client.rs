@@ -23,6 +23,8 @@ struct Slot {
     /// The reply, if it came before those in front of it.
     reply: Option<Vec<u8>>,
     purpose: Purpose,
+    /// Which command it answers, as the counters number them.
+    call: u16,
 }
 
 /// What a reply is for.
@@ -162,6 +164,8 @@ pub(crate) struct Client {
     first: u32,
     /// The place of the client in the front's table.
     key: u32,
+    /// The command that is being run, as the counters number them.
+    pub(crate) call: u16,
     /// Its next command must wait until every reply that is owed was given.
     pub(crate) held: bool,
     /// Its next command waits for CLIENT UNPAUSE.
@@ -200,6 +204,7 @@ impl Client {
             slots: VecDeque::new(),
             first,
             key,
+            call: 0,
             held: false,
             paused: false,
             blocking: None,
@@ -235,7 +240,13 @@ impl Client {
 
     /// Owes a reply, under `next_ticket`.
     pub(crate) fn owe(&mut self, purpose: Purpose) {
-        self.slots.push_back(Slot { reply: None, purpose });
+        self.slots.push_back(Slot { reply: None, purpose, call: self.call });
+    }
+
+    /// Which command this ticket's reply answers.
+    pub(crate) fn call_of(&self, ticket: Ticket) -> Option<u16> {
+        let place = (ticket.0 as u32).wrapping_sub(self.first) as usize;
+        self.slots.get(place).map(|slot| slot.call)
     }
 
     /// Gives a reply in its turn: at once if nothing is owed, else behind what is.
@@ -249,7 +260,8 @@ impl Client {
         } else {
             let mut reply = Vec::new();
             write(&mut reply);
-            self.slots.push_back(Slot { reply: Some(reply), purpose: Purpose::Reply });
+            let (reply, purpose, call) = (Some(reply), Purpose::Reply, self.call);
+            self.slots.push_back(Slot { reply, purpose, call });
         }
     }
 

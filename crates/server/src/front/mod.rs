@@ -16,12 +16,11 @@
 mod client;
 mod commands;
 mod hub;
+mod stats;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-
-use std::collections::BTreeMap;
 
 use keyspace::command::{Command, Flags, Run};
 use keyspace::op::Unblock;
@@ -33,12 +32,13 @@ use wire::{Args, Proto, Reply};
 
 use crate::config::Config;
 use crate::limits::{
-    CLIENT_REQUESTS_MAX, CONNECTIONS_EXTRA, ERROR_CODES_MAX, OUT_BYTES_MAX, OUT_BYTES_PAUSE,
+    BEHIND_MAX, CLIENT_REQUESTS_MAX, CONNECTIONS_EXTRA, OUT_BYTES_MAX, OUT_BYTES_PAUSE,
     SUBSCRIBER_OUT_BYTES_MAX,
 };
 use client::{Client, Purpose, key_of};
 pub use commands::Vitals;
 pub(crate) use hub::Hub;
+use stats::Stats;
 
 /// Room that is made at once for an argument that has begun to arrive. A client that announces a
 /// huge one and sends nothing costs no more than this.
@@ -49,10 +49,14 @@ const ROOM_BYTES_MAX: usize = 1024 * 1024;
 enum Flow {
     /// It was taken; the next may come.
     Next,
+    /// It was told why it is not taken; the next may come.
+    Refused,
     /// It cannot run before all that is owed to the client was given.
     Hold,
     /// It cannot run before CLIENT UNPAUSE.
     Pause,
+    /// It cannot run before this replica has caught up with the leader's answers.
+    Behind,
 }
 
 const OUT_OF_MEMORY: Reject =
@@ -63,34 +67,6 @@ const OUT_OF_MEMORY: Reject =
 pub(crate) struct Pause {
     pub(crate) until: Instant,
     pub(crate) writes_only: bool,
-}
-
-/// Counters for INFO.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Stats {
-    pub(crate) connections: u64,
-    pub(crate) rejected: u64,
-    pub(crate) commands: u64,
-    pub(crate) errors: u64,
-    /// By the word that an error begins with, as many words as are worth to keep apart.
-    pub(crate) errors_by_code: BTreeMap<String, u64>,
-    pub(crate) input_bytes: u64,
-    pub(crate) output_bytes: u64,
-}
-
-impl Stats {
-    /// Counts a reply that is an error.
-    fn note_reply(&mut self, reply: &[u8]) {
-        if reply.first() != Some(&b'-') {
-            return;
-        }
-        self.errors += 1;
-        let end = reply.iter().position(|byte| matches!(byte, b' ' | b'\r'));
-        let code = String::from_utf8_lossy(&reply[1..end.unwrap_or(reply.len())]).into_owned();
-        if self.errors_by_code.len() < ERROR_CODES_MAX || self.errors_by_code.contains_key(&code) {
-            *self.errors_by_code.entry(code).or_default() += 1;
-        }
-    }
 }
 
 /// See the head of this file.
@@ -121,6 +97,10 @@ pub struct Front {
     resume: Vec<usize>,
     /// Clients that wait until the core has room.
     stalled: Vec<usize>,
+    /// Clients whose INFO waits until this replica has applied what they were answered about.
+    behind: Vec<usize>,
+    /// When those wait no longer.
+    behind_until: Option<Instant>,
     /// A session's own calls of an EXEC are run: each must answer at once.
     executes: bool,
     /// SHUTDOWN was called.
@@ -149,6 +129,8 @@ impl Front {
             dirty: Vec::new(),
             resume: Vec::new(),
             stalled: Vec::new(),
+            behind: Vec::new(),
+            behind_until: None,
             executes: false,
             shutdown: false,
         }
@@ -307,7 +289,13 @@ impl Front {
             if !self.stalled.is_empty() && self.core.has_room() {
                 self.resume.append(&mut self.stalled);
             }
+            if self.may_look(moment) {
+                self.resume.append(&mut self.behind);
+            }
             if self.resume.is_empty() {
+                if self.behind.is_empty() {
+                    self.behind_until = None;
+                }
                 return &mut self.fx;
             }
             for key in std::mem::take(&mut self.resume) {
@@ -316,10 +304,18 @@ impl Front {
         }
     }
 
+    /// May INFO look at the keys of this replica? Not while it is behind what its clients were
+    /// answered about; but if that lasts, an old figure is better than none.
+    fn may_look(&self, moment: Moment) -> bool {
+        let waited = self.behind_until.is_some_and(|until| until <= moment.now);
+        waited || self.core.group().is_level()
+    }
+
     /// When `Event::Tick` is due.
     pub fn deadline(&self, moment: Moment) -> Instant {
         let core = self.core.deadline(moment);
-        self.pause.map_or(core, |pause| core.min(pause.until))
+        let deadline = self.pause.map_or(core, |pause| core.min(pause.until));
+        self.behind_until.map_or(deadline, |until| deadline.min(until))
     }
 
     /// Hands out replies and messages.
@@ -340,7 +336,9 @@ impl Front {
     fn settle(&mut self, moment: Moment, ticket: Ticket, reply: &[u8]) {
         let key = key_of(ticket);
         let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else { return };
-        self.stats.note_reply(reply);
+        if let Some(call) = client.call_of(ticket) {
+            self.stats.note_reply(call, reply);
+        }
         let mut ready = client.settle(ticket, reply);
         while let Some((purpose, reply)) = ready {
             self.finish(moment, key, purpose, &reply);
@@ -437,14 +435,19 @@ impl Front {
             client.pumped = input.len() - start;
             let args = parser.args(&input[start..start + consumed]);
             match self.execute(moment, key, args) {
-                Flow::Next => start += consumed,
+                Flow::Next | Flow::Refused => start += consumed,
                 Flow::Hold => self.client(key).held = self.client(key).owed() > 0,
                 Flow::Pause => self.client(key).paused = true,
+                Flow::Behind => {
+                    self.behind_until.get_or_insert(moment.now + BEHIND_MAX);
+                    self.behind.push(key);
+                    return start;
+                }
             }
         }
     }
 
-    /// Runs one command, or sees that it must wait.
+    /// Runs one command, or sees that it must wait, and counts it.
     fn execute(&mut self, moment: Moment, key: usize, args: Args<'_>) -> Flow {
         let command = match keyspace::shard::check_call(args) {
             Ok(command) => command,
@@ -453,24 +456,39 @@ impl Front {
                 (client.closing, client.cut_off) = (true, true);
                 return Flow::Next;
             }
-            Err(reject) => return self.refuse(key, &reject),
+            Err(reject) => {
+                let known = keyspace::command::find(args);
+                let place = known.map(|command| self.stats.place(stats::name(command, args)));
+                let flow = self.refuse(key, &reject);
+                self.stats.note_call(place, flow);
+                return flow;
+            }
         };
+        let place = self.stats.place(stats::name(command, args));
+        self.client(key).call = place;
+        let flow = self.run_checked(moment, key, command, args);
+        self.stats.note_call(Some(place), flow);
+        flow
+    }
+
+    /// Runs a command whose name and number of arguments are right.
+    fn run_checked(
+        &mut self,
+        moment: Moment,
+        key: usize,
+        command: &'static Command,
+        args: Args<'_>,
+    ) -> Flow {
         if let Some(reject) = self.forbids(key, command, args) {
             return self.refuse(key, &reject);
         }
         if self.is_paused_for(key, moment, command, args) {
             return Flow::Pause;
         }
-        let container = match args.is(0, command.name) {
-            true => command.name,
-            false => keyspace::command::find_name(&args[0]).map_or("", |row| row.name),
-        };
-        let client = self.client(key);
+        let client = self.clients[key].as_mut().expect("the client that is served is there");
         client.last_call = moment.now;
-        client.session.last_command = (container, command.name);
-        let flow = self.dispatch(moment, key, command, args);
-        self.stats.commands += u64::from(flow == Flow::Next);
-        flow
+        client.session.last_command = self.stats.name_at(client.call);
+        self.dispatch(moment, key, command, args)
     }
 
     fn dispatch(
@@ -514,7 +532,7 @@ impl Front {
             let mut reply = Vec::new();
             match self.core.call(moment, call, &mut reply) {
                 Asked::Replied => {
-                    self.stats.note_reply(&reply);
+                    self.stats.note_reply(client.call, &reply);
                     client.give(|out| out.extend_from_slice(&reply));
                 }
                 Asked::Waits { .. } => client.owe(purpose),
@@ -523,7 +541,7 @@ impl Front {
             let mark = client.out.len();
             match self.core.call(moment, call, &mut client.out) {
                 Asked::Replied => {
-                    self.stats.note_reply(&client.out[mark..]);
+                    self.stats.note_reply(client.call, &client.out[mark..]);
                     client.dirty = true;
                 }
                 Asked::Waits { number } => {
@@ -544,6 +562,28 @@ impl Front {
         key: usize,
         write: impl FnOnce(&mut Reply<'_>) -> Result<(), Reject>,
     ) -> Flow {
+        let error = self.give(key, write);
+        let call = self.client(key).call;
+        self.stats.note_reply(call, &error);
+        Flow::Next
+    }
+
+    /// Answers with an error; inside MULTI it also spoils the EXEC to come.
+    fn refuse(&mut self, key: usize, reject: &Reject) -> Flow {
+        if let Some(queue) = &mut self.client(key).session.multi {
+            queue.refused = true;
+        }
+        let error = self.give(key, |_| Err(reject.clone()));
+        self.stats.note_error(&error);
+        Flow::Refused
+    }
+
+    /// Returns the error, if it was one.
+    fn give(
+        &mut self,
+        key: usize,
+        write: impl FnOnce(&mut Reply<'_>) -> Result<(), Reject>,
+    ) -> Vec<u8> {
         let client = self.client(key);
         let proto = client.session.proto;
         let mut error = Vec::new();
@@ -557,17 +597,7 @@ impl Front {
             }
         });
         client.session.after_call();
-        self.stats.note_reply(&error);
-        Flow::Next
-    }
-
-    /// Answers with an error; inside MULTI it also spoils the EXEC to come.
-    fn refuse(&mut self, key: usize, reject: &Reject) -> Flow {
-        self.stats.commands += 1;
-        if let Some(queue) = &mut self.client(key).session.multi {
-            queue.refused = true;
-        }
-        self.answer(key, |_| Err(reject.clone()))
+        error
     }
 
     /// Why this client may not call this command now.

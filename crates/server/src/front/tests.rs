@@ -294,3 +294,33 @@ fn a_page_of_the_web_cannot_send_commands() {
     assert!(stage.front.is_cut_off(0));
     stage.check_all(&[(1, "get a", "$-1\r\n")]);
 }
+
+#[test]
+fn calls_are_counted_by_command_and_by_what_came_of_them() {
+    let mut stage = two();
+    let lines = ["set a 1", "set a", "incr b", "lpush a x", "nonsense", "multi", "get", "exec"];
+    for line in lines {
+        stage.say(0, line);
+    }
+    let info = stage.say(1, "info commandstats");
+    let counts: Vec<&str> = info.lines().filter(|line| line.starts_with("cmdstat_")).collect();
+    let line = |name: &str, taken: u64, refused: u64, failed: u64| {
+        format!(
+            "cmdstat_{name}:calls={taken},usec=0,usec_per_call=0.00,rejected_calls={refused},\
+             failed_calls={failed}"
+        )
+    };
+    let expect = [
+        line("exec", 1, 0, 1),
+        line("get", 0, 1, 0),
+        line("incr", 1, 0, 0),
+        line("lpush", 1, 0, 1),
+        line("multi", 1, 0, 0),
+        line("set", 1, 1, 0),
+    ];
+    assert_eq!(counts, expect);
+    assert!(!stage.say(1, "info").contains("cmdstat_"), "only who asks for it gets it");
+    stage.say(1, "config resetstat");
+    let info = stage.say(1, "info commandstats");
+    assert!(info.contains(&line("config|resetstat", 1, 0, 0)) && !info.contains("cmdstat_set"));
+}

@@ -24,7 +24,7 @@ impl Front {
             "get" => self.config_get(moment, key, args),
             "set" => self.config_set(moment, key, args),
             "resetstat" => {
-                self.stats = crate::front::Stats::default();
+                self.stats.reset();
                 self.answer(key, |reply| {
                     reply.ok();
                     Ok(())

@@ -18,6 +18,7 @@ const SECTIONS: &[&str] = &[
     "replication",
     "cpu",
     "modules",
+    "commandstats",
     "errorstats",
     "cluster",
     "keyspace",
@@ -39,13 +40,18 @@ pub struct Vitals {
 
 impl Front {
     pub(super) fn info(&mut self, moment: Moment, key: usize, args: Args<'_>) -> Flow {
+        if !self.executes && !self.may_look(moment) {
+            return Flow::Behind;
+        }
         let asked: Vec<String> =
             args.from(1).iter().map(|arg| String::from_utf8_lossy(arg).to_lowercase()).collect();
-        let all = ["all", "default", "everything"];
-        let whole = asked.is_empty() || asked.iter().any(|name| all.contains(&name.as_str()));
+        let named = |names: &[&str]| asked.iter().any(|name| names.contains(&name.as_str()));
+        let all = named(&["all", "everything"]);
+        let usual = all || asked.is_empty() || named(&["default"]);
         let mut text = String::new();
         for section in SECTIONS {
-            if whole || asked.iter().any(|name| name == section) {
+            let whole = if *section == "commandstats" { all } else { usual };
+            if whole || named(&[section]) {
                 if !text.is_empty() {
                     text.push_str("\r\n");
                 }
@@ -80,6 +86,9 @@ impl Front {
         };
         for (name, value) in lines {
             let _ = write!(out, "{name}:{value}\r\n");
+        }
+        if section == "commandstats" {
+            self.stats.put_commands(out);
         }
         if section == "errorstats" {
             for (code, count) in &self.stats.errors_by_code {
