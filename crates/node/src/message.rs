@@ -25,7 +25,8 @@ pub struct GroupId(pub u32);
 pub enum Message {
     /// Between the replicas of a group.
     Consensus { group: GroupId, envelope: Envelope },
-    /// Requests of the sender's clients, for whoever leads in `term`.
+    /// Requests of the sender's clients, for whoever leads in `term`. Without any, the sender only
+    /// wants to know soon what is committed.
     Forward { group: GroupId, term: Term, requests: Vec<Forwarded> },
     /// Answers to forwarded requests, of a state at `applied` or before.
     Answers { group: GroupId, applied: Index, answers: Vec<Answer> },

@@ -71,6 +71,8 @@ impl Group {
         if self.standing.0 != Role::Leader || self.standing.1 != term {
             return;
         }
+        // Nothing to be done, but to say what is committed.
+        self.hurry |= requests.is_empty();
         for forwarded in requests {
             let Ok(head) = check_op(&forwarded.op) else { continue };
             let origin = Origin { node: source.0, number: forwarded.number };

@@ -92,6 +92,8 @@ pub struct Group {
     gateway: Gateway,
     /// The state that the leader's answers to this node's clients were from.
     answered: Index,
+    /// The leader is to be asked what is committed.
+    asks_commit: bool,
     /// Calls of this node's clients that wait for a key.
     blocked: BTreeMap<u64, Ticket>,
     /// The newest write taken from each gateway in this term.
@@ -143,6 +145,7 @@ impl Group {
             rounds: VecDeque::new(),
             gateway: Gateway::default(),
             answered: Index(0),
+            asks_commit: false,
             blocked: BTreeMap::new(),
             seen: BTreeMap::new(),
             answers: BTreeMap::new(),
@@ -188,6 +191,12 @@ impl Group {
     /// its followers know that the entry is committed.
     pub fn is_level(&self) -> bool {
         self.applied >= self.answered
+    }
+
+    /// A client waits until this replica is level: the leader is asked to say what is committed,
+    /// or it would say so with the next heartbeat.
+    pub fn catch_up(&mut self) {
+        self.asks_commit = !self.is_level();
     }
 
     /// The replica, to look at.
@@ -327,13 +336,14 @@ impl Group {
             }
             (_, Some(leader)) if resolved && leader != self.node => {
                 let requests = self.gateway.take_unsent(term, BATCH_BYTES);
-                if !requests.is_empty() {
+                if !requests.is_empty() || self.asks_commit {
                     let forward = Message::Forward { group: self.id, term, requests };
                     out.send.push((leader, forward));
                 }
             }
             _ => {}
         }
+        self.asks_commit = false;
         if std::mem::take(&mut self.hurry) && self.leads() {
             self.step(moment, Event::Flush, out);
         }

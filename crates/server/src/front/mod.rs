@@ -441,6 +441,7 @@ impl Front {
                 Flow::Behind => {
                     self.behind_until.get_or_insert(moment.now + BEHIND_MAX);
                     self.behind.push(key);
+                    self.core.group_mut().catch_up();
                     return start;
                 }
             }
