@@ -4,22 +4,23 @@
 //! connection ends or its patience does, and writes down what it asked and what it heard, in one
 //! count of moments for all.
 
-use wire::resp::{Decoder, ReplyLimits, Value};
+use wire::resp::{Decoder, ReplyLimits, Value, encode_call};
 
-use crate::checker::history::Record;
 use crate::coverage::Mark;
+use crate::history::{Datum, Outcome, Verb};
 use crate::limits::CLIENT_PATIENCE_MAX;
 use crate::machine::Wire;
-use crate::workload::{Next, Op, Outcome};
+use crate::workload::{How, Next, Said, Task};
 use crate::world::{Checked, Phase, What, World};
 
 /// What a client waits for.
 #[derive(Debug)]
 pub(crate) struct Busy {
     /// Its place in the history.
-    pub(crate) record: usize,
+    pub(crate) number: usize,
+    pub(crate) task: Task,
     wants: usize,
-    replies: Vec<Value>,
+    said: Vec<Said>,
     /// One of the reads at the end: it must succeed in the end.
     last: bool,
 }
@@ -94,36 +95,29 @@ impl World {
         }
     }
 
-    fn moment_of_history(&mut self) -> u64 {
-        self.moments += 1;
-        self.moments
-    }
-
     /// A client does its next thing, if it has nothing open.
     pub(crate) fn client_acts(&mut self, client: usize) {
         if self.clients[client].busy.is_some() || !self.client_connects(client) {
             return;
         }
         let last = self.phase != Phase::Chaos;
-        let op = match self.phase {
+        let task = match self.phase {
             Phase::Chaos => self.workload.draw(&mut self.rng, client.is_multiple_of(3)),
             Phase::Healing => return,
-            Phase::Reading => match self.last_ops.pop() {
-                Some(op) => op,
+            Phase::Reading => match self.last_tasks.pop() {
+                Some(task) => task,
                 None => return,
             },
         };
-        let (bytes, wants) = op.ask();
-        let call = self.moment_of_history();
         let node = self.clients[client].node.unwrap_or_default();
-        self.tell(|| format!("client {client} to node {node}: {op:?}"));
-        let record = Record { client, op, call, end: u64::MAX, outcome: Outcome::Unknown };
-        self.history.push(record);
-        let record = self.history.len() - 1;
-        self.clients[client].busy = Some(Busy { record, wants, replies: Vec::new(), last });
+        self.tell(|| format!("client {client} to node {node}: {task}"));
+        let (bytes, wants) = bytes_of(&task);
+        let number = self.history.begin(client as u64, self.now, task.calls.clone());
+        self.clients[client].busy = Some(Busy { number, task, wants, said: Vec::new(), last });
         self.client_sends(client, bytes);
         let patience = 500_000_000 + self.rng.below(CLIENT_PATIENCE_MAX.as_nanos() as u64);
         let patience = if last { patience.min(3_000_000_000) } else { patience };
+        let call = number as u64;
         self.push(self.now + patience, 0, What::Patience { client, call });
     }
 
@@ -178,16 +172,17 @@ impl World {
             let Some(busy) = &mut one.busy else {
                 return Err(format!("client {client} did not ask for {value:?}"));
             };
-            busy.replies.push(value);
-            if busy.replies.len() == busy.wants {
+            busy.said.push(said(value)?);
+            if busy.said.len() == busy.wants {
                 self.client_answered(client)?;
             }
         }
         if closes {
             self.clients[client].node = None;
-            if self.clients[client].busy.is_some() {
+            if let Some(busy) = &self.clients[client].busy {
+                let lost = busy.task.lost();
                 self.coverage.hit(Mark::ClientLost);
-                self.client_ends(client, Outcome::Unknown);
+                self.client_ends(client, lost);
             }
         }
         Ok(())
@@ -195,10 +190,12 @@ impl World {
 
     fn client_answered(&mut self, client: usize) -> Checked {
         let Some(busy) = &mut self.clients[client].busy else { return Ok(()) };
-        let (record, replies) = (busy.record, std::mem::take(&mut busy.replies));
-        match self.history[record].op.answered(&replies)? {
-            Next::Ask(bytes, wants) => {
+        match busy.task.answered(std::mem::take(&mut busy.said))? {
+            Next::Ask => {
+                let (bytes, wants) = bytes_of(&busy.task);
                 busy.wants = wants;
+                let (number, calls) = (busy.number, busy.task.calls.clone());
+                self.history.amend(number, calls);
                 self.client_sends(client, bytes);
             }
             Next::End(outcome) => self.client_ends(client, outcome),
@@ -208,30 +205,15 @@ impl World {
 
     fn client_ends(&mut self, client: usize, outcome: Outcome) {
         let Some(busy) = self.clients[client].busy.take() else { return };
-        let end = self.moment_of_history();
-        self.tell(|| format!("client {client}: {outcome:?}"));
-        let record = &mut self.history[busy.record];
-        record.outcome = outcome;
-        record.end = end;
-        let op = record.op.clone();
-        let mark = match (&record.outcome, &op) {
-            (Outcome::Unknown, _) => Mark::AnswerUnknown,
-            (Outcome::Refused, _) => Mark::AnswerRefused,
-            (Outcome::Aborted, _) => Mark::TransactionAborted,
-            (_, Op::Transfer { .. }) => Mark::TransactionDone,
-            (_, Op::Take { .. }) => Mark::Blocked,
-            (_, op) if op.reads() => Mark::ReadServed,
-            _ => Mark::WriteServed,
-        };
-        let failed = matches!(record.outcome, Outcome::Unknown | Outcome::Refused);
-        self.coverage.hit(mark);
-        if failed {
-            self.workload.note_unknown(&op);
-        } else {
+        self.coverage.hit(mark_of(&busy.task, &outcome));
+        self.workload.note(&busy.task, &outcome);
+        self.history.end(busy.number, self.now, outcome);
+        let ended = self.history.operations()[busy.number].to_string();
+        self.tell(|| ended);
+        if matches!(self.history.operations()[busy.number].outcome, Outcome::Ok(_)) {
             self.operations += 1;
-        }
-        if busy.last && failed {
-            self.last_ops.push(op);
+        } else if busy.last {
+            self.last_tasks.push(busy.task);
         }
         let think = self.plan.think.as_nanos() as u64;
         let think = if busy.last { 1_000_000 } else { self.rng.below(2 * think) };
@@ -245,7 +227,7 @@ impl World {
             return;
         }
         let Some(busy) = &self.clients[client].busy else { return };
-        if self.history[busy.record].call == call {
+        if busy.number as u64 == call {
             self.coverage.hit(Mark::ClientGaveUp);
             self.lose_client(client);
         }
@@ -258,11 +240,57 @@ impl World {
             let delay = self.network.draw_delay(&mut self.rng);
             self.push_node(node, delay, What::Gone { node, client, number });
         }
-        self.client_ends(client, Outcome::Unknown);
+        if let Some(busy) = &self.clients[client].busy {
+            let lost = busy.task.lost();
+            self.client_ends(client, lost);
+        }
     }
 
     /// How many clients there are.
     pub(crate) fn clients(&self) -> usize {
         self.clients.len()
+    }
+}
+
+/// A task as a client sends it, and how many replies that brings.
+fn bytes_of(task: &Task) -> (Vec<u8>, usize) {
+    let (mut out, commands) = (Vec::new(), task.ask());
+    for words in &commands {
+        let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
+        encode_call(&mut out, &words);
+    }
+    (out, commands.len())
+}
+
+fn said(value: Value) -> Result<Said, String> {
+    match value {
+        Value::Error(text) => Ok(Said::Error(text)),
+        value => datum(value).map(Said::Value),
+    }
+}
+
+fn datum(value: Value) -> Result<Datum, String> {
+    Ok(match value {
+        Value::Null => Datum::Nil,
+        Value::Status(text) => Datum::Text(text),
+        Value::Int(number) => Datum::Int(number),
+        Value::Bulk(text) => Datum::of(&text),
+        Value::Array(items) | Value::Set(items) => {
+            Datum::List(items.into_iter().map(datum).collect::<Result<_, _>>()?)
+        }
+        odd => return Err(format!("nobody asked for this: {odd:?}")),
+    })
+}
+
+fn mark_of(task: &Task, outcome: &Outcome) -> Mark {
+    match (outcome, task.how) {
+        (Outcome::Unknown(_), _) => Mark::AnswerUnknown,
+        (Outcome::Failed(why), _) if why == "watched" => Mark::TransactionAborted,
+        (Outcome::Failed(_), _) => Mark::AnswerRefused,
+        (_, How::Script) => Mark::ScriptDone,
+        (_, How::Multi) => Mark::TransactionDone,
+        _ if task.calls[0].verb == Verb::BlPop => Mark::Blocked,
+        _ if task.reads() => Mark::ReadServed,
+        _ => Mark::WriteServed,
     }
 }

@@ -56,6 +56,8 @@ pub enum Mark {
     Forwarded,
     TransactionAborted,
     TransactionDone,
+    ScriptDone,
+    KeyExpired,
     Blocked,
     Unblocked,
     DigestsCompared,
@@ -64,7 +66,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 50] = [
+    pub const ALL: [Mark; 52] = [
         Mark::MessageLost,
         Mark::MessageDuplicated,
         Mark::MessageReordered,
@@ -113,6 +115,8 @@ impl Mark {
         Mark::Forwarded,
         Mark::TransactionAborted,
         Mark::TransactionDone,
+        Mark::ScriptDone,
+        Mark::KeyExpired,
         Mark::Blocked,
         Mark::DigestsCompared,
     ];

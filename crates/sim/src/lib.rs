@@ -5,7 +5,7 @@
 //! plan ─ draws the faults of a seed ─▶ nemesis ─▶ ┌───────── world: one queue of events ─────────┐
 //! workload: clients, real bytes ─────────────────▶│ machine 1 · machine 2 · machine 3   network  │
 //!                                                 └──────┬───────────────────────────────────────┘
-//!                  checker::replicas, after each step ◀──┴──▶ checker::history, at the end
+//!                  checker::replicas, after each step ◀──┴──▶ checker::check, at the end
 //! ```
 //!
 //! What always holds: a seed and a length give the same run, event by event; [`Report::trace`] is a
@@ -26,7 +26,8 @@ mod nemesis;
 mod network;
 mod plan;
 mod run;
-mod workload;
+mod verdict;
+pub mod workload;
 mod world;
 
 pub use coverage::{Coverage, Mark};

@@ -26,21 +26,18 @@ pub(crate) const RECOVERY_BOUND: Duration = Duration::from_secs(20);
 /// A client that got no answer for this long gives up: it never learns what happened.
 pub(crate) const CLIENT_PATIENCE_MAX: Duration = Duration::from_secs(15);
 
-/// Operations on one register before its key is left alone: the search for an order of them must
-/// fit one machine word of 128 bits.
-pub(crate) const REGISTER_OPS_MAX: usize = 90;
+/// Operations on a key of a while before it is left alone: what is searched for an order stays small.
+pub(crate) const KEY_OPERATIONS_MAX: usize = 90;
 
-/// Operations of unknown outcome on one register before its key is left alone: each may take
-/// effect at any later moment, so each doubles the search.
-pub(crate) const REGISTER_UNKNOWN_MAX: usize = 6;
+/// Operations of unknown outcome on such a key before it is left alone: each may take effect at any
+/// later moment, so each doubles the search.
+pub(crate) const KEY_UNKNOWN_MAX: usize = 6;
 
-/// States that the search for an order looks at before it gives up undecided.
-pub(crate) const SEARCH_STATES_MAX: usize = 2_000_000;
+/// States that the search for an order of one part of the history looks at before it gives up.
+pub(crate) const SEARCH_STATES_MAX: usize = 300_000;
 
 /// The state of replicas is hashed at one applied index in so many.
 pub(crate) const DIGEST_EVERY: u64 = 8;
 
 /// Lines of a story that are kept.
 pub(crate) const STORY_LINES_MAX: usize = 200_000;
-
-const _: () = assert!(REGISTER_OPS_MAX < 128);

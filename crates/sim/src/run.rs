@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::coverage::Coverage;
+use crate::history::History;
 use crate::world::World;
 
 /// What to run.
@@ -36,6 +37,8 @@ pub struct Report {
     pub simulated: Duration,
     pub coverage: Coverage,
     pub story: Vec<String>,
+    /// What the clients saw.
+    pub history: History,
 }
 
 /// Runs a seed. A panic of the code under test is a violation like any other.

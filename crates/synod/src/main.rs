@@ -2,6 +2,7 @@
 
 mod allocator;
 mod bench;
+mod check;
 mod dev;
 mod serve;
 mod settings;
@@ -24,6 +25,8 @@ struct Cli {
 enum Command {
     /// Load a server and measure what it does.
     Bench(bench::Options),
+    /// Check a history of what clients saw: linearizable, strictly serializable?
+    Check(check::Options),
     /// Run a whole cluster on this machine, to try it out.
     Dev(dev::Options),
     /// Run one node of a cluster, or a node alone.
@@ -37,6 +40,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(options) => bench::run(&options),
+        Command::Check(options) => check::run(&options),
         Command::Dev(options) => dev::run(&options),
         Command::Serve(options) => serve::run(&options),
         Command::Sim(options) => sim::run(&options),

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use sim::history::Format;
 use sim::{Coverage, Report};
 
 /// The commit that this was built from, where whoever built it said so.
@@ -36,6 +39,9 @@ pub(crate) struct Options {
     /// Tell the story of the seed.
     #[arg(long, requires = "seed")]
     trace: bool,
+    /// Write what the clients saw into this file: JSON if its name ends so, else EDN.
+    #[arg(long, requires = "seed")]
+    history: Option<PathBuf>,
     /// Fail if a kind of fault never struck.
     #[arg(long)]
     all_faults: bool,
@@ -64,6 +70,11 @@ fn of_seed(options: &Options, seed: u64) -> sim::Options {
 
 fn run_one(options: &Options, seed: u64) -> Result<(), String> {
     let report = sim::run(&of_seed(options, seed));
+    if let Some(file) = &options.history {
+        let name = file.display().to_string();
+        let text = sim::history::write(&report.history, Format::of_name(&name));
+        fs::write(file, text).map_err(|error| format!("{name}: {error}"))?;
+    }
     let mut text = String::new();
     for line in &report.story {
         let _ = writeln!(text, "{line}");

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Longer text is shown by its length: it only fills a disk.
+const SHOWN_MAX: usize = 60;
+
 /// Whole numbers are numbers, whether a server sent them as text or not.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Datum {
@@ -59,6 +62,7 @@ impl fmt::Display for Datum {
         match self {
             Datum::Nil => write!(f, "nil"),
             Datum::Int(number) => write!(f, "{number}"),
+            Datum::Text(text) if text.len() > SHOWN_MAX => write!(f, "({} bytes)", text.len()),
             Datum::Text(text) => write!(f, "{text}"),
             Datum::List(items) => {
                 write!(f, "[")?;

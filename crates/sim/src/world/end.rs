@@ -3,7 +3,6 @@
 use super::{Checked, Phase, What, World};
 use crate::limits::RECOVERY_BOUND;
 use crate::machine::Machine;
-use crate::workload::Op;
 
 impl World {
     pub(super) fn heal(&mut self) -> Checked {
@@ -34,7 +33,7 @@ impl World {
             return;
         }
         self.phase = Phase::Reading;
-        self.last_ops = self.workload.last_reads();
+        self.last_tasks = self.workload.last_reads();
         for client in 0..self.clients.len() {
             self.push(self.now + 1_000_000, 0, What::Client(client));
         }
@@ -42,12 +41,15 @@ impl World {
 
     pub(super) fn is_over(&self) -> bool {
         let open = self.clients.iter().any(|client| client.busy.is_some());
-        self.phase == Phase::Reading && self.last_ops.is_empty() && !open
+        self.phase == Phase::Reading && self.last_tasks.is_empty() && !open
     }
 
     pub(super) fn not_recovered(&self) -> String {
-        let open: Vec<&Op> =
-            self.history.iter().filter(|record| record.end == u64::MAX).map(|r| &r.op).collect();
+        let open: Vec<String> = self
+            .clients
+            .iter()
+            .filter_map(|client| client.busy.as_ref().map(|busy| busy.task.to_string()))
+            .collect();
         let nodes: Vec<String> = self.machines.iter().map(Machine::summary).collect();
         let up = self.machines.iter().filter(|machine| machine.is_up()).count();
         format!(
@@ -55,7 +57,7 @@ impl World {
              left, {open:?} are not answered; {}",
             RECOVERY_BOUND.as_secs(),
             self.plan.nodes,
-            self.last_ops.len(),
+            self.last_tasks.len(),
             nodes.join("; "),
         )
     }

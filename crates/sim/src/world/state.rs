@@ -7,16 +7,16 @@ use stdx::Rng;
 
 use super::event::Scheduled;
 use super::{Checked, What};
-use crate::checker::history::{self, Record};
 use crate::checker::replicas::Replicas;
 use crate::clients::Client;
 use crate::coverage::Coverage;
+use crate::history::History;
 use crate::limits::{RECOVERY_BOUND, REDIAL_INTERVAL, STORY_LINES_MAX};
 use crate::machine::{Machine, Wire};
 use crate::network::Network;
 use crate::plan::Plan;
 use crate::run::{Options, Report, Violation};
-use crate::workload::{Op, Workload};
+use crate::workload::{Task, Workload};
 
 /// How far the run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,15 +43,14 @@ pub(crate) struct World {
     pub(crate) cuts: u64,
     pub(crate) clients: Vec<Client>,
     pub(crate) workload: Workload,
-    pub(crate) history: Vec<Record>,
-    pub(crate) moments: u64,
+    pub(crate) history: History,
     pub(super) lives_known: BTreeMap<(u32, u32), u64>,
     pub(super) digested: Vec<u64>,
     /// The disk of a node is at rest until then.
     pub(crate) stalled_until: Vec<u64>,
     pub(crate) phase: Phase,
     pub(super) healed_at: u64,
-    pub(crate) last_ops: Vec<Op>,
+    pub(crate) last_tasks: Vec<Task>,
     pub(super) length: u64,
     trace: u64,
     events: u64,
@@ -77,14 +76,13 @@ impl World {
             cuts: 0,
             clients: (0..plan.clients).map(|_| Client::default()).collect(),
             workload,
-            history: Vec::new(),
-            moments: 0,
+            history: History::new(),
             lives_known: BTreeMap::new(),
             digested: vec![0; nodes as usize + 1],
             stalled_until: vec![0; nodes as usize + 1],
             phase: Phase::Chaos,
             healed_at: u64::MAX,
-            last_ops: Vec::new(),
+            last_tasks: Vec::new(),
             length: options.length.as_nanos() as u64,
             trace: 0,
             events: 0,
@@ -129,7 +127,7 @@ impl World {
                 return Err(self.not_recovered());
             }
         }
-        history::check(&self.history, &mut self.coverage)
+        self.check_history()
     }
 
     /// What came of it.
@@ -146,6 +144,7 @@ impl World {
             simulated: at,
             coverage: std::mem::take(&mut self.coverage),
             story: self.story.take().unwrap_or_default(),
+            history: std::mem::take(&mut self.history),
         }
     }
 
