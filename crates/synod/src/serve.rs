@@ -30,6 +30,9 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     #[cfg(feature = "planted")]
     if let Some(name) = &options.plant {
+        if !sim::MUTANTS.iter().any(|mutant| mutant.name == name) {
+            return Err(format!("no bug has the name '{name}'; see `cargo xtask mutants --list`"));
+        }
         stdx::planted::plant(name);
     }
     let file = options.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();

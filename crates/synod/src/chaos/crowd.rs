@@ -1,10 +1,15 @@
 //! The clients together, and the book in which they write what they did.
 //!
-//! Each has a thread and one operation open at a time, talks to one node until that fails it, and
-//! then to another. One for each node only reads, and from that node alone: whoever writes to a
-//! leader that was cut off waits, and would never see that it still answers reads. Some are patient enough to hear what a node says after ten seconds, most are
-//! not. One more writes large values that nobody checks, so that logs roll over and snapshots weigh
-//! something; while a disk is full it writes more of them, so that the disk is needed.
+//! Each has a thread and one operation open at a time.
+//!
+//! *Writers* talk to one node until that fails them, and then to another. Some are patient enough to
+//! hear what a node says after ten seconds, most are not. *Readers* stay with one node: whoever
+//! writes to a leader that was cut off waits, and would never see that it still answers reads. One
+//! for each node reads all the time; the others seldom, so that one of them asks a stopped leader
+//! in the middle of its pause, when another leads and has written.
+//!
+//! One more client, the *filler*, writes large values that nobody checks, so that logs roll over and
+//! snapshots weigh something; while a disk is full it writes more, so that the disk is needed.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +31,13 @@ const IMPATIENCE: Duration = Duration::from_secs(2);
 
 /// Between two operations of a client, on average.
 const THINK: Duration = Duration::from_millis(20);
+
+/// The same of a client that reads seldom.
+const THINK_SELDOM: Duration = Duration::from_millis(500);
+
+/// Clients of each kind, for each node.
+const WRITERS: usize = 3;
+const SELDOM: usize = 4;
 
 /// Between two tries to reach a node.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
@@ -61,7 +73,30 @@ pub(super) struct Crowd<'a> {
     pub(super) progress: &'a Progress,
 }
 
+/// What a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Writer,
+    /// Reads from this node, with so much time between.
+    Reader(usize, Duration),
+}
+
 impl Crowd<'_> {
+    /// How many clients there are, the filler not among them.
+    pub(super) fn clients(&self) -> u64 {
+        (self.addrs.len() * (1 + WRITERS + SELDOM)) as u64
+    }
+
+    fn role(&self, process: u64) -> Role {
+        let nodes = self.addrs.len();
+        let (round, node) = (process as usize / nodes, process as usize % nodes);
+        match round {
+            0 => Role::Reader(node, THINK),
+            1..=SELDOM => Role::Reader(node, THINK_SELDOM),
+            _ => Role::Writer,
+        }
+    }
+
     fn now(&self) -> u64 {
         self.began.elapsed().as_nanos() as u64
     }
@@ -78,28 +113,29 @@ impl Crowd<'_> {
     pub(super) fn client(&self, process: u64, seed: u64) {
         let mut dice = Rng::new(seed ^ (process + 1).wrapping_mul(0x9e37_79b9));
         let patience = if process.is_multiple_of(3) { PATIENCE } else { IMPATIENCE };
+        let (role, nodes) = (self.role(process), self.addrs.len() as u64);
         let mut connected: Option<Client> = None;
-        let nodes = self.addrs.len() as u64;
-        // The first of the clients only read.
-        let looks_at = (process < nodes).then_some(process as usize);
         while !self.stopped() {
             let Some(client) = &mut connected else {
-                let addr = &self.addrs[looks_at.unwrap_or_else(|| dice.below(nodes) as usize)];
-                connected = Client::connect(addr, patience).ok();
+                let node = match role {
+                    Role::Writer => dice.below(nodes) as usize,
+                    Role::Reader(node, _) => node,
+                };
+                connected = Client::connect(&self.addrs[node], patience).ok();
                 if connected.is_none() {
                     thread::sleep(RETRY_INTERVAL);
                 }
                 continue;
             };
-            let task = self.with_book(|book| match looks_at {
-                Some(_) => book.workload.draw_look(),
-                None => book.workload.draw(),
-            });
+            let (task, think) = match role {
+                Role::Writer => (self.with_book(|book| book.workload.draw()), THINK),
+                Role::Reader(_, think) => (self.with_book(|book| book.workload.draw_look()), think),
+            };
             self.operate(client, process, &task);
             if client.broken || dice.one_in(200) {
                 connected = None;
             }
-            thread::sleep(THINK.mul_f64(dice.fraction() * 2.0));
+            thread::sleep(think.mul_f64(dice.fraction() * 2.0));
         }
     }
 

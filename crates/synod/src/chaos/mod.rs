@@ -52,9 +52,6 @@ use workload::{Task, Workload};
 /// on a busy machine.
 const SERVE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Clients for each node.
-const CLIENTS_PER_NODE: u64 = 4;
-
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
     /// Minutes of trouble
@@ -203,7 +200,7 @@ fn chaos(
     let outcome = thread::scope(|scope| {
         // Threads are waited for, so they are told to end, whatever happens here.
         let _ending = Ending(&crowd.stop);
-        for process in 0..CLIENTS_PER_NODE * u64::from(options.nodes) {
+        for process in 0..crowd.clients() {
             let crowd = &crowd;
             scope.spawn(move || crowd.client(process, seed));
         }
@@ -294,7 +291,7 @@ fn serves(addr: &str) -> redis::RedisResult<()> {
 
 /// Reads all keys through one node or another; an error if one cannot be read.
 fn read_all(crowd: &Crowd<'_>, addrs: &[String], stop: &AtomicBool) -> Option<String> {
-    const PROCESS: u64 = 1_000;
+    let process = crowd.clients();
     let book = || crowd.book.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let reads = book().workload.reads();
     let deadline = Instant::now() + SERVE_TIMEOUT + Duration::from_millis(10 * reads.len() as u64);
@@ -310,7 +307,7 @@ fn read_all(crowd: &Crowd<'_>, addrs: &[String], stop: &AtomicBool) -> Option<St
                 next += 1;
                 continue;
             };
-            let happened = crowd.operate(client, PROCESS, &task);
+            let happened = crowd.operate(client, process, &task);
             if client.broken {
                 connected = None;
             }
