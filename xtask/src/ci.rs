@@ -58,7 +58,9 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             Step::Doc => doc()?,
             Step::Examples => examples::run()?,
             // Other misfortunes each time; the seed is printed.
-            Step::Chaos => cargo("run -p synod -- chaos --minutes 0.6 --out target/chaos".split(' '))?,
+            Step::Chaos => {
+                cargo("run -p synod -- chaos --minutes 0.6 --out target/chaos".split(' '))?
+            }
         }
         times.push(format!("{step:?} {} s", begin.elapsed().as_secs()));
     }
