@@ -31,7 +31,6 @@ mod reject;
 mod settings;
 pub mod shard;
 mod slab;
-pub mod slot;
 mod snapshot;
 mod str;
 #[cfg(test)]

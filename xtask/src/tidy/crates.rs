@@ -11,6 +11,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("consensus", 1),
     ("keyspace", 1),
     ("wire", 1),
+    ("ring", 1),
     ("storage", 1),
     ("rdb", 1),
     ("node", 2),
@@ -24,7 +25,7 @@ const FLOORS: &[(&str, u32)] = &[
 const SAME_FLOOR: &[(&str, &str)] = &[("keyspace", "wire"), ("synod", "sim")];
 
 /// No clock, socket, file, thread, dice or order of a hash map: their `clippy.toml` sees to it.
-const PURE: &[&str] = &["consensus", "keyspace", "wire", "rdb", "node"];
+const PURE: &[&str] = &["consensus", "keyspace", "wire", "ring", "rdb", "node"];
 
 /// What the `clippy.toml` of a pure crate must forbid.
 const FORBIDDEN: &[&str] = &[

@@ -1,0 +1,182 @@
+//! Rounds of hand-overs that save moves.
+//!
+//! A draft that is within its bounds may still have moved more than it must: one shard was given to
+//! the only node that could have taken another. Then there is a *round*: nodes that each hand a
+//! shard to the next, or to nobody where a node may hold one more and another one less, by which
+//! more replicas come back to where they were than leave. When no such round is left, no draft
+//! within the bounds has fewer moves: a flow whose residual network has no negative cycle is one of
+//! least cost (Klein, "A primal method for minimal cost flows", 1967).
+//!
+//! Cost: for each round saved, `replicas of all nodes × nodes`, and at worst `nodes³`.
+
+use crate::chain::Handover;
+use crate::draft::Draft;
+
+/// The cheapest hand-over from each node to each other; the last node is the pool.
+struct Hops {
+    nodes: usize,
+    /// `best[from][to]`.
+    best: Vec<Vec<Option<Handover>>>,
+}
+
+/// A way from one node to another, or between a node and the pool, where nothing changes hands.
+#[derive(Clone, Copy)]
+enum Edge {
+    Hop(Handover),
+    Pool { from: usize, to: usize },
+}
+
+impl Edge {
+    fn from(self) -> usize {
+        match self {
+            Edge::Hop(hop) => hop.from,
+            Edge::Pool { from, .. } => from,
+        }
+    }
+
+    fn to(self) -> usize {
+        match self {
+            Edge::Hop(hop) => hop.to,
+            Edge::Pool { to, .. } => to,
+        }
+    }
+}
+
+impl Draft {
+    /// Saves what can be saved.
+    pub(crate) fn save(&mut self) {
+        while let Some(round) = self.saving() {
+            let before = self.moves();
+            for step in &round {
+                self.take(step.shard, step.from);
+            }
+            for step in &round {
+                self.put(step.shard, step.to);
+            }
+            assert!(self.moves() < before, "a round that saves nothing was taken for one");
+        }
+    }
+
+    /// A round that saves moves.
+    fn saving(&self) -> Option<Vec<Handover>> {
+        let cycle = self.edges().negative_cycle(|hop| self.cost(hop), |node| self.slack(node))?;
+        let hops = cycle.into_iter().filter_map(|edge| match edge {
+            Edge::Hop(hop) => Some(hop),
+            Edge::Pool { .. } => None,
+        });
+        Some(self.untangled(hops.collect()))
+    }
+
+    fn edges(&self) -> Hops {
+        let nodes = self.ids.len();
+        let mut best = vec![vec![None; nodes]; nodes];
+        let mut found = Vec::new();
+        for (node, row) in best.iter_mut().enumerate() {
+            self.hops(node, &mut found);
+            for hop in found.drain(..) {
+                row[hop.to] = Some(hop);
+            }
+        }
+        Hops { nodes, best }
+    }
+
+    /// May the node hold one more, one less?
+    fn slack(&self, node: usize) -> (bool, bool) {
+        (self.load(node) < self.high[node], self.load(node) > self.low[node])
+    }
+
+    /// A round may have two nodes give the *same* shard to two nodes of one zone, which has room for
+    /// one. Let each giver serve the other taker, and there are two rounds; one of them saves.
+    fn untangled(&self, mut round: Vec<Handover>) -> Vec<Handover> {
+        while let Some((first, second)) = self.tangle(&round) {
+            let (one, other) = (round[first], round[second]);
+            let mut inner = round[first + 1..second].to_vec();
+            inner.push(Handover { from: other.from, ..one });
+            let mut outer = round[..first].to_vec();
+            outer.push(Handover { from: one.from, ..other });
+            outer.extend_from_slice(&round[second + 1..]);
+            let cost: isize = inner.iter().map(|hop| self.cost(*hop)).sum();
+            round = if cost < 0 { inner } else { outer };
+        }
+        round
+    }
+
+    /// Two hand-overs that bring a shard into a zone which has no room for all that come.
+    fn tangle(&self, round: &[Handover]) -> Option<(usize, usize)> {
+        round.iter().find_map(|hop| {
+            let zone = self.zone[hop.to];
+            let within = |node: usize| self.zone[node] == zone;
+            let same = |other: &&Handover| other.shard == hop.shard;
+            let enters = |other: &Handover| within(other.to) && !within(other.from);
+            let leaves = |other: &Handover| within(other.from) && !within(other.to);
+            let count = |wanted: &dyn Fn(&Handover) -> bool| {
+                round.iter().filter(same).filter(|other| wanted(other)).count()
+            };
+            let after = self.in_zone(hop.shard, zone, None) + count(&enters) - count(&leaves);
+            let of_shard = |index: &usize| {
+                let other = &round[*index];
+                other.shard == hop.shard && enters(other)
+            };
+            let mut entering = (0..round.len()).filter(of_shard);
+            if after > self.zone_limit { entering.next().zip(entering.next()) } else { None }
+        })
+    }
+}
+
+impl Hops {
+    /// A cycle whose costs are less than nothing together, in order (Bellman and Ford).
+    fn negative_cycle(
+        &self,
+        cost: impl Fn(Handover) -> isize,
+        slack: impl Fn(usize) -> (bool, bool),
+    ) -> Option<Vec<Edge>> {
+        let pool = self.nodes;
+        let mut edges: Vec<(Edge, isize)> = Vec::new();
+        for hop in self.best.iter().flatten().flatten() {
+            edges.push((Edge::Hop(*hop), cost(*hop)));
+        }
+        for node in 0..self.nodes {
+            let (more, less) = slack(node);
+            if more {
+                edges.push((Edge::Pool { from: node, to: pool }, 0));
+            }
+            if less {
+                edges.push((Edge::Pool { from: pool, to: node }, 0));
+            }
+        }
+        let mut distance = vec![0; self.nodes + 1];
+        let mut by: Vec<Option<Edge>> = vec![None; self.nodes + 1];
+        let mut last = None;
+        for _ in 0..=self.nodes {
+            last = None;
+            for &(edge, cost) in &edges {
+                if distance[edge.from()] + cost < distance[edge.to()] {
+                    distance[edge.to()] = distance[edge.from()] + cost;
+                    by[edge.to()] = Some(edge);
+                    last = Some(edge.to());
+                }
+            }
+            last?;
+        }
+        Some(cycle(&by, last?))
+    }
+}
+
+/// The cycle that the way back from a node leads into.
+fn cycle(by: &[Option<Edge>], mut node: usize) -> Vec<Edge> {
+    let back = |node: usize| by[node].expect("what still changes after so many rounds has a cause");
+    for _ in 0..by.len() {
+        node = back(node).from();
+    }
+    let (end, mut cycle) = (node, Vec::new());
+    loop {
+        let edge = back(node);
+        cycle.push(edge);
+        node = edge.from();
+        if node == end {
+            break;
+        }
+    }
+    cycle.reverse();
+    cycle
+}
