@@ -2,10 +2,9 @@
 
 mod allocator;
 mod bench;
-mod chaos;
 mod check;
 mod dev;
-mod process;
+mod ring;
 mod serve;
 mod settings;
 mod sim;
@@ -27,12 +26,12 @@ struct Cli {
 enum Command {
     /// Load a server and measure what it does.
     Bench(bench::Options),
-    /// Run a cluster of real nodes, make trouble, and check what its clients saw.
-    Chaos(chaos::Options),
     /// Check a history of what clients saw: linearizable, strictly serializable?
     Check(check::Options),
     /// Run a whole cluster on this machine, to try it out.
     Dev(dev::Options),
+    /// Show who would hold what, and what moves when a node comes or goes.
+    Ring(ring::Options),
     /// Run one node of a cluster, or a node alone.
     Serve(Box<serve::Options>),
     /// Simulate a cluster and its misfortunes, by seed.
@@ -44,9 +43,9 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(options) => bench::run(&options),
-        Command::Chaos(options) => chaos::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Dev(options) => dev::run(&options),
+        Command::Ring(options) => ring::run(&options),
         Command::Serve(options) => serve::run(&options),
         Command::Sim(options) => sim::run(&options),
         Command::Status(options) => status::run(&options),
