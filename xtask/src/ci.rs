@@ -1,7 +1,7 @@
 //! `cargo xtask ci`: everything a change must pass, in the order in which it fails soonest.
 //!
 //! ```text
-//! fmt ─▶ tidy ─▶ clippy ─▶ test ─▶ doc ─▶ examples
+//! fmt ─▶ tidy ─▶ clippy ─▶ test ─▶ doc ─▶ examples ─▶ chaos
 //! ```
 //!
 //! It stops at the first step that fails and says which. A step that did nothing is a failure, too:
@@ -34,10 +34,11 @@ enum Step {
     Test,
     Doc,
     Examples,
+    Chaos,
 }
 
 const STEPS: &[Step] =
-    &[Step::Fmt, Step::Tidy, Step::Clippy, Step::Test, Step::Doc, Step::Examples];
+    &[Step::Fmt, Step::Tidy, Step::Clippy, Step::Test, Step::Doc, Step::Examples, Step::Chaos];
 
 /// Runs every step.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
@@ -56,6 +57,10 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             Step::Test => closing = test()?,
             Step::Doc => doc()?,
             Step::Examples => examples::run()?,
+            // Other misfortunes each time; the seed is printed.
+            Step::Chaos => {
+                cargo("run -p synod -- chaos --minutes 0.6 --out target/chaos".split(' '))?
+            }
         }
         times.push(format!("{step:?} {} s", begin.elapsed().as_secs()));
     }

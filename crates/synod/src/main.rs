@@ -2,8 +2,10 @@
 
 mod allocator;
 mod bench;
+mod chaos;
 mod check;
 mod dev;
+mod process;
 mod ring;
 mod serve;
 mod settings;
@@ -26,6 +28,8 @@ struct Cli {
 enum Command {
     /// Load a server and measure what it does.
     Bench(bench::Options),
+    /// Run a cluster of real nodes, make trouble, and check what its clients saw.
+    Chaos(chaos::Options),
     /// Check a history of what clients saw: linearizable, strictly serializable?
     Check(check::Options),
     /// Run a whole cluster on this machine, to try it out.
@@ -43,6 +47,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(options) => bench::run(&options),
+        Command::Chaos(options) => chaos::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Dev(options) => dev::run(&options),
         Command::Ring(options) => ring::run(&options),

@@ -20,10 +20,21 @@ pub(crate) struct Options {
     /// Stop when standard input ends: for a node that another process watches over
     #[arg(long, hide = true)]
     until_stdin_ends: bool,
+    /// A bug that this node is to have
+    #[cfg(feature = "planted")]
+    #[arg(long, hide = true)]
+    plant: Option<String>,
 }
 
 /// Runs a node until a signal or a client ends it.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
+    #[cfg(feature = "planted")]
+    if let Some(name) = &options.plant {
+        if !sim::MUTANTS.iter().any(|mutant| mutant.name == name) {
+            return Err(format!("no bug has the name '{name}'; see `cargo xtask mutants --list`"));
+        }
+        stdx::planted::plant(name);
+    }
     let file = options.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
     let checked = options.settings.clone().over(file).check()?;
     let stop = Arc::new(AtomicBool::new(false));

@@ -1,25 +1,13 @@
 //! The processes of the nodes: started, watched, started again, ended.
-//!
-//! What always holds: a process is ended through its `Child` only, before it was waited for, so
-//! that no signal meets a stranger who has inherited its number.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use super::ground::Ground;
+use crate::process::{Launch, Process, last_line};
 
 /// How long the nodes may take to end when they are asked to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A log that is longer than this when its node starts begins anew.
-const LOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// What has happened to a node.
 #[derive(Clone, Debug)]
@@ -31,7 +19,7 @@ pub(super) enum Happened {
 /// One node.
 #[derive(Debug)]
 struct Node {
-    child: Option<Child>,
+    child: Option<Process>,
     /// When it is to be started again.
     restart: Option<Instant>,
 }
@@ -72,7 +60,7 @@ impl Nodes {
 
     /// The process of each node, if it runs.
     pub(super) fn running(&self) -> Vec<Option<u32>> {
-        self.nodes.iter().map(|node| node.child.as_ref().map(Child::id)).collect()
+        self.nodes.iter().map(|node| node.child.as_ref().map(Process::id)).collect()
     }
 
     /// Does any run, or will any?
@@ -86,7 +74,7 @@ impl Nodes {
         for (at, node) in self.nodes.iter_mut().enumerate() {
             let number = at + 1;
             if let Some(child) = &mut node.child {
-                let ended = child.try_wait().map_err(|error| format!("node {number}: {error}"))?;
+                let ended = child.ended().map_err(|error| format!("node {number}: {error}"))?;
                 let Some(how) = ended else { continue };
                 node.child = None;
                 node.restart = self.restart_after.map(|after| Instant::now() + after);
@@ -104,23 +92,12 @@ impl Nodes {
 
     /// Asks all to end, and kills those that do not in time.
     pub(super) fn stop(&mut self) {
-        for child in self.nodes.iter_mut().filter_map(|node| node.child.as_mut()) {
-            drop(child.stdin.take());
-            if let Some(pid) = Pid::from_raw(child.id() as i32) {
-                let _ = kill_process(pid, Signal::TERM);
-            }
-        }
+        let running = |node: &mut Node| node.child.take();
+        let mut running: Vec<Process> = self.nodes.iter_mut().filter_map(running).collect();
+        running.iter_mut().for_each(Process::ask_to_end);
         let deadline = Instant::now() + STOP_TIMEOUT;
-        for node in &mut self.nodes {
-            let Some(mut child) = node.child.take() else { continue };
-            while matches!(child.try_wait(), Ok(None)) {
-                if Instant::now() >= deadline {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    break;
-                }
-                thread::sleep(Duration::from_millis(10));
-            }
+        for child in &mut running {
+            child.end_by(deadline);
         }
     }
 }
@@ -132,49 +109,15 @@ impl Drop for Nodes {
 }
 
 /// Starts the process of one node.
-fn spawn(ground: &Ground, node: usize) -> Result<Child, String> {
-    let failed = |error: io::Error| format!("node {node} cannot be started: {error}");
-    let log = open_log(&ground.log(node)).map_err(failed)?;
-    let own = std::env::current_exe().map_err(failed)?;
-    // The program as it runs, even if its file was replaced by a newer one meanwhile.
-    let running = Path::new("/proc/self/exe");
-    let mut command = Command::new(if running.exists() { running } else { &own });
-    command.arg0("synod").arg("serve");
-    command.arg("--listen").arg(&ground.addrs[node - 1]);
-    command.arg("--join").arg(ground.addrs.join(","));
-    command.arg("--data").arg(ground.data(node));
-    command.arg("--secret-file").arg(ground.secret());
-    command.arg("--until-stdin-ends");
-    // What is set for other nodes is not meant for these.
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("SYNOD_") {
-            command.env_remove(name);
-        }
-    }
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
-    // Ctrl-C goes to the supervisor alone, and the nodes end in its order.
-    command.process_group(0);
-    command.spawn().map_err(failed)
-}
-
-fn open_log(path: &Path) -> io::Result<File> {
-    if fs::metadata(path).is_ok_and(|found| found.len() > LOG_BYTES_MAX) {
-        fs::remove_file(path)?;
-    }
-    OpenOptions::new().create(true).append(true).open(path)
-}
-
-/// What a node said last; nothing if that cannot be read.
-fn last_line(path: &Path) -> String {
-    const TAIL_BYTES: u64 = 4096;
-    let read = || -> io::Result<String> {
-        let mut file = File::open(path)?;
-        let start = file.metadata()?.len().saturating_sub(TAIL_BYTES);
-        file.seek(SeekFrom::Start(start))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        let text = String::from_utf8_lossy(&bytes);
-        Ok(text.lines().last().unwrap_or_default().to_owned())
+fn spawn(ground: &Ground, node: usize) -> Result<Process, String> {
+    let launch = Launch {
+        addr: ground.addrs[node - 1].clone(),
+        join: ground.addrs.clone(),
+        data: ground.data(node),
+        log: ground.log(node),
+        secret: ground.secret(),
+        more: Vec::new(),
+        within: Vec::new(),
     };
-    read().unwrap_or_default()
+    launch.start().map_err(|error| format!("node {node} cannot be started: {error}"))
 }
