@@ -6,6 +6,7 @@
 //!   linear     an order of each key, or of keys that are touched together, by search on a model
 //!   serial     cycles among the transactions on lists, as Elle finds them
 //!   versions   counters of any length: each answer names its place
+//!   waits      whoever waits for an item gets one that comes
 //! ```
 //!
 //! Neither knows how the other decides, so a bug has to fool both. `check` takes a history from
@@ -17,11 +18,13 @@ mod model;
 pub(crate) mod replicas;
 mod serial;
 mod versions;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::history::{History, Operation, Verb};
+use crate::history::{Call, History, Operation, Verb};
+use linear::Found;
 pub use model::ClockBound;
 
 /// How much is looked at, and what is known of clocks.
@@ -94,30 +97,36 @@ pub fn check(history: &History, rules: &Rules) -> Verdict {
     let serial = serial::check(history.operations());
     verdict.transactions = serial.transactions;
     verdict.violations.extend(serial.violation);
+    let waits = rules.clock.and_then(|clock| waits::check(history.operations(), clock));
+    verdict.violations.extend(waits);
     for (keys, operations) in parts {
-        let counted = versions::check_counter(&operations);
-        let lists = operations.iter().all(|one| one.calls.iter().all(|call| is_list(call.verb)));
-        let searched = if operations.len() > rules.operations_max {
-            linear::Found::Undecided
-        } else {
-            linear::search(&operations, rules.states_max, rules.clock)
+        let is_list = |call: &Call| {
+            let appends = matches!(call.verb, Verb::Append | Verb::Range);
+            appends && serial.keys.contains(call.key.as_str())
         };
+        // The cycles have said all there is to say of these.
+        if operations.iter().all(|operation| operation.calls.iter().all(is_list)) {
+            continue;
+        }
         let named = |what: String| Violation::new("linearizability", format!("{keys}: {what}"));
-        match (counted, searched) {
-            (Some(Err(what)), _) => verdict.violations.push(named(what)),
-            (_, linear::Found::Impossible(what)) => verdict.violations.push(named(what)),
-            // Versions and cycles have said all there is to say.
-            (Some(Ok(())), linear::Found::Undecided) => {}
-            (None, linear::Found::Undecided) if lists => {}
-            (None, linear::Found::Undecided) => verdict.undecided.push(keys),
-            (_, linear::Found::Order) => {}
+        let counted = versions::check_counter(&operations);
+        if let Some(Err(what)) = counted {
+            verdict.violations.push(named(what));
+            continue;
+        }
+        let found = match operations.len() {
+            length if length > rules.operations_max => Found::Undecided,
+            _ => linear::search(&operations, rules.states_max, rules.clock),
+        };
+        match found {
+            Found::Order => {}
+            Found::Impossible(what) => verdict.violations.push(named(what)),
+            // Its versions have been held against each other.
+            Found::Undecided if counted.is_some() => {}
+            Found::Undecided => verdict.undecided.push(keys),
         }
     }
     verdict
-}
-
-fn is_list(verb: Verb) -> bool {
-    matches!(verb, Verb::Append | Verb::Range)
 }
 
 /// Operations by the keys that they share, directly or over others; each part with its keys' names.

@@ -33,20 +33,22 @@ struct List<'a> {
 
 /// The transactions of a history, and what is wrong with them.
 #[derive(Debug, Default)]
-pub(super) struct Checked {
+pub(super) struct Checked<'a> {
+    /// The lists that this is about.
+    pub(super) keys: BTreeSet<&'a str>,
     pub(super) transactions: usize,
     pub(super) violation: Option<Violation>,
 }
 
 /// Checks the transactions on lists that are only appended to, each item once.
-pub(super) fn check(history: &[Operation]) -> Checked {
+pub(super) fn check(history: &[Operation]) -> Checked<'_> {
     let keys = appended(history);
     let is_in = |operation: &&Operation| {
         operation.calls.iter().any(|call| keys.contains(call.key.as_str()))
     };
     let operations: Vec<&Operation> = history.iter().filter(is_in).collect();
     let violation = check_those(&operations, &keys).err();
-    Checked { transactions: operations.len(), violation }
+    Checked { transactions: operations.len(), violation, keys }
 }
 
 /// The keys of those lists.

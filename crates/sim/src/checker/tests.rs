@@ -194,3 +194,20 @@ fn a_search_that_grows_too_large_says_so() {
     let verdict = verdict(&text);
     assert_eq!((verdict.violations.len(), verdict.undecided.len()), (0, 1));
 }
+
+#[test]
+fn whoever_waits_gets_what_comes() {
+    let woken = |text: &str| {
+        let millis = std::time::Duration::from_millis;
+        let verdict = check(&read(text), &Rules::default().with_clock(millis(10), millis(10)));
+        verdict.violations.is_empty()
+    };
+    // It waits from 100 on, for 50 ms at least.
+    let wait = "2 100 190 blpop q 50 > nil\n";
+    assert!(!woken(&format!("{wait} 1 110 120 append q 7 > 1\n 3 200 201 lpop q > 7")));
+    assert!(!woken(&format!("{wait} 1 110 120 append q 7 > 1")));
+    assert!(woken(&format!("{wait} 1 110 120 append q 7 > 1\n 3 130 131 lpop q > 7")));
+    assert!(woken(&format!("{wait} 1 110 145 append q 7 > 1\n 3 200 201 lpop q > 7")), "too late");
+    assert!(woken(&format!("{wait} 1 110 - append q 7\n 3 200 201 lpop q > 7")));
+    assert!(woken(&format!("{wait} 1 110 120 append q 7 > 1\n 3 115 - lpop q")));
+}

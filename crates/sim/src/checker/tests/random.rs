@@ -70,6 +70,11 @@ fn random_history(seed: u64, operations: usize, clients: u64) -> History {
                     let get = Call::new(Verb::Get, task.calls[0].key.clone(), vec![]);
                     task.calls[0].args[0] = server.answer(&get, now).unwrap();
                 }
+                if task.calls[0].verb == Verb::BlPop {
+                    // This server never waits.
+                    let key = task.calls[0].key.clone();
+                    task = Task::plain(Call::new(Verb::LPop, key, vec![]));
+                }
                 begun += 1;
                 let number = history.begin(client, now, task.calls.clone());
                 *slot = Some(Busy { number, task, told: None });
