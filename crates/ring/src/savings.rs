@@ -180,3 +180,29 @@ fn cycle(by: &[Option<Edge>], mut node: usize) -> Vec<Edge> {
     cycle.reverse();
     cycle
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::chain::Handover;
+    use crate::draft::Draft;
+    use crate::{Node, NodeId, Placement, Ring, Shards, Zone};
+
+    #[test]
+    fn a_round_that_brings_a_shard_twice_into_a_zone_is_cut_in_two() {
+        let mut ring = Ring::new();
+        for (id, zone) in [(1, "a"), (2, "b"), (3, "c"), (4, "c")] {
+            ring.add(NodeId(id), Node::new(1, Zone::new(zone).unwrap()).unwrap()).unwrap();
+        }
+        let sets = [[1, 2], [1, 3], [2, 4], [1, 2]].map(|set| set.map(NodeId).to_vec());
+        let four = Shards::new(4).unwrap();
+        let placement = Placement::of_sets(four, 2, sets.to_vec()).unwrap();
+        let draft = Draft::new(&ring, &placement, 0).unwrap();
+        let hop = |shard, from, to| Handover { shard, from, to };
+        // Nodes count from 0: both holders of shard 0 give it to a node of zone c.
+        let round = vec![hop(0, 0, 2), hop(1, 2, 1), hop(0, 1, 3), hop(2, 3, 0)];
+        assert_eq!(draft.tangle(&round), Some((0, 2)));
+        let cut = draft.untangled(round);
+        assert_eq!(cut, [hop(0, 0, 3), hop(2, 3, 0)]);
+        assert_eq!(draft.tangle(&cut), None);
+    }
+}
