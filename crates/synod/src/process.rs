@@ -132,9 +132,10 @@ fn open_log(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// What a node said last; nothing if that cannot be read.
-pub(crate) fn last_line(path: &Path) -> String {
-    const TAIL_BYTES: u64 = 4096;
+/// What a node said last, or what it panicked about; nothing if that cannot be read.
+pub(crate) fn last_words(path: &Path) -> String {
+    /// A panic may have its calls below it.
+    const TAIL_BYTES: u64 = 64 * 1024;
     let read = || -> io::Result<String> {
         let mut file = File::open(path)?;
         let start = file.metadata()?.len().saturating_sub(TAIL_BYTES);
@@ -142,7 +143,33 @@ pub(crate) fn last_line(path: &Path) -> String {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let text = String::from_utf8_lossy(&bytes);
-        Ok(text.lines().last().unwrap_or_default().to_owned())
+        let lines: Vec<&str> = text.lines().collect();
+        let last = lines.last().copied().unwrap_or_default();
+        let panic = lines.iter().rposition(|line| line.contains("panicked at"));
+        Ok(match panic {
+            // Advice about backtraces closes a panic, and nothing else.
+            Some(at) if last.starts_with("note: ") => lines[at..].iter().take(2).copied().collect(),
+            _ => last.to_owned(),
+        })
     };
     read().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_words;
+
+    #[test]
+    fn the_last_words_are_the_last_line_or_the_reason_of_a_panic() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        assert_eq!(last_words(&path), "");
+        let panic =
+            "thread 'main' panicked at a.rs:1:2:\nthere is no such thing\n  0: b\nnote: run\n";
+        std::fs::write(&path, panic).unwrap();
+        let said = "thread 'main' panicked at a.rs:1:2:there is no such thing";
+        assert_eq!(last_words(&path), said);
+        std::fs::write(&path, format!("{panic}error: no space left\n")).unwrap();
+        assert_eq!(last_words(&path), "error: no space left");
+    }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::ground::Ground;
-use crate::process::{Process, last_line};
+use crate::process::{Process, last_words};
 
 /// A node that was asked to end must have ended after this time, even on a busy machine.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
@@ -73,7 +73,7 @@ impl<'a> Nodes<'a> {
                 Some(how) => how.to_string(),
                 None => format!("not within {} s", END_TIMEOUT.as_secs()),
             };
-            let last = last_line(&self.ground.log(node));
+            let last = last_words(&self.ground.log(node));
             let node = node + 1;
             self.violations.push(format!("node {node} was asked to end and ended: {how}: {last}"));
         }
@@ -93,7 +93,7 @@ impl<'a> Nodes<'a> {
             let Some(process) = &mut self.processes[node] else { continue };
             let ended = process.ended().map_err(|error| format!("node {}: {error}", node + 1))?;
             let Some(how) = ended else { continue };
-            let last = last_line(&self.ground.log(node));
+            let last = last_words(&self.ground.log(node));
             self.processes[node] = None;
             self.again.push((node, Instant::now() + RESTART_AFTER));
             if !(self.full.contains(&node) && last.contains(NO_ROOM)) {

@@ -4,7 +4,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use super::ground::Ground;
-use crate::process::{Launch, Process, last_line};
+use crate::process::{Launch, Process, last_words};
 
 /// How long the nodes may take to end when they are asked to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -78,7 +78,7 @@ impl Nodes {
                 let Some(how) = ended else { continue };
                 node.child = None;
                 node.restart = self.restart_after.map(|after| Instant::now() + after);
-                let last_words = last_line(&self.ground.log(number));
+                let last_words = last_words(&self.ground.log(number));
                 happened.push(Happened::Ended { node: number, how, last_words });
             } else if node.restart.is_some_and(|at| at <= Instant::now()) {
                 let child = spawn(&self.ground, number)?;
