@@ -62,6 +62,14 @@ pub const HANDSHAKES_MAX: usize = 64;
 /// How long to wait before a peer that could not be reached is tried again.
 pub const REDIAL_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How long a call of a peer may go unanswered: after a cut the next call finds the way again, while
+/// the kernel would repeat the first one ever more seldom.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long what was sent to a peer may go without its acknowledgement. Then the link is given up and
+/// the peer is called anew: the kernel alone would wait, after a cut, for as long again as that took.
+pub const PEER_ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Bytes that wait for a peer that does not read: past it the connection is cut, and the protocol
 /// repairs what was lost.
 pub const PEER_OUT_BYTES_MAX: usize = 256 * 1024 * 1024;

@@ -30,7 +30,7 @@ use socket2::{SockRef, TcpKeepalive};
 use storage::disk::Disk;
 
 use crate::front::Front;
-use crate::limits::{KEEPALIVE, PEER_READ_BYTES, READ_BYTES};
+use crate::limits::{KEEPALIVE, PEER_ACKNOWLEDGE_TIMEOUT, PEER_READ_BYTES, READ_BYTES};
 use crate::links::PREAMBLE;
 pub(crate) use clock::Clock;
 pub use disk::{LogThread, SnapshotThread};
@@ -589,6 +589,7 @@ impl Driver {
             return;
         }
         let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(PEER_ACKNOWLEDGE_TIMEOUT));
         let owner =
             if outgoing { Owner::PeerOut(node) } else { Owner::PeerIn { node, input: Vec::new() } };
         let Some(at) = self.add(TcpStream::from_std(stream), owner) else { return };

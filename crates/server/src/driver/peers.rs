@@ -15,7 +15,9 @@ use consensus::NodeId;
 use node::Message;
 
 use super::{Notice, Notifier};
-use crate::limits::{HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, PEER_OUT_BYTES_MAX, REDIAL_INTERVAL};
+use crate::limits::{
+    DIAL_TIMEOUT, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, PEER_OUT_BYTES_MAX, REDIAL_INTERVAL,
+};
 use crate::links::{self, About, Frame, HandshakeError, Hello, Id, PREAMBLE, Purpose};
 
 /// A connection whose handshake is done.
@@ -190,7 +192,7 @@ pub(crate) fn call(
 ) -> Result<(About, TcpStream), HandshakeError> {
     let mut last = None;
     for addr in addr.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&addr, HANDSHAKE_TIMEOUT) {
+        match TcpStream::connect_timeout(&addr, DIAL_TIMEOUT) {
             Ok(mut stream) => {
                 set_timeouts(&stream)?;
                 let PeerOptions { secret, about } = options;
