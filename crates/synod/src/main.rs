@@ -5,6 +5,12 @@ mod bench;
 mod chaos;
 mod check;
 mod dev;
+mod export;
+mod import;
+mod left_out;
+mod limits;
+mod link;
+mod meter;
 mod process;
 mod ring;
 mod serve;
@@ -34,6 +40,10 @@ enum Command {
     Check(check::Options),
     /// Run a whole cluster on this machine, to try it out.
     Dev(dev::Options),
+    /// Write what a server holds to a dump that Redis loads.
+    Export(export::Options),
+    /// Move a Redis, or a dump of one, into a cluster.
+    Import(import::Options),
     /// Show who would hold what, and what moves when a node comes or goes.
     Ring(ring::Options),
     /// Run one node of a cluster, or a node alone.
@@ -50,6 +60,8 @@ fn main() -> ExitCode {
         Command::Chaos(options) => chaos::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Dev(options) => dev::run(&options),
+        Command::Export(options) => export::run(&options),
+        Command::Import(options) => import::run(&options),
         Command::Ring(options) => ring::run(&options),
         Command::Serve(options) => serve::run(&options),
         Command::Sim(options) => sim::run(&options),

@@ -1,12 +1,13 @@
 //! `synod status`: the cluster as one of its nodes sees it.
 
-use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value as Json;
-use wire::resp::{Decoder, ReplyLimits, Value, encode_call};
+use wire::resp::Value;
+
+use crate::link::Link;
 
 /// How long a node may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,38 +35,11 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 
 /// The status that the node at `addr` gives, if each step takes it no longer than `timeout`.
 pub(crate) fn ask(addr: &str, password: Option<&str>, timeout: Duration) -> Result<Json, String> {
-    let shown = |error: std::io::Error| format!("{addr}: {error}");
-    let mut addrs = addr.to_socket_addrs().map_err(shown)?;
-    let first = addrs.next().ok_or_else(|| format!("{addr}: the name has no address"))?;
-    let mut stream = TcpStream::connect_timeout(&first, timeout).map_err(shown)?;
-    stream.set_read_timeout(Some(timeout)).map_err(shown)?;
-    if let Some(password) = password {
-        call(&mut stream, &[b"AUTH", password.as_bytes()]).map_err(|e| format!("{addr}: {e}"))?;
-    }
-    let reply =
-        call(&mut stream, &[b"SYNOD", b"STATUS"]).map_err(|error| format!("{addr}: {error}"))?;
+    let mut link = Link::connect(addr, timeout)?;
+    link.authenticate(None, password)?;
+    let reply = link.must(&[b"SYNOD", b"STATUS"])?;
     let Value::Bulk(text) = reply else { return Err(format!("{addr}: no Synod node answers")) };
     serde_json::from_slice(&text).map_err(|error| format!("{addr}: {error}"))
-}
-
-fn call(stream: &mut TcpStream, args: &[&[u8]]) -> Result<Value, String> {
-    let mut bytes = Vec::new();
-    encode_call(&mut bytes, args);
-    stream.write_all(&bytes).map_err(|error| error.to_string())?;
-    let (mut decoder, mut input) = (Decoder::new(ReplyLimits::default()), Vec::new());
-    loop {
-        let mut part = [0; 4096];
-        let count = stream.read(&mut part).map_err(|error| error.to_string())?;
-        if count == 0 {
-            return Err("the node closed the connection".to_owned());
-        }
-        input.extend_from_slice(&part[..count]);
-        match decoder.decode(&input).map_err(|error| error.to_string())? {
-            Some((Value::Error(text), _)) => return Err(text),
-            Some((value, _)) => return Ok(value),
-            None => {}
-        }
-    }
 }
 
 /// For people.

@@ -9,7 +9,7 @@
 //! What always holds: a call is counted once: as success, error or lost. What the schedule had due
 //! before the end and no client had room for is lost, too.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -21,13 +21,14 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
 };
-use wire::resp::{Decoder, Value, encode_call};
+use wire::resp::Value;
 
-use super::connection::{Connection, closed};
+use super::connection::Connection;
 use super::options::{Options, Stop};
 use super::progress::Progress;
 use super::tally::{Measured, Tally, own_cpu};
 use super::workload::{Call, Calls, Encoder, Workload};
+use crate::link::Link;
 
 /// The schedule is kept to this: calls that are due closer together share one waking.
 const SCHEDULE_STEP_NS: u64 = 50_000;
@@ -53,10 +54,11 @@ const TIMER: Token = Token(usize::MAX);
 pub(super) fn run(options: &Options, workload: Workload) -> Result<Measured, String> {
     let addrs = resolve(&options.addr)?;
     let failed = |error: io::Error| format!("{}: {error}", options.addr[0]);
-    let mut probe = Probe::connect(addrs[0], options).map_err(failed)?;
+    let mut link = probe(options)?;
     if workload.reads() && !options.no_fill {
-        probe.fill(options).map_err(|error| format!("filling {}: {error}", options.addr[0]))?;
+        fill(&mut link, options)?;
     }
+    drop(link);
     let mut load = Load::new(options, workload, addrs).map_err(failed)?;
     load.connect_all().map_err(failed)?;
     load.run().map_err(failed)
@@ -70,66 +72,30 @@ fn resolve(names: &[String]) -> Result<Vec<SocketAddr>, String> {
     names.iter().map(resolve).collect()
 }
 
-/// A connection that waits, for what comes before the load.
-struct Probe {
-    stream: std::net::TcpStream,
-    decoder: Decoder,
-    input: Vec<u8>,
+/// Connects, shows the password, and sees that RESP is spoken there.
+fn probe(options: &Options) -> Result<Link, String> {
+    let mut link = Link::connect(&options.addr[0], CONNECT_TIMEOUT)?;
+    link.authenticate(None, options.password.as_deref())?;
+    link.must(&[b"PING"])?;
+    Ok(link)
 }
 
-impl Probe {
-    /// Connects, shows the password, and sees that RESP is spoken there.
-    fn connect(addr: SocketAddr, options: &Options) -> io::Result<Probe> {
-        let stream = std::net::TcpStream::connect_timeout(&addr, CONNECT_TIMEOUT)?;
-        stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
-        let mut probe = Probe { stream, decoder: Decoder::default(), input: Vec::new() };
-        let (mut out, mut calls) = (Vec::new(), 1);
-        if let Some(password) = &options.password {
-            encode_call(&mut out, &[b"AUTH", password.as_bytes()]);
-            calls += 1;
-        }
-        encode_call(&mut out, &[b"PING"]);
-        probe.exchange(&out, calls)?;
-        Ok(probe)
-    }
-
-    /// Writes every key.
-    fn fill(&mut self, options: &Options) -> io::Result<()> {
-        let (encoder, keys) = (Encoder::new(options.value_size), options.keys.get());
-        let mut out = Vec::new();
-        for first in (0..keys).step_by(FILL_BATCH as usize) {
-            let batch = first..keys.min(first + FILL_BATCH);
-            out.clear();
-            batch.clone().for_each(|key| encoder.encode(Call::Set(key), &mut out));
-            self.exchange(&out, batch.end - batch.start)?;
-        }
-        Ok(())
-    }
-
-    /// Sends calls and waits for as many replies; the first error is one.
-    fn exchange(&mut self, out: &[u8], calls: u64) -> io::Result<()> {
-        self.stream.write_all(out)?;
-        let (mut replies, mut chunk) = (0, [0; 16 * 1024]);
-        while replies < calls {
-            while let Some((value, len)) =
-                self.decoder.decode(&self.input).map_err(io::Error::other)?
-            {
-                self.input.drain(..len);
-                replies += 1;
-                if let Value::Error(text) = value {
-                    return Err(io::Error::other(text));
-                }
-            }
-            if replies < calls {
-                let count = self.stream.read(&mut chunk)?;
-                if count == 0 {
-                    return Err(closed());
-                }
-                self.input.extend_from_slice(&chunk[..count]);
+/// Writes every key.
+fn fill(link: &mut Link, options: &Options) -> Result<(), String> {
+    let (encoder, keys) = (Encoder::new(options.value_size), options.keys.get());
+    let mut out = Vec::new();
+    for first in (0..keys).step_by(FILL_BATCH as usize) {
+        let batch = first..keys.min(first + FILL_BATCH);
+        out.clear();
+        batch.clone().for_each(|key| encoder.encode(Call::Set(key), &mut out));
+        link.send(&out)?;
+        for _ in batch {
+            if let Value::Error(text) = link.reply()? {
+                return Err(format!("filling {}: {text}", link.addr()));
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// A place for a connection.

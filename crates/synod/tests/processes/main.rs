@@ -14,4 +14,5 @@ mod durability;
 mod failover;
 mod founding;
 mod messages;
+mod moving;
 mod restart;

@@ -18,5 +18,7 @@ mod request;
 
 pub use inline::{Unbalanced, split_args};
 pub use limits::{Limits, ReplyLimits};
-pub use reply::{Decoder, Malformed, Scanned, Scanner, Value, encode_call};
+pub use reply::{
+    Decoder, Malformed, Scanned, Scanner, Value, encode_arg, encode_call, encode_count,
+};
 pub use request::{Parsed, Parser, ProtocolError};

@@ -287,12 +287,20 @@ fn length(line: &[u8]) -> usize {
 
 /// Appends a command as clients send it.
 pub fn encode_call(out: &mut Vec<u8>, args: &[&[u8]]) {
-    put_length(out, b'*', args.len());
-    for arg in args {
-        put_length(out, b'$', arg.len());
-        out.extend_from_slice(arg);
-        out.extend_from_slice(b"\r\n");
-    }
+    encode_count(out, args.len());
+    args.iter().for_each(|arg| encode_arg(out, arg));
+}
+
+/// Appends the head of a command of so many arguments, its name included.
+pub fn encode_count(out: &mut Vec<u8>, args: usize) {
+    put_length(out, b'*', args);
+}
+
+/// Appends an argument of a command.
+pub fn encode_arg(out: &mut Vec<u8>, arg: &[u8]) {
+    put_length(out, b'$', arg.len());
+    out.extend_from_slice(arg);
+    out.extend_from_slice(b"\r\n");
 }
 
 fn put_length(out: &mut Vec<u8>, sigil: u8, len: usize) {

@@ -1,0 +1,224 @@
+//! A dump's items as ordinary commands, many to a batch.
+//!
+//! A value that is larger than a part is written by several commands, one after the other on one
+//! connection; who reads it meanwhile sees a part of it.
+
+use rdb::{Expiry, Kind, StreamEnd, StreamId, Texts};
+use wire::resp::{encode_arg, encode_call, encode_count};
+
+use crate::limits::{BATCH_BYTES, PART_BYTES, PART_ELEMENTS, STRING_PART_BYTES};
+
+/// Commands as they are sent.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) bytes: Vec<u8>,
+    /// How many there are, and so how many replies.
+    pub(super) calls: u32,
+}
+
+impl Batch {
+    /// A batch with room.
+    pub(super) fn new() -> Batch {
+        Batch { bytes: Vec::with_capacity(BATCH_BYTES + PART_BYTES), calls: 0 }
+    }
+
+    /// Adds a command.
+    pub(super) fn call(&mut self, args: &[&[u8]]) {
+        encode_call(&mut self.bytes, args);
+        self.calls += 1;
+    }
+
+    /// Has it come to its size?
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() >= BATCH_BYTES
+    }
+}
+
+/// The value that is being written.
+#[derive(Debug)]
+pub(super) struct Value {
+    pub(super) kind: Kind,
+    pub(super) expiry: Option<Expiry>,
+    key: Vec<u8>,
+    /// Arguments behind the key, encoded, and how many.
+    args: Vec<u8>,
+    count: usize,
+    /// Elements so far.
+    pub(super) elements: u64,
+    last: StreamId,
+    number: String,
+}
+
+impl Value {
+    pub(super) fn new() -> Value {
+        Value {
+            kind: Kind::String,
+            expiry: None,
+            key: Vec::new(),
+            args: Vec::new(),
+            count: 0,
+            elements: 0,
+            last: StreamId::default(),
+            number: String::new(),
+        }
+    }
+
+    /// Begins the next value. With `replace` whatever stands at its key is deleted.
+    pub(super) fn begin(&mut self, key: rdb::Key<'_>, replace: bool, batch: &mut Batch) {
+        self.key.clear();
+        self.key.extend_from_slice(key.key);
+        (self.kind, self.expiry) = (key.kind, key.expiry);
+        (self.elements, self.last) = (0, StreamId::default());
+        if replace && self.kind != Kind::String {
+            batch.call(&[b"UNLINK", &self.key]);
+        }
+    }
+
+    /// The value of a string.
+    pub(super) fn text(&mut self, text: &[u8], batch: &mut Batch) {
+        self.elements += 1;
+        if text.len() <= STRING_PART_BYTES {
+            match self.expiry.take() {
+                Some(Expiry(ms)) => {
+                    let ms = itoa::Buffer::new().format(ms).to_owned();
+                    batch.call(&[b"SET", &self.key, text, b"PXAT", ms.as_bytes()]);
+                }
+                None => batch.call(&[b"SET", &self.key, text]),
+            }
+            return;
+        }
+        let (first, rest) = text.split_at(STRING_PART_BYTES);
+        batch.call(&[b"SET", &self.key, first]);
+        rest.chunks(STRING_PART_BYTES).for_each(|part| batch.call(&[b"APPEND", &self.key, part]));
+    }
+
+    /// An element of a list or set.
+    pub(super) fn element(&mut self, element: &[u8], batch: &mut Batch) {
+        self.add(&[element], batch);
+    }
+
+    /// A field of a hash.
+    pub(super) fn field(&mut self, field: &[u8], value: &[u8], batch: &mut Batch) {
+        self.add(&[field, value], batch);
+    }
+
+    /// A member of a sorted set.
+    pub(super) fn member(&mut self, member: &[u8], score: f64, batch: &mut Batch) {
+        let mut number = std::mem::take(&mut self.number);
+        write_score(&mut number, score);
+        self.add(&[number.as_bytes(), member], batch);
+        self.number = number;
+    }
+
+    /// Adds to the part, which is written once it is large enough, or before it would be too large.
+    fn add(&mut self, args: &[&[u8]], batch: &mut Batch) {
+        let size: usize = args.iter().map(|arg| arg.len()).sum();
+        if self.count > 0 && self.args.len() + size > PART_BYTES {
+            self.flush(batch);
+        }
+        args.iter().for_each(|arg| encode_arg(&mut self.args, arg));
+        self.count += args.len();
+        self.elements += 1;
+        if self.count >= PART_ELEMENTS || self.args.len() >= PART_BYTES {
+            self.flush(batch);
+        }
+    }
+
+    fn flush(&mut self, batch: &mut Batch) {
+        if self.count == 0 {
+            return;
+        }
+        let name: &[u8] = match self.kind {
+            Kind::List => b"RPUSH",
+            Kind::Set => b"SADD",
+            Kind::SortedSet => b"ZADD",
+            Kind::Hash => b"HSET",
+            kind => unreachable!("a {kind} has no parts"),
+        };
+        encode_count(&mut batch.bytes, 2 + self.count);
+        encode_arg(&mut batch.bytes, name);
+        encode_arg(&mut batch.bytes, &self.key);
+        batch.bytes.extend_from_slice(&self.args);
+        batch.calls += 1;
+        self.args.clear();
+        self.count = 0;
+    }
+
+    /// An entry of a stream.
+    pub(super) fn entry(&mut self, id: StreamId, texts: Texts<'_>, batch: &mut Batch) {
+        self.elements += 1;
+        self.last = id;
+        encode_count(&mut batch.bytes, 3 + texts.len());
+        encode_arg(&mut batch.bytes, b"XADD");
+        encode_arg(&mut batch.bytes, &self.key);
+        encode_arg(&mut batch.bytes, id.to_string().as_bytes());
+        texts.iter().for_each(|text| encode_arg(&mut batch.bytes, text));
+        batch.calls += 1;
+    }
+
+    /// What a stream remembers: it may be empty, and remember which ids it gave.
+    pub(super) fn stream_end(&mut self, end: StreamEnd, batch: &mut Batch) {
+        let last = end.last.max(self.last);
+        if self.elements == 0 {
+            let id = last.max(StreamId { ms: 0, seq: 1 }).to_string();
+            batch.call(&[b"XADD", &self.key, b"MAXLEN", b"0", id.as_bytes(), b"x", b"y"]);
+        }
+        let added = end.added.max(self.elements).min(i64::MAX as u64).to_string();
+        let max_deleted = end.max_deleted.min(last).to_string();
+        batch.call(&[
+            b"XSETID",
+            &self.key,
+            last.to_string().as_bytes(),
+            b"ENTRIESADDED",
+            added.as_bytes(),
+            b"MAXDELETEDID",
+            max_deleted.as_bytes(),
+        ]);
+    }
+
+    /// The value is whole. Is there any? Redis had faults that left keys with empty values behind.
+    pub(super) fn end(&mut self, batch: &mut Batch) -> bool {
+        self.flush(batch);
+        if self.elements == 0 && self.kind != Kind::Stream {
+            return false;
+        }
+        if let Some(Expiry(ms)) = self.expiry.take() {
+            batch.call(&[b"PEXPIREAT", &self.key, ms.to_string().as_bytes()]);
+        }
+        true
+    }
+}
+
+/// The shortest text that is this number again.
+fn write_score(out: &mut String, score: f64) {
+    use std::fmt::Write;
+    const EXACT: f64 = 1e15;
+    out.clear();
+    let whole = score as i64;
+    if score.abs() < EXACT && (whole as f64).to_bits() == score.to_bits() {
+        out.push_str(itoa::Buffer::new().format(whole));
+    } else if score.is_infinite() {
+        out.push_str(if score > 0.0 { "inf" } else { "-inf" });
+    } else {
+        write!(out, "{score:e}").expect("a String takes everything");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write_score;
+
+    #[test]
+    fn a_score_is_written_as_what_it_is() {
+        let cases = [(3.0, "3"), (-0.5, "-5e-1"), (f64::INFINITY, "inf"), (1e300, "1e300")];
+        let mut text = String::new();
+        for (score, expect) in cases {
+            write_score(&mut text, score);
+            assert_eq!(text, expect);
+        }
+        for score in [-0.0, 0.1, f64::MIN_POSITIVE, f64::MAX, 5e-324, 1e15, -1e15 - 0.5] {
+            write_score(&mut text, score);
+            assert_eq!(text.parse::<f64>().unwrap().to_bits(), f64::to_bits(score), "{text}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Connections to the target, a thread each, that send batches and look at every reply.
+//!
+//! ```text
+//! loader ─ batch ─▶ channel of one ─▶ lane: send, then wait for the batch before
+//! ```
+//!
+//! What always holds: the calls of one key are sent on one lane, in order. A lane ends with its first
+//! error reply or failure, and the loader with it.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use wire::resp::{Decoder, ReplyLimits, Value};
+
+use super::calls::Batch;
+use crate::limits::BATCHES_IN_FLIGHT_MAX;
+use crate::link::Link;
+
+/// Longer than a node lets a request wait.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes of a key that an error shows.
+const SHOWN_BYTES: usize = 100;
+
+struct Lane {
+    inbox: SyncSender<Batch>,
+    thread: JoinHandle<Result<(), String>>,
+    /// The database that its last batch left it in.
+    database: u64,
+}
+
+/// All connections, and which of them is used.
+pub(super) struct Lanes {
+    lanes: Vec<Lane>,
+    at: usize,
+    pub(super) batch: Batch,
+}
+
+impl Lanes {
+    /// Opens connections.
+    pub(super) fn open(addr: &str, password: Option<&str>, count: u32) -> Result<Lanes, String> {
+        let open = |_| {
+            let mut link = Link::connect(addr, TIMEOUT)?;
+            link.authenticate(None, password)?;
+            let (inbox, outbox) = sync_channel(1);
+            let thread = std::thread::spawn(move || run(&mut link, &outbox));
+            Ok(Lane { inbox, thread, database: 0 })
+        };
+        let lanes: Result<Vec<Lane>, String> = (0..count.max(1)).map(open).collect();
+        Ok(Lanes { lanes: lanes?, at: 0, batch: Batch::new() })
+    }
+
+    /// A key of this database begins: it may go to another lane than those before.
+    pub(super) fn begin_key(&mut self, database: u64) -> Result<(), String> {
+        if self.batch.is_full() {
+            self.send()?;
+            self.at = (self.at + 1) % self.lanes.len();
+        }
+        let lane = &mut self.lanes[self.at];
+        if lane.database != database {
+            lane.database = database;
+            self.batch.call(&[b"SELECT", database.to_string().as_bytes()]);
+        }
+        Ok(())
+    }
+
+    /// Within a key: sends what is enough for a batch, on the lane of the key.
+    pub(super) fn send_full(&mut self) -> Result<(), String> {
+        if self.batch.is_full() { self.send() } else { Ok(()) }
+    }
+
+    fn send(&mut self) -> Result<(), String> {
+        let batch = std::mem::replace(&mut self.batch, Batch::new());
+        if batch.calls == 0 || self.lanes[self.at].inbox.send(batch).is_ok() {
+            return Ok(());
+        }
+        let lane = self.lanes.swap_remove(self.at);
+        self.at = 0;
+        drop(lane.inbox);
+        Err(end(lane.thread).err().unwrap_or_else(|| "a connection ended".to_owned()))
+    }
+
+    /// Sends the rest and waits for all replies.
+    pub(super) fn finish(mut self) -> Result<(), String> {
+        self.send()?;
+        let threads: Vec<_> = self.lanes.into_iter().map(|lane| lane.thread).collect();
+        threads.into_iter().map(end).collect()
+    }
+}
+
+fn end(thread: JoinHandle<Result<(), String>>) -> Result<(), String> {
+    thread.join().unwrap_or_else(|_| Err("a thread of the import panicked".to_owned()))
+}
+
+/// A lane: returns once the loader has no more and every reply was good.
+fn run(link: &mut Link, outbox: &Receiver<Batch>) -> Result<(), String> {
+    let mut in_flight: VecDeque<Batch> = VecDeque::new();
+    loop {
+        let next = match in_flight.is_empty() {
+            true => outbox.recv().map_err(|_| TryRecvError::Disconnected),
+            false => outbox.try_recv(),
+        };
+        match next {
+            Ok(batch) => {
+                link.send(&batch.bytes)?;
+                in_flight.push_back(batch);
+                if in_flight.len() < BATCHES_IN_FLIGHT_MAX {
+                    continue;
+                }
+            }
+            Err(TryRecvError::Disconnected) if in_flight.is_empty() => return Ok(()),
+            Err(_) => {}
+        }
+        if let Some(batch) = in_flight.pop_front() {
+            settle(link, &batch)?;
+        }
+    }
+}
+
+/// Waits for the replies of a batch.
+fn settle(link: &mut Link, batch: &Batch) -> Result<(), String> {
+    for call in 0..batch.calls {
+        if let Value::Error(text) = link.reply()? {
+            return Err(format!("{}: {}: {text}", link.addr(), describe(batch, call)));
+        }
+    }
+    Ok(())
+}
+
+/// The name and the key of a call in a batch.
+fn describe(batch: &Batch, call: u32) -> String {
+    let (mut decoder, mut at) = (Decoder::new(ReplyLimits::default()), 0);
+    for number in 0..=call {
+        let Ok(Some((value, len))) = decoder.decode(&batch.bytes[at..]) else { break };
+        at += len;
+        if let (Value::Array(args), true) = (value, number == call) {
+            let show = |arg: &Value| match arg {
+                Value::Bulk(text) => {
+                    String::from_utf8_lossy(&text[..text.len().min(SHOWN_BYTES)]).into_owned()
+                }
+                _ => String::new(),
+            };
+            return args.iter().take(2).map(show).collect::<Vec<_>>().join(" ");
+        }
+    }
+    "a call".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::calls::Batch;
+    use super::describe;
+
+    #[test]
+    fn the_call_that_failed_is_named() {
+        let mut batch = Batch::new();
+        batch.call(&[b"SET", b"a", b"1"]);
+        batch.call(&[b"RPUSH", b"list", b"1", b"2"]);
+        assert_eq!(describe(&batch, 1), "RPUSH list");
+    }
+}
