@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use storage::disk::{Action, Disk, SimDisk};
-use storage::limits::{FILL_STEP_BYTES, SPARES};
+use storage::limits::{FILL_STEP_BYTES, SEGMENTS_PINNED_MAX, SPARES};
 use storage::wal::{Options, Record, Recovered, Wal};
 use storage::{Error, GroupId};
 
@@ -248,4 +248,25 @@ fn an_entry_larger_than_a_segment_gets_a_larger_segment() {
         }
     }
     assert!(disk.used() < 500_000, "the large file is given back: {}", disk.used());
+}
+
+#[test]
+fn an_old_segment_is_read_again_only_once_less_of_it_is_alive() {
+    let disk = SimDisk::new(1);
+    let (mut wal, _) = open(&disk);
+    let mut index = 0;
+    while wal.status().segments <= SEGMENTS_PINNED_MAX {
+        index += 1;
+        wal.append(&entry(1, index, &[1; 1000])).unwrap();
+        wal.commit().unwrap();
+    }
+    assert!(!wal.tidy().unwrap(), "all of it is alive");
+    disk.fail_next(Action::Read, ErrorKind::Other);
+    assert!(!wal.tidy().unwrap(), "and nothing has changed");
+    wal.append(&entry(1, index + 1, &[1; 1000])).unwrap();
+    wal.commit().unwrap();
+    assert!(!wal.tidy().unwrap(), "not by what is written elsewhere either");
+    wal.trim(GroupId(1), 1, 1).unwrap();
+    wal.commit().unwrap();
+    assert!(wal.tidy().is_err(), "now it is read, from a disk that fails");
 }

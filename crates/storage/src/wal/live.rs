@@ -167,6 +167,13 @@ impl Live {
         state.lost = false;
     }
 
+    /// How many entries of this segment are alive.
+    pub(super) fn entries_in(&self, sequence: u64) -> u64 {
+        let runs = self.groups.values().flat_map(|group| &group.runs);
+        let here = runs.filter(|run| run.segment == sequence);
+        here.map(|run| run.last - run.first + 1).sum()
+    }
+
     /// Takes the oldest segments out that nothing keeps alive. The active one always stays.
     pub(super) fn retire(&mut self, retired: &mut Vec<Segment>) {
         while self.segments.len() > 1 && self.segments.front().is_some_and(|one| one.runs == 0) {

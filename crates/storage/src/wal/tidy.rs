@@ -14,20 +14,31 @@ use crate::{Error, GroupId};
 
 impl Wal {
     /// Frees the oldest segment if the log is long and little in it is alive. True if records were
-    /// appended: commit them. It reads one segment, so call it between commits, not in the rush; when
-    /// much is alive, or the
-    /// segment is damaged, it does nothing, and a snapshot of [`Status::oldest`](super::Status) is the cure.
+    /// appended: commit them. It reads one segment, so call it between commits, not in the rush. When
+    /// much is alive, or the segment is damaged, it does nothing, and a snapshot of
+    /// [`Status::oldest`](super::Status) is the cure. It reads that segment again once less of it is
+    /// alive: a log that waits for its snapshot would otherwise be read at every commit.
     pub fn tidy(&mut self) -> Result<bool, Error> {
         let Some(oldest) = self.live.segments.front().copied() else { return Ok(false) };
         let long = self.live.segments.len() > SEGMENTS_PINNED_MAX;
         if !long || oldest.runs == 0 || !self.is_flushed() {
             return Ok(false);
         }
-        let Some(image) = Image::load(&*self.disk, oldest.sequence, u64::MAX)? else {
+        let judged = (oldest.sequence, self.live.entries_in(oldest.sequence));
+        if self.left_alone == Some(judged) {
+            return Ok(false);
+        }
+        let moved = self.tidy_segment(oldest.sequence)?;
+        self.left_alone = (!moved).then_some(judged);
+        Ok(moved)
+    }
+
+    fn tidy_segment(&mut self, sequence: u64) -> Result<bool, Error> {
+        let Some(image) = Image::load(&*self.disk, sequence, u64::MAX)? else {
             return Ok(false);
         };
         // Behind damage, the last record of an entry may stand out of sight.
-        let next = Image::load(&*self.disk, oldest.sequence + 1, PAGE_BYTES as u64)?;
+        let next = Image::load(&*self.disk, sequence + 1, PAGE_BYTES as u64)?;
         let next = next.and_then(|image| image.header).map(|header| header.chain);
         if next.is_none() || image.chained().last().map(|(_, head)| head.crc) != next {
             return Ok(false);

@@ -67,6 +67,8 @@ pub struct Wal {
     /// Segments that do not count any more, which no durable commit says yet.
     retiring: Vec<Segment>,
     spares: Spares,
+    /// The oldest segment and how many of its entries were alive when it was read, and left alone.
+    pub(super) left_alone: Option<(u64, u64)>,
     poisoned: bool,
 }
 
@@ -194,6 +196,7 @@ impl Wal {
             first,
             retiring: Vec::new(),
             spares,
+            left_alone: None,
             poisoned: false,
         })
     }

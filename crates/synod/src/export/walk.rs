@@ -308,10 +308,8 @@ impl<'a, W: Write> Walk<'a, W> {
                     Value::Error(text) if text.starts_with("ERR no such key") => return Ok(()),
                     _ if end.len > 0 => {}
                     // An empty stream of a server that tells no more: is it there at all?
-                    _ => match self.link.must(&[b"EXISTS", &key.key])? {
-                        Value::Int(0) => return Ok(()),
-                        _ => {}
-                    },
+                    _ if self.link.must(&[b"EXISTS", &key.key])? == Value::Int(0) => return Ok(()),
+                    _ => {}
                 }
                 let nodes = body.finish();
                 self.writer.stream(&key.key, key.expiry, nodes).map_err(failed)?;

@@ -86,7 +86,7 @@ impl Lanes {
     pub(super) fn finish(mut self) -> Result<(), String> {
         self.send()?;
         let threads: Vec<_> = self.lanes.into_iter().map(|lane| lane.thread).collect();
-        threads.into_iter().map(end).collect()
+        threads.into_iter().try_for_each(end)
     }
 }
 

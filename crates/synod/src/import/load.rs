@@ -59,7 +59,7 @@ pub(super) fn load(file: &File, order: &Order<'_>, lanes: Lanes) -> Result<Loade
     while let Some(item) = reader.next().map_err(|error| error.to_string())? {
         load.item(item)?;
         seen = seen.wrapping_add(1);
-        if seen % 4096 == 0 {
+        if seen.is_multiple_of(4096) {
             let (offset, keys) = (reader.offset(), load.keys);
             meter.update(offset, |seconds| {
                 let seconds = seconds.max(0.001);

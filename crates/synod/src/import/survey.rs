@@ -57,7 +57,7 @@ pub(super) fn survey(file: &File, shown: &str) -> Result<Survey, String> {
         if size > CALL_BYTES_MAX {
             survey.too_large.insert(keys - 1);
         }
-        if matches!(item, Item::KeyEnd) && keys % 1024 == 0 {
+        if matches!(item, Item::KeyEnd) && keys.is_multiple_of(1024) {
             let offset = reader.offset();
             meter.update(offset, |seconds| {
                 format!("{keys} keys  {:.0} MiB/s", mib(offset) / seconds.max(0.001))

@@ -260,7 +260,7 @@ fn move_out(cluster: &Cluster, expect: &Contents) {
     assert!(said.contains("library of functions"), "{said}");
     assert!(refused(&["export", file, "--addr", cluster.addr(0)]).contains("is there already"));
     let names: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(names, [place.clone()], "nothing else is left behind");
+    assert_eq!(names, std::slice::from_ref(&place), "nothing else is left behind");
 
     let check = Command::new("redis-check-rdb").arg(&place).output().unwrap();
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
