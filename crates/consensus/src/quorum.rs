@@ -40,6 +40,7 @@ pub fn tally(config: &Config, vote: impl Fn(NodeId) -> Option<bool>) -> Tally {
     match sides {
         [Tally::Lost, _] | [_, Tally::Lost] => Tally::Lost,
         [Tally::Won, Tally::Won] => Tally::Won,
+        [Tally::Won, _] if planted!("joint-needs-one-side") => Tally::Won,
         _ => Tally::Pending,
     }
 }
@@ -66,7 +67,7 @@ fn majority_value(voters: &BTreeSet<NodeId>, value: &impl Fn(NodeId) -> u64) -> 
 /// The value that a majority has reached: of an even number the lower middle.
 fn middle(values: &mut [u64]) -> u64 {
     values.sort_unstable();
-    let even = planted!("half of the voters are a majority");
+    let even = planted!("half-is-a-majority");
     let majority = if even { values.len().div_ceil(2) } else { values.len() / 2 + 1 };
     values[values.len() - majority]
 }

@@ -254,7 +254,7 @@ impl Shard {
 
     fn is_dirty(&self, watch: &Watch) -> bool {
         self.version_at(self.clock, watch.db, &watch.key) != watch.version
-            && !planted!("EXEC does not compare what was watched")
+            && !planted!("exec-ignores-watch")
     }
 
     /// Counts an operation and moves the clock.
@@ -362,7 +362,9 @@ impl Shard {
         if cx.blocked {
             return false;
         }
-        self.waiters.remove(origin);
+        if !planted!("waiter-served-twice") {
+            self.waiters.remove(origin);
+        }
         effects.late.push(Late { origin, reply });
         true
     }

@@ -15,8 +15,8 @@
 
 use std::collections::BTreeSet;
 
-use stdx::Millis;
 use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
+use stdx::{Millis, planted};
 
 use crate::db::Entry;
 use crate::dict::{Dict, HASH_BITS};
@@ -51,6 +51,9 @@ impl DbSaving {
 
     pub(crate) fn before_change(&mut self, key: &[u8], hash: u64, dict: &Dict<Entry>) {
         if self.frozen.is_some() || hash < self.cursor || self.early.contains(key) {
+            return;
+        }
+        if planted!("snapshot-sees-later-writes") {
             return;
         }
         if let Some(entry) = dict.get(key) {
@@ -213,12 +216,20 @@ impl Loader {
         }
         let mut shard = Shard::new();
         shard.load_head(&mut reader)?;
-        loop {
-            match reader.byte()? {
-                RECORD => load_record(&mut shard, &mut reader)?,
-                END if reader.is_empty() => return Ok(shard),
-                _ => return Err(reader.malformed()),
-            }
+        let loaded = load_records(&mut shard, &mut reader);
+        if !planted!("truncated-snapshot-taken") {
+            loaded?;
+        }
+        Ok(shard)
+    }
+}
+
+fn load_records(shard: &mut Shard, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    loop {
+        match reader.byte()? {
+            RECORD => load_record(shard, reader)?,
+            END if reader.is_empty() => return Ok(()),
+            _ => return Err(reader.malformed()),
         }
     }
 }

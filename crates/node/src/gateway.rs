@@ -81,7 +81,7 @@ impl Gateway {
     /// Takes a request out: it is done.
     pub(crate) fn take(&mut self, number: u64) -> Option<Pending> {
         let mut number = number;
-        if planted!("an answer goes to another request")
+        if planted!("reply-to-wrong-request")
             && let Some((first, _)) = self.pending.first_key_value()
         {
             number = *first;

@@ -138,7 +138,8 @@ fn core(node: NodeId) -> Core {
     let replica = consensus::raft::Replica::new(options, stored, Instant(0))
         .expect("an empty log contradicts nothing");
     let (id, shard, boot) = (GroupId(0), Shard::new(), 1);
-    let founding = Founding { id, node, replica: Box::new(replica), shard, snapshot, boot };
+    let (replica, snapshot_step_bytes) = (Box::new(replica), node::limits::SNAPSHOT_STEP_BYTES);
+    let founding = Founding { id, node, replica, shard, snapshot, boot, snapshot_step_bytes };
     let peers: Vec<NodeId> = (1..=NODES).map(NodeId).filter(|peer| *peer != node).collect();
     Core::new(node, &peers, Health::default(), vec![founding])
 }

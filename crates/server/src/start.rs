@@ -27,6 +27,7 @@ use crate::keeper::snapshot_meta;
 use crate::limits::OTHER_FILES_MAX;
 use crate::links::About;
 use crate::repair::{self, Refusal};
+use node::limits::SNAPSHOT_STEP_BYTES;
 
 /// The group that keeps the keys.
 pub const GROUP: GroupId = GroupId(0);
@@ -146,7 +147,8 @@ fn core(
     let addr = about.members[about.node as usize - 1].clone();
     let own = Health { pid: std::process::id(), addr, ..Health::default() };
     let members = about.members.len() as u32;
-    let told = Restore { raft, members, faulty, boot, own };
+    let snapshot_step_bytes = SNAPSHOT_STEP_BYTES;
+    let told = Restore { raft, members, faulty, boot, own, snapshot_step_bytes };
     restore(told, found, channel.moment().now).map_err(|refusal| refusal.to_string())
 }
 
@@ -160,12 +162,14 @@ pub struct Restore {
     pub faulty: bool,
     pub boot: u64,
     pub own: Health,
+    /// Bytes of a snapshot made in one turn.
+    pub snapshot_step_bytes: usize,
 }
 
 /// The core that this disk is the memory of.
 pub fn restore(restore: Restore, found: &Found, now: stdx::Instant) -> Result<Core, Refusal> {
     let broken = |why: String| Refusal::Broken(why);
-    let Restore { raft, members, faulty, boot, own } = restore;
+    let Restore { raft, members, faulty, boot, own, snapshot_step_bytes } = restore;
     let voters = (1..=members).map(NodeId);
     let config = consensus::Config::of(voters.clone());
     let group = found.groups.get(&storage::GroupId(GROUP.0));
@@ -185,7 +189,9 @@ pub fn restore(restore: Restore, found: &Found, now: stdx::Instant) -> Result<Co
     let node = raft.node;
     let replica = consensus::raft::Replica::new(raft, stored, now)
         .map_err(|why| broken(format!("the log on the disk contradicts itself: {why:?}")))?;
-    let founding = Founding { id: GROUP, node, replica: Box::new(replica), shard, snapshot, boot };
+    let replica = Box::new(replica);
+    let founding =
+        Founding { id: GROUP, node, replica, shard, snapshot, boot, snapshot_step_bytes };
     let peers: Vec<NodeId> = voters.filter(|other| *other != node).collect();
     Ok(Core::new(node, &peers, own, vec![founding]))
 }

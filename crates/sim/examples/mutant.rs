@@ -1,69 +1,130 @@
-//! Plants one bug and runs seeds until it is seen: what `cargo xtask mutants` runs for each.
+//! Plants one bug and runs seeds until it is seen: what `cargo xtask mutants` runs for each. With
+//! nothing planted it runs seeds that must all pass.
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use sim::{MUTANTS, Options, run};
+use sim::{Coverage, MUTANTS, Mark, Options, Report, run};
 
 /// Simulated time with faults, in each run.
 const LENGTH: Duration = Duration::from_secs(60);
 
-/// Prints all names; or looks for the one that is given within the given seconds; or, with a third
-/// word, tells the story of that seed under it.
+const USAGE: &str = "usage: mutant | mutant NAME SECONDS | mutant NAME SECONDS SEED | \
+                     mutant --none SEEDS FROM";
+
+/// See [`USAGE`]: all names; the hunt for one; the story of a seed under it; a round without any.
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let mut out = std::io::stdout();
-    let [name, budget, seed @ ..] = &words[..] else {
-        for mutant in MUTANTS {
-            let _ = writeln!(out, "{}\t{}", mutant.name, mutant.story);
-        }
-        return ExitCode::SUCCESS;
-    };
-    let known = MUTANTS.iter().any(|mutant| mutant.name == name);
-    let Some(seconds) = budget.parse().ok().filter(|_| known) else {
-        eprintln!("usage: mutant [NAME SECONDS [SEED]]");
-        return ExitCode::FAILURE;
-    };
-    assert!(stdx::planted::plant(name), "one bug is planted at a time");
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     std::panic::set_hook(Box::new(|_| {}));
-    if let Some(seed) = seed.first().and_then(|seed| seed.parse().ok()) {
-        let report = run(&Options { seed, length: LENGTH, trace: true });
-        let _ = writeln!(out, "{}", report.story.join("\n"));
-        return ExitCode::SUCCESS;
+    match words[..] {
+        [] => list(),
+        ["--none", seeds, from] => match (seeds.parse(), from.parse()) {
+            (Ok(seeds), Ok(from)) => round(seeds, from),
+            _ => misused(),
+        },
+        [name, seconds, ref seed @ ..] if MUTANTS.iter().any(|one| one.name == name) => {
+            assert!(stdx::planted::plant(name), "one bug is planted at a time");
+            match (seconds.parse(), seed.first().map(|seed| seed.parse())) {
+                (Ok(seconds), None) => hunt(name, Duration::from_secs(seconds)),
+                (Ok(_), Some(Ok(seed))) => tell(seed),
+                _ => misused(),
+            }
+        }
+        _ => misused(),
     }
-    let began = Instant::now();
-    let (seeds, caught) = hunt(Duration::from_secs(seconds));
-    let (seconds, verdict) = (began.elapsed().as_secs_f64(), caught.as_deref());
-    let what = verdict.unwrap_or("not caught").lines().next().unwrap_or_default();
-    let _ = writeln!(out, "{seeds}\t{seconds:.1}\t{what}");
-    if caught.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs seeds on all cores. How many were run, and the violation that was seen first.
-fn hunt(budget: Duration) -> (u64, Option<String>) {
-    let (next, done, found) = (AtomicU64::new(1), AtomicU64::new(0), AtomicBool::new(false));
-    let (sender, receiver) = mpsc::channel();
-    let began = Instant::now();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            let sender = sender.clone();
-            let (next, done, found) = (&next, &done, &found);
-            scope.spawn(move || {
-                while !found.load(Ordering::Relaxed) && began.elapsed() < budget {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let report = run(&Options { seed, length: LENGTH, trace: false });
-                    done.fetch_add(1, Ordering::Relaxed);
-                    if let Some(violation) = report.violation {
-                        found.store(true, Ordering::Relaxed);
-                        let _ = sender.send(format!("seed {seed}: {}", violation.what));
-                    }
+fn misused() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::FAILURE
+}
+
+fn print(text: &str) {
+    // Whoever does not listen does not need to know.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn list() -> ExitCode {
+    for mutant in MUTANTS {
+        let kind = if mutant.rare { "rare" } else { "" };
+        print(&format!("{}\t{kind}\t{}\t{}\n", mutant.name, mutant.what, mutant.source));
+    }
+    ExitCode::SUCCESS
+}
+
+fn tell(seed: u64) -> ExitCode {
+    let report = run(&Options { seed, length: LENGTH, trace: true });
+    print(&format!("{}\n", report.story.join("\n")));
+    ExitCode::SUCCESS
+}
+
+/// Runs these seeds on all cores, and sends what comes of them.
+fn start(seeds: impl Iterator<Item = u64> + Send + 'static) -> mpsc::Receiver<(u64, Report)> {
+    let seeds = Arc::new(Mutex::new(seeds));
+    let (sender, receiver) = mpsc::sync_channel(0);
+    for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+        let (sender, seeds) = (sender.clone(), Arc::clone(&seeds));
+        thread::spawn(move || {
+            loop {
+                let seed = seeds.lock().ok().and_then(|mut seeds| seeds.next());
+                let Some(seed) = seed else { return };
+                let report = run(&Options { seed, length: LENGTH, trace: false });
+                if sender.send((seed, report)).is_err() {
+                    return;
                 }
-            });
+            }
+        });
+    }
+    receiver
+}
+
+/// The first violation ends it. A run that hangs does not hold up the end: it dies with the process.
+fn hunt(name: &str, budget: Duration) -> ExitCode {
+    let began = Instant::now();
+    let theme = MUTANTS.iter().find(|one| one.name == name).and_then(|one| one.theme);
+    // Where it is at home, and where it is not.
+    let reports = match theme {
+        Some(theme) => start(theme.seeds().zip(1..).flat_map(|(one, other)| [one, other])),
+        None => start(1..),
+    };
+    let mut seeds = 0;
+    while let Ok((seed, report)) = reports.recv_timeout(budget.saturating_sub(began.elapsed())) {
+        seeds += 1;
+        if let Some(violation) = report.violation {
+            let what = violation.what.lines().next().unwrap_or_default();
+            let (seconds, check) = (began.elapsed().as_secs_f64(), violation.check());
+            print(&format!("{seeds}\t{seconds:.1}\t{check}\tseed {seed}: {what}\n"));
+            return ExitCode::SUCCESS;
         }
-    });
-    (done.into_inner(), receiver.try_recv().ok())
+    }
+    print(&format!("{seeds}\t{:.1}\t\tnot caught\n", began.elapsed().as_secs_f64()));
+    ExitCode::FAILURE
+}
+
+/// All must pass, and together bring about every fault.
+fn round(seeds: u64, from: u64) -> ExitCode {
+    let began = Instant::now();
+    let reports = start(from..from + seeds);
+    let (mut coverage, mut simulated, mut failed) = (Coverage::default(), Duration::ZERO, 0);
+    for (seed, report) in reports {
+        coverage.add(&report.coverage);
+        simulated += report.simulated;
+        if let Some(violation) = report.violation {
+            failed += 1;
+            print(&format!("seed {seed} at {:?}: {}\n", violation.at, violation.what));
+        }
+    }
+    let missing: Vec<String> = coverage.missing().into_iter().map(Mark::title).collect();
+    let (wall, simulated) = (began.elapsed().as_secs_f64(), simulated.as_secs_f64());
+    let rate = simulated / wall;
+    print(&format!(
+        "{}\n{seeds} seeds, {simulated:.0} simulated seconds in {wall:.1} s: {rate:.0} a second; \
+         {failed} failed; never seen: {missing:?}\n",
+        coverage.table()
+    ));
+    if failed == 0 && missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

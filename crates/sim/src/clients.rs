@@ -109,14 +109,28 @@ impl World {
                 None => return,
             },
         };
+        let patience = 500_000_000 + self.rng.below(CLIENT_PATIENCE_MAX.as_nanos() as u64);
+        let patience = if last { patience.min(3_000_000_000) } else { patience };
+        self.client_does(client, task, patience);
+    }
+
+    /// Has a client do this at this node, whatever it does at the moment.
+    pub(crate) fn drive(&mut self, client: usize, node: u32, task: Task) {
+        if self.clients[client].busy.is_some() || self.clients[client].node != Some(node) {
+            self.lose_client(client);
+            self.client_connected(client, node);
+        }
+        self.client_does(client, task, CLIENT_PATIENCE_MAX.as_nanos() as u64);
+    }
+
+    fn client_does(&mut self, client: usize, task: Task, patience: u64) {
+        let last = self.phase != Phase::Chaos;
         let node = self.clients[client].node.unwrap_or_default();
         self.tell(|| format!("client {client} to node {node}: {task}"));
         let (bytes, wants) = bytes_of(&task);
         let number = self.history.begin(client as u64, self.now, task.calls.clone());
         self.clients[client].busy = Some(Busy { number, task, wants, said: Vec::new(), last });
         self.client_sends(client, bytes);
-        let patience = 500_000_000 + self.rng.below(CLIENT_PATIENCE_MAX.as_nanos() as u64);
-        let patience = if last { patience.min(3_000_000_000) } else { patience };
         let call = number as u64;
         self.push(self.now + patience, 0, What::Patience { client, call });
     }
@@ -133,12 +147,16 @@ impl World {
             self.push(self.now + after, 0, What::Client(client));
             return false;
         }
+        self.client_connected(client, node);
+        true
+    }
+
+    fn client_connected(&mut self, client: usize, node: u32) {
         let client = &mut self.clients[client];
         client.number += 1;
         client.node = Some(node);
         client.input.clear();
         client.decoder = Decoder::new(ReplyLimits::default());
-        true
     }
 
     fn client_sends(&mut self, client: usize, bytes: Vec<u8>) {
@@ -215,9 +233,11 @@ impl World {
         } else if busy.last {
             self.last_tasks.push(busy.task);
         }
+        let is_done = matches!(self.history.operations()[busy.number].outcome, Outcome::Ok(_));
         let think = self.plan.think.as_nanos() as u64;
         let think = if busy.last { 1_000_000 } else { self.rng.below(2 * think) };
         self.push(self.now + think, 0, What::Client(client));
+        self.probe_ended(client, is_done);
         self.look_whether_all_ended();
     }
 

@@ -12,6 +12,8 @@ pub enum Mark {
     MessageDuplicated,
     MessageReordered,
     MessageLate,
+    VoteLate,
+    SnapshotEchoed,
     LinkBroken,
     CutSymmetric,
     CutLeader,
@@ -22,6 +24,11 @@ pub enum Mark {
     CutLeaderAtCommit,
     LeaderEndedEarly,
     HandedOver,
+    CutAtPriorCommit,
+    ElectedNearLease,
+    Leapt,
+    UnansweredLong,
+    ReadAtOldLeader,
     PowerFailed,
     PowerFailedInCommit,
     PowerFailedBeforeSave,
@@ -66,11 +73,13 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 52] = [
+    pub const ALL: [Mark; 59] = [
         Mark::MessageLost,
         Mark::MessageDuplicated,
         Mark::MessageReordered,
         Mark::MessageLate,
+        Mark::VoteLate,
+        Mark::SnapshotEchoed,
         Mark::LinkBroken,
         Mark::CutSymmetric,
         Mark::CutLeader,
@@ -81,6 +90,11 @@ impl Mark {
         Mark::CutLeaderAtCommit,
         Mark::LeaderEndedEarly,
         Mark::HandedOver,
+        Mark::CutAtPriorCommit,
+        Mark::ElectedNearLease,
+        Mark::Leapt,
+        Mark::UnansweredLong,
+        Mark::ReadAtOldLeader,
         Mark::PowerFailed,
         Mark::PowerFailedInCommit,
         Mark::PowerFailedBeforeSave,

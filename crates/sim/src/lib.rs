@@ -26,10 +26,12 @@ mod nemesis;
 mod network;
 mod plan;
 mod run;
+mod script;
 mod verdict;
 pub mod workload;
 mod world;
 
 pub use coverage::{Coverage, Mark};
 pub use mutants::{MUTANTS, Mutant};
+pub use plan::Theme;
 pub use run::{Options, Report, Violation, run, shorten};

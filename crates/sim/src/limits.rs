@@ -9,12 +9,24 @@ pub(crate) const SEGMENT_BYTES: u64 = 64 * 1024;
 /// Bytes of entries kept for followers that lag: small, so that snapshots are really sent.
 pub(crate) const TAIL_BYTES_MAX: usize = 4 * 1024;
 
-/// Bytes of entries in one append: small, so that a follower catches up in many steps, and a leader
-/// may fall between any two of them.
-pub(crate) const APPEND_BYTES_MAX: usize = 1024;
+/// Bytes of entries in one append, drawn for each start of a node. Mostly small, down to one entry,
+/// so that a follower catches up in many steps, and a leader may fall between any two of them.
+pub(crate) const APPEND_BYTES_MAX: [usize; 4] = [1, 256, 1024, 64 * 1024];
 
-/// Bytes of a snapshot in one message: small, so that a transfer has many parts to be cut between.
-pub(crate) const CHUNK_BYTES_MAX: usize = 4 * 1024;
+/// How far two clocks may part, in parts per million: what a node believes that is not told.
+pub(crate) const DRIFT_PPM: u32 = 10_000;
+
+/// The same, at the most, for a seed that has clocks worse than any machine: what must not happen
+/// between the end of a lease and the end of what it rests on has room there.
+pub(crate) const DRIFT_PPM_MAX: u32 = 200_000;
+
+/// Bytes of a snapshot in one message, drawn for each start of a node. Mostly small, so that a
+/// transfer has many parts to be cut between; sometimes all of it is one part.
+pub(crate) const CHUNK_BYTES_MAX: [usize; 3] = [1024, 4 * 1024, 128 * 1024];
+
+/// Bytes of a snapshot made in one turn, drawn for each start of a node. Mostly small, so that much
+/// is written while one is made.
+pub(crate) const SNAPSHOT_STEP_BYTES: [usize; 3] = [512, 4 * 1024, 128 * 1024];
 
 /// How long a connection between nodes that broke stays broken before it is dialed again.
 pub(crate) const REDIAL_INTERVAL: Duration = Duration::from_millis(100);

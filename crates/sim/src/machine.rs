@@ -25,7 +25,10 @@ use storage::store::{Found, Store};
 
 use crate::checker::replicas::OnDisk;
 use crate::clock::Clock;
-use crate::limits::{APPEND_BYTES_MAX, CHUNK_BYTES_MAX, SEGMENT_BYTES, TAIL_BYTES_MAX};
+use crate::limits::{
+    APPEND_BYTES_MAX, CHUNK_BYTES_MAX, DRIFT_PPM, SEGMENT_BYTES, SNAPSHOT_STEP_BYTES,
+    TAIL_BYTES_MAX,
+};
 
 /// A client's connection, at the node's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +86,8 @@ pub(crate) struct Machine {
     pub(crate) paused_until: u64,
     /// Its disk was damaged behind its back.
     pub(crate) rotten: bool,
+    /// How far it believes that clocks may part.
+    pub(crate) drift_ppm: u32,
 }
 
 /// What came of the log's work.
@@ -138,6 +143,7 @@ impl Machine {
             dead: None,
             paused_until: 0,
             rotten: false,
+            drift_ppm: DRIFT_PPM,
         }
     }
 
@@ -189,13 +195,16 @@ impl Machine {
     fn told(&self, home: &Home, faulty: bool, dice: u64) -> Restore {
         let raft = consensus::Options {
             tail_bytes_max: TAIL_BYTES_MAX,
-            append_bytes_max: APPEND_BYTES_MAX,
+            append_bytes_max: APPEND_BYTES_MAX[(dice >> 8) as usize % APPEND_BYTES_MAX.len()],
+            clock_drift_ppm: self.drift_ppm,
             inflight_max: 1 + (dice % 8) as usize,
-            chunk_bytes_max: CHUNK_BYTES_MAX,
+            chunk_bytes_max: CHUNK_BYTES_MAX[(dice >> 24) as usize % CHUNK_BYTES_MAX.len()],
             ..consensus::Options::new(NodeId(self.id), dice)
         };
         let own = Health { pid: self.id, addr: format!("node{}", self.id), ..Health::default() };
-        Restore { raft, members: self.nodes, faulty, boot: home.boots(), own }
+        let snapshot_step_bytes =
+            SNAPSHOT_STEP_BYTES[(dice >> 16) as usize % SNAPSHOT_STEP_BYTES.len()];
+        Restore { raft, members: self.nodes, faulty, boot: home.boots(), own, snapshot_step_bytes }
     }
 
     /// The process ends. `power`: so does what was not synced.

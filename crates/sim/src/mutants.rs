@@ -1,92 +1,291 @@
-//! The bugs that can be planted, each with the story that it stands for.
+//! The bugs that can be planted, each with where it is known from.
 //!
-//! A check that never failed has proved nothing. Each of these is one line in the product, wrong in
-//! a way in which some system of the world was wrong, and compiled in only under the feature
-//! `planted`; `cargo xtask mutants` switches one on at a time and counts the seeds until it is seen.
+//! A check that never failed has proved nothing. Each of these is a line or two in the product,
+//! wrong in a way in which some system of the world was wrong, and compiled in only under the
+//! feature `planted`; `cargo xtask mutants` switches one on at a time and counts the seeds until it
+//! is seen.
+
+use crate::plan::Theme;
 
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mutant {
     /// As `stdx::planted!` has it.
     pub name: &'static str,
-    /// What breaks, and who it happened to.
-    pub story: &'static str,
+    /// What is wrong then.
+    pub what: &'static str,
+    /// Who it happened to, or who warned of it.
+    pub source: &'static str,
+    /// The seeds in which it is looked for first.
+    pub theme: Option<Theme>,
+    /// It may take longer than the budget of CI to be seen.
+    pub rare: bool,
 }
 
-const fn mutant(name: &'static str, story: &'static str) -> Mutant {
-    Mutant { name, story }
+const fn mutant(name: &'static str, what: &'static str, source: &'static str) -> Mutant {
+    Mutant { name, what, source, theme: None, rare: false }
+}
+
+impl Mutant {
+    const fn about(self, theme: Theme) -> Mutant {
+        Mutant { theme: Some(theme), ..self }
+    }
 }
 
 /// All of them.
 pub const MUTANTS: &[Mutant] = &[
     mutant(
-        "entries are acknowledged before they are durable",
-        "a majority that forgets: what etcd 11456 and many a benchmark did",
+        "ack-before-fsync",
+        "a follower acknowledges entries before they are durable",
+        "etcd 14140, 14143",
     ),
     mutant(
+        "vote-before-fsync",
         "a vote is shown before it is durable",
-        "a voter that crashes votes again, for another: two leaders in a term",
+        "Raft paper, figure 2; NodeDB 161",
     ),
-    mutant("two votes in one term", "two leaders in a term"),
-    mutant("a candidate with an old log is voted for", "a leader without what was agreed"),
+    mutant("two-votes-in-a-term", "a second vote in a term", "Raft paper, section 5.2")
+        .about(Theme::Election),
     mutant(
+        "votes-of-an-older-term",
+        "a candidate counts late votes of an earlier term",
+        "Raft paper, section 5.2",
+    )
+    .about(Theme::Election),
+    mutant(
+        "vote-for-an-old-log",
+        "a candidate with an old log gets votes",
+        "Raft paper, section 5.4.1; NuRaft 185",
+    ),
+    mutant(
+        "vote-of-the-forgetful",
+        "a replica that lost entries votes before it has them again",
+        "Protocol-Aware Recovery, FAST 2018",
+    )
+    .about(Theme::Rot),
+    mutant(
+        "commit-of-a-prior-term",
         "entries of an earlier term are committed by counting",
-        "Raft paper, figure 8: what was committed is overwritten",
-    ),
-    mutant("half of the voters are a majority", "two majorities that do not meet"),
+        "Raft paper, figure 8; LogCabin 44",
+    )
+    .about(Theme::PriorTerm),
+    mutant("half-is-a-majority", "half of the voters are a majority", "Redis-Raft 44"),
     mutant(
+        "leader-counts-unsynced",
         "a leader counts what its own disk does not have",
-        "Raft allows it only if the leader's disk is not in the majority",
+        "Raft thesis, section 10.2.1; etcd 14370",
     ),
     mutant(
+        "tail-survives-its-leader",
         "a log keeps what its leader does not have",
-        "Redis-Raft: the tail of a deposed leader survives",
+        "Raft paper, section 5.3",
     ),
     mutant(
+        "append-without-a-match",
         "an append is taken whatever comes before it",
-        "logs that differ below entries that are equal",
+        "Raft paper, section 5.3",
     ),
     mutant(
-        "a commit is learned beyond what was sent",
-        "a follower applies what its leader is about to replace",
-    ),
-    mutant("a leader reads without a lease", "stale reads after a partition or a pause"),
-    mutant("a lease outlives the hand-over of leadership", "stale reads while another leads"),
-    mutant("a new leader reads before its first commit", "reads that miss what was acknowledged"),
-    mutant("a lease takes all clocks for equal", "stale reads where clocks drift"),
-    mutant("a restart forgets the leader's lease", "a leader elected within another's lease"),
-    mutant("a vote is given within the leader's lease", "stale reads: the lease protects nothing"),
-    mutant("a request that comes twice is taken twice", "Redis-Raft: one INCR counts two"),
-    mutant(
-        "a request is sent again before its term is settled",
-        "Redis-Raft: a proxied command is executed twice",
+        "heartbeat-tells-too-much",
+        "a heartbeat carries the commit index to followers with other logs",
+        "etcd raft, bcastHeartbeat",
     ),
     mutant(
-        "a proposal is repeated before the log has settled it",
-        "a deposed leader executes a command twice",
+        "read-without-a-lease",
+        "a leader reads its own state and asks nobody",
+        "Redis-Raft 19; etcd 20418",
+    )
+    .about(Theme::Drift),
+    mutant(
+        "lease-of-a-minority",
+        "a round that one peer answered is confirmed, and renews the lease",
+        "Redis-Raft 19; etcd 20418",
     ),
     mutant(
-        "a request is repeated that a snapshot may hold",
-        "a follower that was behind executes a command twice",
+        "read-before-first-commit",
+        "a new leader reads before it knows what is committed",
+        "Redis-Raft 18",
+    )
+    .about(Theme::Election),
+    mutant(
+        "lease-outlives-hand-over",
+        "a leader that handed over reads until its lease ends",
+        "Raft thesis, section 6.4.1",
+    )
+    .about(Theme::HandOver),
+    mutant(
+        "lease-ignores-drift",
+        "a lease takes all clocks for equal",
+        "Raft thesis, section 6.4.1",
+    )
+    .about(Theme::Drift),
+    mutant(
+        "restart-forgets-lease",
+        "a voter that was started anew helps to elect another within the lease",
+        "Raft thesis, section 6.4.1",
+    )
+    .about(Theme::Lease),
+    mutant(
+        "vote-within-a-lease",
+        "voters help to elect another while they hear their leader",
+        "Raft thesis, section 6.4.1",
+    )
+    .about(Theme::Lease),
+    mutant(
+        "joint-needs-one-side",
+        "a joint configuration elects with the majority of one side",
+        "Raft paper, section 6; Redis-Raft 17",
     ),
     mutant(
-        "what was sent and not answered is called not executed",
-        "Redis-Raft: an error for what has happened",
+        "members-survive-a-snapshot",
+        "the members are not reset by a snapshot",
+        "OpenRaft 1808",
     ),
-    mutant("an answer goes to another request", "Redis-Raft: replies to the wrong client"),
-    mutant("a restart numbers its requests anew", "answers and duplicates of a former life"),
-    mutant("clients that wait do not hear of a new leader", "a client waits for ever"),
-    mutant("keys expire by the clock of each replica", "replicas that differ for good"),
-    mutant("EXEC does not compare what was watched", "lost updates"),
-    mutant("the log is written and not synced", "acknowledged and lost when power fails"),
-    mutant("votes are not written with the log", "a vote forgotten when power fails"),
     mutant(
-        "a snapshot is named before it is durable",
-        "a snapshot torn, and the log behind it gone",
-    ),
-    mutant("an installed snapshot leaves the old log", "an old log behind a new snapshot"),
+        "old-snapshot-installed",
+        "a snapshot that came late takes the state back",
+        "Redis-Raft 42",
+    )
+    .about(Theme::Snapshot),
     mutant(
+        "install-without-the-data",
+        "a snapshot moves the index and not the state",
+        "NodeDB 162",
+    )
+    .about(Theme::Snapshot),
+    mutant(
+        "snapshot-sees-later-writes",
+        "keys changed while a snapshot is written are saved as they became",
+        "ZooKeeper's fuzzy snapshots; etcd 14685",
+    )
+    .about(Theme::Snapshot),
+    mutant(
+        "truncated-snapshot-taken",
+        "a snapshot that is cut short is taken for whole",
+        "Redis-Raft 43",
+    )
+    .about(Theme::Snapshot),
+    mutant(
+        "snapshot-without-fsync",
+        "a snapshot gets its name before it is durable",
+        "ZOOKEEPER-2310",
+    )
+    .about(Theme::Snapshot),
+    mutant(
+        "rename-without-fsync",
+        "the name of a snapshot is not durable when the log is trimmed",
+        "etcd 6368",
+    )
+    .about(Theme::Snapshot),
+    mutant(
+        "install-keeps-the-log",
+        "an installed snapshot leaves the old log in place",
+        "Redis-Raft 43",
+    )
+    .about(Theme::Snapshot),
+    mutant(
+        "trim-before-snapshot",
         "the log is trimmed before the snapshot is durable",
-        "entries that are nowhere any more",
+        "Redis-Raft 43",
+    )
+    .about(Theme::Snapshot),
+    mutant("log-without-fsync", "the log is written and not synced", "etcd 14370"),
+    mutant(
+        "fsync-error-ignored",
+        "a failed sync of the log is passed over",
+        "PostgreSQL's fsync bug of 2018",
+    )
+    .about(Theme::Power),
+    mutant(
+        "full-disk-ignored",
+        "what found no room on the disk is called durable",
+        "the same, for ENOSPC",
+    ),
+    mutant("votes-not-written", "the file of votes is not written", "Raft paper, figure 2"),
+    mutant(
+        "damaged-vote-is-none",
+        "a vote with one damaged copy is taken for none",
+        "Protocol-Aware Recovery, FAST 2018",
+    )
+    .about(Theme::Rot),
+    mutant(
+        "log-cut-at-damage",
+        "the log is cut in its middle, at damage, as if that were its torn end",
+        "Protocol-Aware Recovery, FAST 2018",
+    )
+    .about(Theme::Rot),
+    mutant("torn-entry-believed", "an entry is believed without its checksum", "etcd 14098")
+        .about(Theme::Power),
+    mutant(
+        "duplicate-taken-twice",
+        "a forwarded command that arrives twice is executed twice",
+        "Redis-Raft 13",
+    ),
+    mutant(
+        "forward-retried-too-early",
+        "a forwarded command is sent to a new leader while the old may still commit it",
+        "Redis-Raft 13",
+    )
+    .about(Theme::Leap),
+    mutant(
+        "proposal-repeated-too-early",
+        "a deposed leader proposes again what its log may still commit",
+        "Redis-Raft 13",
+    ),
+    mutant(
+        "retry-behind-a-snapshot",
+        "a command that a snapshot may hold is sent again",
+        "Redis-Raft 13",
+    )
+    .about(Theme::Leap),
+    mutant(
+        "unknown-told-as-failed",
+        "a forwarded command without an answer is called not executed",
+        "Jepsen on Redis-Raft: aborted reads",
+    )
+    .about(Theme::Leap),
+    mutant(
+        "deposed-leader-says-failed",
+        "a deposed leader calls what it proposed not executed",
+        "Jepsen on Redis-Raft: aborted reads",
+    ),
+    mutant("reply-to-wrong-request", "an answer goes to another request", "Jepsen on Redis-Raft"),
+    mutant(
+        "numbers-used-again",
+        "a restart numbers its requests from the beginning",
+        "Raft thesis, section 6.3",
+    ),
+    mutant(
+        "waiters-forgotten",
+        "clients that wait do not hear of a new leader",
+        "Redis 7.0, unblockClient on failover",
+    )
+    .about(Theme::HandOver),
+    mutant(
+        "waiter-served-twice",
+        "a blocked client is woken twice",
+        "Redis 7.0, handleClientsBlockedOnKeys",
+    ),
+    mutant("exec-ignores-watch", "EXEC does not compare what was watched", "Jepsen: lost updates"),
+    mutant("expiry-by-local-clock", "keys expire by the clock of each replica", "etcd 15247"),
+    mutant(
+        "log-clock-stands-still",
+        "the clock of the log waits for a wall clock that was set back",
+        "Synod, seeds 23 and 46",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::MUTANTS;
+
+    #[test]
+    fn every_planted_bug_has_a_name_of_its_own() {
+        let names: BTreeSet<&str> = MUTANTS.iter().map(|mutant| mutant.name).collect();
+        assert_eq!(names.len(), MUTANTS.len());
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+        assert!(names.iter().all(|name| name.bytes().all(plain)));
+    }
+}

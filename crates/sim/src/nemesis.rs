@@ -16,6 +16,12 @@ impl World {
         if !self.is_chaos() {
             return Ok(());
         }
+        let interval = self.plan.evil_interval.as_nanos() as u64;
+        let after = self.rng.below(2 * interval);
+        self.push(self.now + after, 0, What::Nemesis);
+        if self.script.is_some() {
+            return Ok(());
+        }
         let evils = self.plan.evils.len() as u64;
         let evil = self.plan.evils[self.rng.below(evils) as usize];
         self.tell(|| format!("evil: {evil:?}"));
@@ -56,6 +62,9 @@ impl World {
                 }
             }),
             Evil::HandOver => self.hand_over()?,
+            Evil::PriorTerm | Evil::Lease | Evil::LeaseDrift | Evil::Leap | Evil::Unanswered => {
+                self.begin_script(evil)
+            }
             Evil::BreakLink => {
                 let other = 1 + self.rng.below(u64::from(self.plan.nodes)) as u32;
                 self.coverage.hit(Mark::LinkBroken);
@@ -67,14 +76,11 @@ impl World {
                 self.lose_client(client);
             }
         }
-        let interval = self.plan.evil_interval.as_nanos() as u64;
-        let after = self.rng.below(2 * interval);
-        self.push(self.now + after, 0, What::Nemesis);
         Ok(())
     }
 
     /// Who leads, as far as it knows itself.
-    fn leader(&self) -> Option<u32> {
+    pub(crate) fn leader(&self) -> Option<u32> {
         self.machines.iter().rev().find(|machine| machine.leads()).map(|machine| machine.id)
     }
 
@@ -229,8 +235,9 @@ impl World {
         let now = self.now;
         if evil == Evil::Drift {
             self.coverage.hit(Mark::ClockDrifted);
-            // Two clocks may part by one percent: half of it each.
-            let ppm = self.rng.below(9_800) as i64 - 4_900;
+            // Two clocks may part by so much: half of it each.
+            let most = u64::from(self.plan.drift_ppm / 2) - 100;
+            let ppm = self.rng.below(2 * most) as i64 - most as i64;
             self.machine(node).clock.drift(now, ppm);
         } else {
             self.coverage.hit(Mark::ClockJumped);
@@ -286,9 +293,14 @@ impl World {
     }
 
     /// A client of this node asks for a snapshot.
-    fn want_snapshot(&mut self, node: u32) {
+    pub(crate) fn want_snapshot(&mut self, node: u32) {
+        self.whisper(node, &[b"BGSAVE"]);
+    }
+
+    /// Asks a node for something, and does not listen to what it says.
+    pub(crate) fn whisper(&mut self, node: u32, call: &[&[u8]]) {
         let mut bytes = Vec::new();
-        wire::resp::encode_call(&mut bytes, &[b"BGSAVE"]);
+        wire::resp::encode_call(&mut bytes, call);
         // A client of its own, that hears nothing.
         let client = self.clients();
         let what = What::ToNode { node, client, number: 0, bytes };

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use stdx::Rng;
 
+use crate::limits::{DRIFT_PPM, DRIFT_PPM_MAX};
+
 /// What the nemesis may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Evil {
@@ -34,9 +36,14 @@ pub(crate) enum Evil {
     LoseClient,
     Stalest,
     HandOver,
+    PriorTerm,
+    Lease,
+    LeaseDrift,
+    Leap,
+    Unanswered,
 }
 
-const EVILS: [Evil; 23] = [
+const EVILS: [Evil; 28] = [
     Evil::CutSymmetric,
     Evil::CutLeader,
     Evil::CutAsymmetric,
@@ -60,7 +67,54 @@ const EVILS: [Evil; 23] = [
     Evil::LoseClient,
     Evil::Stalest,
     Evil::HandOver,
+    Evil::PriorTerm,
+    Evil::Lease,
+    Evil::LeaseDrift,
+    Evil::Leap,
+    Evil::Unanswered,
 ];
+
+/// What some seeds are about, and nothing else: one seed in three, in turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Theme {
+    PriorTerm,
+    Lease,
+    Drift,
+    Leap,
+    HandOver,
+    Pause,
+    Snapshot,
+    Election,
+    Power,
+    Rot,
+}
+
+const THEMES: [(Theme, &[Evil]); 10] = [
+    (Theme::PriorTerm, &[Evil::PriorTerm]),
+    (Theme::Lease, &[Evil::Lease]),
+    (Theme::Drift, &[Evil::LeaseDrift]),
+    (Theme::Leap, &[Evil::Leap, Evil::Unanswered]),
+    (Theme::HandOver, &[Evil::HandOver]),
+    (Theme::Pause, &[Evil::PauseLeader, Evil::Drift]),
+    (Theme::Snapshot, &[Evil::Snapshot, Evil::Power, Evil::CutSymmetric, Evil::BreakLink]),
+    (Theme::Election, &[Evil::CutLeader, Evil::CutAsymmetric, Evil::KillAll]),
+    (Theme::Power, &[Evil::Power, Evil::PowerInCommit, Evil::DiskError]),
+    (Theme::Rot, &[Evil::Rot, Evil::Kill]),
+];
+
+const _: () = assert!(THEMES[Theme::Rot as usize].0 as usize == Theme::Rot as usize);
+
+impl Theme {
+    /// The seeds of this theme, in order.
+    pub fn seeds(self) -> impl Iterator<Item = u64> {
+        (0..).map(move |round| 3 * (self as u64 + 1 + round * THEMES.len() as u64))
+    }
+
+    fn of(seed: u64) -> Option<(Theme, &'static [Evil])> {
+        let place = (seed / 3).checked_sub(1).filter(|_| seed.is_multiple_of(3))?;
+        Some(THEMES[(place % THEMES.len() as u64) as usize])
+    }
+}
 
 /// How likely the network does what to one message, in millionths.
 #[derive(Clone, Copy, Debug, Default)]
@@ -86,6 +140,9 @@ pub(crate) struct Directed {
     pub(crate) cut_at_commit: u64,
     /// The leader is cut off, or falls, soon after it was elected.
     pub(crate) end_early: u64,
+    /// A vote comes when its candidate may stand again already, or a part of a snapshot comes once
+    /// more, much later.
+    pub(crate) echo: u64,
 }
 
 /// See the head of this file.
@@ -102,13 +159,15 @@ pub(crate) struct Plan {
     pub(crate) delay: (Duration, Duration),
     /// One commit of the disk, at the least and at the most.
     pub(crate) disk: (Duration, Duration),
+    /// How far two clocks may part, in parts per million.
+    pub(crate) drift_ppm: u32,
     /// Between two operations of a client, on average.
     pub(crate) think: Duration,
 }
 
 impl Plan {
     /// The plan of this seed.
-    pub(crate) fn draw(rng: &mut Rng) -> Plan {
+    pub(crate) fn draw(rng: &mut Rng, seed: u64) -> Plan {
         let nodes = [3, 3, 3, 3, 5, 5, 4, 1][rng.below(8) as usize];
         let evils = EVILS.into_iter().filter(|_| rng.one_in(2)).collect();
         let micros = |rng: &mut Rng, least: u64, most: u64| {
@@ -117,7 +176,7 @@ impl Plan {
         };
         let delay = micros(rng, 20, 3_000);
         let disk = micros(rng, 20, 2_000);
-        Plan {
+        let plan = Plan {
             nodes,
             clients: 3 + rng.below(8) as usize,
             evils,
@@ -135,11 +194,45 @@ impl Plan {
                 in_install: rate(rng, 200_000),
                 cut_at_commit: rate(rng, 3_000),
                 end_early: rate(rng, 900_000),
+                echo: rate(rng, 500_000),
             },
             delay: (delay, delay * (1 + rng.below(20) as u32)),
             disk: (disk, disk * (1 + rng.below(10) as u32)),
+            drift_ppm: if rng.one_in(2) { DRIFT_PPM } else { DRIFT_PPM_MAX },
             think: micros(rng, 10_000, 200_000),
+        };
+        match Theme::of(seed) {
+            Some((theme, evils)) => plan.about(theme, evils, rng),
+            None => plan,
         }
+    }
+
+    /// One kind of trouble, again and again, on a cluster that is quick to get over it.
+    fn about(self, theme: Theme, evils: &[Evil], rng: &mut Rng) -> Plan {
+        let (evils, often) = (evils.to_vec(), 200_000 + rng.below(400_000));
+        let mut plan = Plan { evils, evil_interval: Duration::from_millis(500), ..self };
+        plan.network = NetworkRates::default();
+        plan.directed = Directed::default();
+        plan.delay = (Duration::from_micros(20), Duration::from_micros(20 + rng.below(500)));
+        plan.disk = (Duration::from_micros(20), Duration::from_micros(20 + rng.below(500)));
+        match theme {
+            Theme::PriorTerm | Theme::Lease => plan.nodes = 3,
+            Theme::Drift => plan.drift_ppm = DRIFT_PPM_MAX,
+            Theme::Snapshot => {
+                (plan.directed.in_snapshot, plan.directed.in_install) = (often / 8, often / 2);
+                plan.directed.echo = often;
+            }
+            Theme::Election => {
+                plan.delay = (Duration::from_millis(1), Duration::from_millis(60));
+                plan.directed.echo = often + 200_000;
+                plan.directed.end_early = 300_000;
+            }
+            Theme::Power => (plan.directed.before_save, plan.directed.after_save) = (1_000, 1_000),
+            Theme::Leap | Theme::HandOver | Theme::Pause | Theme::Rot => {
+                plan.nodes = plan.nodes.max(3);
+            }
+        }
+        plan
     }
 }
 

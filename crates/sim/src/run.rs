@@ -25,6 +25,22 @@ pub struct Violation {
     pub what: String,
 }
 
+impl Violation {
+    /// Which of the checks has seen it.
+    pub fn check(&self) -> &'static str {
+        let starts = |prefixes: &[&str]| prefixes.iter().any(|one| self.what.starts_with(one));
+        if starts(&["a panic"]) {
+            "an assertion"
+        } else if starts(&["not recovered"]) {
+            "recovery"
+        } else if starts(&["the clients"]) {
+            "the clients"
+        } else {
+            "the replicas"
+        }
+    }
+}
+
 /// What came of a run.
 #[derive(Clone, Debug)]
 pub struct Report {

@@ -18,7 +18,7 @@ impl World {
         verdict.undecided.iter().for_each(|_| self.coverage.hit(Mark::SearchUndecided));
         match verdict.violations.first() {
             None => Ok(()),
-            Some(violation) => Err(violation.to_string()),
+            Some(violation) => Err(format!("the clients saw {violation}")),
         }
     }
 
@@ -28,7 +28,8 @@ impl World {
         if self.plan.evils.contains(&Evil::Jump) {
             return rules;
         }
-        let drift = Duration::from_nanos(self.now / 100);
+        let drift = self.now / 1_000_000 * u64::from(self.plan.drift_ppm);
+        let drift = Duration::from_nanos(drift);
         rules.with_clock(drift, drift + LAG)
     }
 }

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crc32c::crc32c_append;
+use stdx::planted;
 
 use crate::disk::{Disk, File, fill_zero};
 use crate::limits::{GROUPS_MAX, PAGE_BYTES};
@@ -91,6 +92,12 @@ impl Votes {
             (Copy::Whole(group, one), Copy::Whole(other, two)) if group == other => {
                 (group, if two.is_newer_than(&one) { two } else { one }, one == two)
             }
+            (Copy::Whole(group, vote), Copy::Damaged)
+            | (Copy::Damaged, Copy::Whole(group, vote))
+                if planted!("damaged-vote-is-none") =>
+            {
+                (group, Vote { vote: None, ..vote }, false)
+            }
             (Copy::Whole(group, vote), Copy::Empty | Copy::Damaged)
             | (Copy::Empty | Copy::Damaged, Copy::Whole(group, vote)) => (group, vote, false),
             (Copy::Empty, Copy::Empty) => {
@@ -124,6 +131,7 @@ impl Votes {
         let mut votes = found.votes;
         for (group, seen) in witness {
             match votes.get_mut(group) {
+                Some(vote) if seen.term == vote.term && planted!("damaged-vote-is-none") => {}
                 Some(vote) if seen.is_newer_than(vote) => {
                     *vote = *seen;
                     self.dirty.insert(*group, *seen);

@@ -75,7 +75,7 @@ impl Replica {
     /// Is there a leader that others must not be helped against?
     pub(super) fn in_lease(&self, now: Instant) -> bool {
         let timeout = self.options.election_timeout;
-        if planted!("a vote is given within the leader's lease") {
+        if planted!("vote-within-a-lease") {
             return false;
         }
         matches!(self.state, State::Leader(_))
@@ -159,8 +159,7 @@ impl Replica {
 
     /// `last` is the candidate's last term and index: does its log hold all that ours holds?
     fn is_up_to_date(&self, last: (Term, Index)) -> bool {
-        last >= (self.log.last_term(), self.log.last())
-            || planted!("a candidate with an old log is voted for")
+        last >= (self.log.last_term(), self.log.last()) || planted!("vote-for-an-old-log")
     }
 
     /// Would we vote for `source` in `term`?
@@ -172,7 +171,8 @@ impl Replica {
         last: (Term, Index),
         out: &mut Effects,
     ) {
-        if self.in_lease(now) || self.faulty.is_some() {
+        let unfit = self.faulty.is_some() && !planted!("vote-of-the-forgetful");
+        if self.in_lease(now) || unfit {
             return;
         }
         if term > self.term && self.is_up_to_date(last) {
@@ -209,11 +209,12 @@ impl Replica {
         last: (Term, Index),
         out: &mut Effects,
     ) {
-        if (!force && self.in_lease(now)) || self.faulty.is_some() {
+        let unfit = self.faulty.is_some() && !planted!("vote-of-the-forgetful");
+        if (!force && self.in_lease(now)) || unfit {
             return;
         }
         let free = match self.vote {
-            Some(vote) => vote == source || planted!("two votes in one term"),
+            Some(vote) => vote == source || planted!("two-votes-in-a-term"),
             None => self.leader().is_none(),
         };
         let granted = free && self.is_up_to_date(last);

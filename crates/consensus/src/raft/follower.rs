@@ -112,19 +112,13 @@ impl Replica {
         }
         let (previous, term) = append.previous;
         let follows = self.log.term_at(previous) == Some(term)
-            || (previous <= self.log.last()
-                && planted!("an append is taken whatever comes before it"));
+            || (previous <= self.log.last() && planted!("append-without-a-match"));
         if !follows {
             let result = Err(self.conflict(previous, term));
             return self.send(source, Message::AppendReply { sequence, result }, Needs::Vote, out);
         }
         self.take_over(append.entries, out);
-        let known = if planted!("a commit is learned beyond what was sent") {
-            self.log.last()
-        } else {
-            last
-        };
-        self.learn_commit(append.commit.min(known), out);
+        self.learn_commit(append.commit.min(last), out);
         self.send(source, Message::AppendReply { sequence, result: Ok(last) }, Needs::Log, out);
     }
 
@@ -139,7 +133,7 @@ impl Replica {
     fn take_over(&mut self, entries: Vec<Entry>, out: &mut Effects) {
         for entry in entries {
             let here = self.log.term_at(entry.index);
-            let kept = here.is_some() && planted!("a log keeps what its leader does not have");
+            let kept = here.is_some() && planted!("tail-survives-its-leader");
             if here == Some(entry.term) || kept {
                 continue;
             }

@@ -176,7 +176,8 @@ impl Leader {
 
 fn send_heartbeat(peer: &mut Peer, round: u64, view: &View<'_>, out: &mut Effects) {
     // Never more than the peer has: what follows there in its log may not be ours.
-    let commit = view.commit.min(peer.matched);
+    let known = if planted!("heartbeat-tells-too-much") { view.commit } else { peer.matched };
+    let commit = view.commit.min(known);
     peer.commit_sent = commit;
     view.send(peer.node, Message::Heartbeat { commit, sequence: round }, out);
 }
@@ -289,14 +290,14 @@ impl Replica {
     pub(super) fn advance(&mut self, now: Instant, out: &mut Effects) {
         let State::Leader(leader) = &self.state else { return };
         let (node, mut saved) = (self.options.node, self.log.saved());
-        if planted!("a leader counts what its own disk does not have") {
+        if planted!("leader-counts-unsynced") {
             saved = self.log.last();
         }
         let agreed = Index(quorum::agreed(self.configs.current(), |id| {
             if id == node { saved.0 } else { leader.peer(id).map_or(0, |peer| peer.matched.0) }
         }));
-        let counts = self.log.term_at(agreed) == Some(self.term)
-            || planted!("entries of an earlier term are committed by counting");
+        let counts =
+            self.log.term_at(agreed) == Some(self.term) || planted!("commit-of-a-prior-term");
         if agreed <= self.commit || !counts {
             return;
         }

@@ -67,7 +67,7 @@ impl Reads {
 /// How long a lease lasts by our clock: the voters' clocks may run faster.
 fn lease_duration(options: &Options) -> Duration {
     let timeout = options.election_timeout;
-    if planted!("a lease takes all clocks for equal") {
+    if planted!("lease-ignores-drift") {
         return timeout;
     }
     let drift = timeout.as_nanos() * u128::from(options.clock_drift_ppm) / 1_000_000;
@@ -77,10 +77,10 @@ fn lease_duration(options: &Options) -> Duration {
 impl Leader {
     fn lease_holds(&self, view: &View<'_>, alone: bool) -> bool {
         let end = self.rounds.lease_end(lease_duration(view.options));
-        let free = (!self.lease_void && self.transfer.is_none())
-            || planted!("a lease outlives the hand-over of leadership");
+        let free =
+            (!self.lease_void && self.transfer.is_none()) || planted!("lease-outlives-hand-over");
         let holds = end.is_some_and(|end| view.now < end);
-        alone || (free && holds) || planted!("a leader reads without a lease")
+        alone || (free && holds) || planted!("read-without-a-lease")
     }
 }
 
@@ -91,8 +91,7 @@ impl Replica {
         let Some((leader, view)) = self.leading(now) else {
             return out.read.push(ReadReady { token, index: None });
         };
-        let ready =
-            view.commit >= leader.first || planted!("a new leader reads before its first commit");
+        let ready = view.commit >= leader.first || planted!("read-before-first-commit");
         if ready && leader.lease_holds(&view, alone) {
             return out.read.push(ReadReady { token, index: Some(view.commit) });
         }
@@ -127,9 +126,12 @@ impl Replica {
     pub(super) fn confirm(&mut self, now: Instant, out: &mut Effects) {
         let State::Leader(leader) = &mut self.state else { return };
         let (node, newest) = (self.options.node, leader.rounds.newest());
-        let agreed = quorum::agreed(self.configs.current(), |id| {
+        let mut agreed = quorum::agreed(self.configs.current(), |id| {
             if id == node { newest } else { leader.peer(id).map_or(0, |peer| peer.round) }
         });
+        if planted!("lease-of-a-minority") {
+            agreed = leader.peers.iter().map(|peer| peer.round).max().unwrap_or(agreed);
+        }
         if leader.rounds.confirm(agreed.min(newest)) {
             leader.reads.land(agreed, out);
             self.serve_reads(now, false, out);

@@ -137,8 +137,7 @@ impl Replica {
             snapshot,
             // A lease may rest on an answer given just before the restart. In term 0 nothing was
             // ever answered.
-            heard: (term > Term(0) && !planted!("a restart forgets the leader's lease"))
-                .then_some(now),
+            heard: (term > Term(0) && !planted!("restart-forgets-lease")).then_some(now),
             election_at: now,
             incoming: None,
             state: State::Follower { leader: None },
@@ -164,7 +163,9 @@ impl Replica {
             }
             _ => {}
         }
-        if term < self.term {
+        let counted = matches!(message, Message::VoteReply { pre: false, granted: true })
+            && planted!("votes-of-an-older-term");
+        if term < self.term && !counted {
             return self.recv_stale(source, &message, out);
         }
         if term > self.term && !self.follow_term(now, source, term, &message, out) {
@@ -294,9 +295,9 @@ impl Replica {
     ) {
         self.save_vote(out);
         let save = match needs {
-            Needs::Vote if planted!("a vote is shown before it is durable") => 0,
+            Needs::Vote if planted!("vote-before-fsync") => 0,
             Needs::Vote => self.vote_save,
-            Needs::Log if planted!("entries are acknowledged before they are durable") => 0,
+            Needs::Log if planted!("ack-before-fsync") => 0,
             Needs::Log => self.saves.newest(),
         };
         let envelope = Envelope { source: self.options.node, target, term: self.term, message };

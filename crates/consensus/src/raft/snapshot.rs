@@ -18,7 +18,7 @@
 //! Raft paper §7.
 
 use bytes::Bytes;
-use stdx::Instant;
+use stdx::{Instant, planted};
 
 use super::leader::{Leader, View};
 use super::progress::{Flow, Sending, Stage};
@@ -225,7 +225,7 @@ impl Replica {
             // Our log holds all of it: it is committed, and needs no other state.
             self.commit_to(snapshot, out);
         }
-        if snapshot <= self.commit {
+        if snapshot <= self.commit && !planted!("old-snapshot-installed") {
             self.incoming = None;
             let message = Message::SnapshotReply {
                 snapshot,
@@ -291,7 +291,9 @@ impl Replica {
         if ok {
             assert!(meta.index > self.commit, "a snapshot does not go back: {meta:?}");
             self.log.reset(meta.index, meta.term);
-            self.configs = Configs::new(meta.index, meta.config.clone());
+            if !planted!("members-survive-a-snapshot") {
+                self.configs = Configs::new(meta.index, meta.config.clone());
+            }
             self.commit = meta.index;
             self.applied = meta.index;
             self.snapshot = meta;

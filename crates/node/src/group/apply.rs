@@ -65,7 +65,7 @@ impl Group {
         const WHOLE: &str = "a committed entry is whole: its leader checked what it took";
         let mut reader = Reader::new(&entry.data);
         let mut stamp = op::read_stamp(&mut reader).expect(WHOLE);
-        if planted!("keys expire by the clock of each replica") {
+        if planted!("expiry-by-local-clock") {
             stamp = moment.wall;
         }
         let batch = batch.unwrap_or_default();
@@ -162,8 +162,7 @@ impl Group {
     fn note_body(&mut self, body: &Body, out: &mut Effects) {
         match body {
             Body::Tick => self.tick_pending = false,
-            Body::DropWaiters { .. }
-                if planted!("clients that wait do not hear of a new leader") => {}
+            Body::DropWaiters { .. } if planted!("waiters-forgotten") => {}
             Body::DropWaiters { node } if node.is_none_or(|node| node == self.node.0) => {
                 for (_, ticket) in std::mem::take(&mut self.blocked) {
                     out.replies.put(ticket, UNBLOCKED);

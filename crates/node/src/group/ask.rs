@@ -133,8 +133,7 @@ impl Group {
         match kind {
             Kind::Write => {
                 let seen = self.seen.entry(source).or_default();
-                if number <= seen.answered && !planted!("a request that comes twice is taken twice")
-                {
+                if number <= seen.answered && !planted!("duplicate-taken-twice") {
                     return;
                 }
                 seen.answered = number;

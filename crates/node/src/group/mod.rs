@@ -72,6 +72,8 @@ pub struct Founding {
     pub snapshot: SnapshotMeta,
     /// The number of this start of the node: numbers of requests grow from one to the next.
     pub boot: u64,
+    /// Bytes of a snapshot made in one turn; see `limits`.
+    pub snapshot_step_bytes: usize,
 }
 
 /// See the head of this file.
@@ -127,7 +129,7 @@ const BOOT_SHIFT: u32 = 40;
 impl Group {
     /// A group as it was found on the disk.
     pub fn new(founding: Founding) -> Group {
-        let Founding { id, node, replica, shard, snapshot, boot } = founding;
+        let Founding { id, node, replica, shard, snapshot, boot, snapshot_step_bytes } = founding;
         let standing = replica.standing();
         let faulty = replica.status().faulty;
         Group {
@@ -149,7 +151,7 @@ impl Group {
             blocked: BTreeMap::new(),
             seen: BTreeMap::new(),
             answers: BTreeMap::new(),
-            next_number: if planted!("a restart numbers its requests anew") {
+            next_number: if planted!("numbers-used-again") {
                 1 << BOOT_SHIFT
             } else {
                 boot << BOOT_SHIFT
@@ -165,7 +167,7 @@ impl Group {
             hurry: false,
             faulty,
             next_expire: Instant(0),
-            snapshot: Snapshotting::new(snapshot.index),
+            snapshot: Snapshotting::new(snapshot.index, snapshot_step_bytes),
             fx: consensus::Effects::default(),
             shard_fx: keyspace::Effects::default(),
             spans: Vec::new(),
@@ -322,8 +324,7 @@ impl Group {
     pub(crate) fn flush(&mut self, moment: Moment, proposing: Proposing, out: &mut Effects) {
         self.carry_out(moment, out);
         let (role, term, leader) = self.standing;
-        let resolved = self.applied_term == term
-            || planted!("a request is sent again before its term is settled");
+        let resolved = self.applied_term == term || planted!("forward-retried-too-early");
         match (role, leader) {
             (Role::Leader, _) => {
                 if resolved && !self.gateway.is_empty() {
@@ -378,6 +379,9 @@ impl Group {
     /// passes since the log last showed it. A clock that was set back, or a new leader whose clock
     /// is behind, would else hold up every timeout until it has caught up.
     pub(super) fn wall(&self, moment: Moment) -> Millis {
+        if planted!("log-clock-stands-still") {
+            return moment.wall.max(self.shard.clock());
+        }
         let floor = self.clock_seen.map_or(Millis(0), |(since, shown)| {
             let passed = u64::try_from(moment.now.since(since).as_millis()).unwrap_or(u64::MAX);
             Millis(shown.0.saturating_add(passed))
@@ -460,7 +464,11 @@ impl Group {
                 let target = envelope.target;
                 out.send.push((target, Message::Consensus { group: self.id, envelope }));
             }
+            let led = self.leads();
             self.note_standing(moment);
+            if led && !self.leads() && planted!("deposed-leader-says-failed") {
+                self.say_failed(out);
+            }
             self.receive_snapshot(fx.install, out);
             let applies = !fx.apply.is_empty();
             for entry in fx.apply {
@@ -493,7 +501,7 @@ impl Group {
         let (was, is) = (self.standing, standing);
         self.standing = standing;
         self.lease = None;
-        if planted!("a request is sent again before its term is settled") {
+        if planted!("forward-retried-too-early") {
             self.gateway.resend();
         }
         if was.0 == Role::Leader && (is.0 != Role::Leader || is.1 != was.1) {
@@ -510,7 +518,7 @@ impl Group {
     fn lose_leadership(&mut self, moment: Moment) {
         let open = std::mem::take(&mut self.open);
         self.requeue(moment, open.take_apart(&[]));
-        if planted!("a proposal is repeated before the log has settled it") {
+        if planted!("proposal-repeated-too-early") {
             self.flight_bytes = 0;
             for Flight { batch, entry } in std::mem::take(&mut self.flight) {
                 self.requeue(moment, batch.take_apart(&entry));
@@ -554,13 +562,23 @@ impl Group {
         for (_, pending) in self.gateway.take_overdue(oldest) {
             let lost = pending.kind == Kind::Read
                 || pending.sent.is_none()
-                || planted!("what was sent and not answered is called not executed");
+                || planted!("unknown-told-as-failed");
             out.replies.put(pending.ticket, if lost { NO_LEADER } else { UNKNOWN });
         }
         while let Some(round) = self.rounds.front().filter(|round| round.asked < oldest) {
             let reads: Vec<Request> = round.reads.iter().map(|(request, _)| *request).collect();
             self.rounds.pop_front();
             reads.into_iter().for_each(|request| self.answer(request, NO_LEADER, out));
+        }
+    }
+
+    /// A lie, for a planted bug: what was proposed may still be agreed.
+    fn say_failed(&mut self, out: &mut Effects) {
+        for item in self.flight.iter_mut().flat_map(|flight| &mut flight.batch.items) {
+            let (Item::Op(request) | Item::Read(request, _)) = item;
+            if let Who::Client(ticket) = std::mem::replace(&mut request.who, Who::Nobody) {
+                out.replies.put(ticket, NO_LEADER);
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use super::{Flight, Group};
 use crate::effects::{Effects, SnapshotJob};
 use crate::limits::{
     SNAPSHOT_IDLE_LOG_BYTES, SNAPSHOT_IDLE_TIME, SNAPSHOT_LOG_BYTES_MIN,
-    SNAPSHOT_PARTS_IN_FLIGHT_MAX, SNAPSHOT_STEP_BYTES,
+    SNAPSHOT_PARTS_IN_FLIGHT_MAX,
 };
 use crate::message::Kind;
 use crate::request::{LEAPT, Moment, Who};
@@ -19,6 +19,8 @@ const ENTRY_OVERHEAD_BYTES: u64 = 64;
 /// How far the snapshots of this replica have come.
 #[derive(Debug)]
 pub(super) struct Snapshotting {
+    /// Bytes made in one turn.
+    step_bytes: usize,
     /// The newest that is durable here.
     newest: Index,
     /// Bytes of entries applied since the newest one was begun.
@@ -61,8 +63,9 @@ struct Running {
 }
 
 impl Snapshotting {
-    pub(super) fn new(newest: Index) -> Snapshotting {
+    pub(super) fn new(newest: Index, step_bytes: usize) -> Snapshotting {
         Snapshotting {
+            step_bytes,
             newest,
             log_bytes: 0,
             size: 0,
@@ -132,8 +135,9 @@ impl Group {
             return;
         }
         let Some(saver) = &mut running.saver else { return };
-        let mut data = Vec::with_capacity(SNAPSHOT_STEP_BYTES * 2);
-        let last = saver.step(&mut self.shard, SNAPSHOT_STEP_BYTES, &mut data);
+        let step_bytes = self.snapshot.step_bytes;
+        let mut data = Vec::with_capacity(step_bytes * 2);
+        let last = saver.step(&mut self.shard, step_bytes, &mut data);
         running.size += data.len() as u64;
         running.parts_in_flight += 1;
         if last {
@@ -206,12 +210,15 @@ impl Group {
         out: &mut Effects,
     ) {
         let snapshot = meta.index;
-        let installs = shard.filter(|_| snapshot > self.applied);
+        let fits = snapshot > self.applied || planted!("old-snapshot-installed");
+        let installs = shard.filter(|_| fits);
         let ok = installs.is_some();
         if let Some(shard) = installs {
-            self.shard = shard;
+            if !planted!("install-without-the-data") {
+                self.shard = shard;
+            }
             self.note_clock(moment);
-            self.snapshot = Snapshotting::new(snapshot);
+            self.snapshot = Snapshotting::new(snapshot, self.snapshot.step_bytes);
             self.applied = snapshot;
             self.config = meta.config;
             self.leap(moment, meta.term, out);
@@ -240,7 +247,7 @@ impl Group {
             self.shard.waiters().get(origin).is_some()
         };
         let gone: Vec<u64> = self.blocked.keys().copied().filter(|n| !waits(*n)).collect();
-        let repeats = planted!("a request is repeated that a snapshot may hold");
+        let repeats = planted!("retry-behind-a-snapshot");
         let leapt = self.gateway.take_sent(if repeats { Term(0) } else { term });
         if let Some((last, _)) = leapt.last() {
             // Their place is passed: they must not see what came after them.

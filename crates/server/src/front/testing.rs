@@ -34,7 +34,9 @@ impl Stage {
         let stored = Stored { snapshot: snapshot.clone(), ..Stored::default() };
         let replica = raft::Replica::new(Options::new(node, 7), stored, moment.now).unwrap();
         let (id, replica, shard) = (GROUP, Box::new(replica), Shard::new());
-        let founding = Founding { id, node, replica, shard, snapshot, boot: 1 };
+        let snapshot_step_bytes = node::limits::SNAPSHOT_STEP_BYTES;
+        let founding =
+            Founding { id, node, replica, shard, snapshot, boot: 1, snapshot_step_bytes };
         let core = Core::new(node, &[], Health::default(), vec![founding]);
         let mut stage = Stage { front: Front::new(core, config, moment), moment };
         while stage.front.core().group().leader().is_none() {

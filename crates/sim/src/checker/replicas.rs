@@ -73,7 +73,21 @@ struct View {
     vote: (u64, Option<u32>),
     /// Handed to the disk and not known to be durable.
     pending: VecDeque<(u64, Vec<Record>)>,
+    /// Entries from here on became durable last, with one write.
+    batch: u64,
     commit: u64,
+    /// It voted for somebody in this turn.
+    voted: bool,
+}
+
+/// What a disk has lost of what was durable on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    Nothing,
+    /// Entries that were written last: damage to them looks as if power had failed.
+    Tail,
+    /// What nothing excuses, if the replica does not know of it.
+    More,
 }
 
 /// What a node found on its disk.
@@ -160,6 +174,7 @@ impl Replicas {
     /// All saves up to `number` are durable.
     pub(crate) fn saved(&mut self, node: u32, number: u64) {
         let view = self.view(node);
+        view.batch = view.durable.last() + 1;
         while view.pending.front().is_some_and(|(one, _)| *one <= number) {
             let Some((_, records)) = view.pending.pop_front() else { break };
             for record in records {
@@ -168,6 +183,7 @@ impl Replicas {
                         view.vote = (term.0, vote.map(|node| node.0));
                     }
                     Record::Entry(entry) => {
+                        view.batch = view.batch.min(entry.index.0);
                         view.durable.put(entry.index.0, Known::of(&entry));
                     }
                 }
@@ -196,8 +212,8 @@ impl Replicas {
         Ok(())
     }
 
-    /// A node starts from this. `Ok(false)`: something that was durable is not there any more.
-    pub(crate) fn started(&mut self, node: u32, found: &OnDisk) -> bool {
+    /// A node starts from this: what is not there any more?
+    pub(crate) fn started(&mut self, node: u32, found: &OnDisk) -> Loss {
         let view = self.view(node);
         let base = found.snapshot.0;
         let mut mirror = Mirror { base, entries: VecDeque::new() };
@@ -211,19 +227,25 @@ impl Replicas {
         let untouched = touched.min().unwrap_or(u64::MAX);
         let old = &view.durable;
         let kept = (old.base + 1..=old.last()).take_while(|index| *index < untouched);
-        let entries = kept.into_iter().all(|index| match old.get(index) {
-            Some(known) => mirror.holds(index, known),
-            None => true,
-        });
+        let lost = |index: &u64| old.get(*index).is_some_and(|known| !mirror.holds(*index, known));
+        let lost = kept.into_iter().find(lost);
         let vote = (found.term, found.vote);
         let votes = vote.0 > view.vote.0 || vote == view.vote || view.vote.1.is_none();
-        let whole = found.faulty || entries && votes && vote.0 >= view.vote.0;
+        let votes = votes && vote.0 >= view.vote.0;
+        let loss = match lost {
+            _ if found.faulty => Loss::Nothing,
+            None if votes => Loss::Nothing,
+            Some(index) if votes && index >= view.batch => Loss::Tail,
+            _ => Loss::More,
+        };
         view.memory = mirror.clone();
         view.durable = mirror;
         view.vote = vote;
         view.pending.clear();
         view.commit = base;
-        whole
+        view.voted = false;
+        view.batch = view.durable.last() + 1;
+        loss
     }
 
     /// A message leaves: is what it says durable?
@@ -239,6 +261,7 @@ impl Replicas {
                         "node {node} votes for {vote:?} and {candidate:?} in {term:?}"
                     ));
                 }
+                self.view(node).voted = true;
                 let durable = self.views[&node].vote;
                 if durable.0 < term.0 || (durable.0 == term.0 && durable.1 != Some(candidate.0)) {
                     return Err(format!(
@@ -277,8 +300,13 @@ impl Replicas {
                 return Err(format!("nodes {leader} and {node} both lead in {:?}", status.term));
             }
             if is_new {
+                self.elected(node, status)?;
                 self.complete(node, status.term)?;
             }
+        }
+        let voted = std::mem::take(&mut self.view(node).voted);
+        if voted && status.faulty {
+            return Err(format!("node {node} votes, and lacks what it had acknowledged"));
         }
         let before = self.views[&node].commit;
         for index in before + 1..=status.commit.0 {
@@ -286,6 +314,21 @@ impl Replicas {
         }
         self.view(node).commit = before.max(status.commit.0);
         Ok(is_new)
+    }
+
+    /// A majority of each side has voted for it in its term.
+    fn elected(&self, node: u32, status: &Status) -> Checked {
+        let (leader, term) = (NodeId(node), status.term);
+        let votes = |voter: &&NodeId| {
+            **voter == leader || self.votes.get(&(voter.0, term)) == Some(&leader)
+        };
+        for voters in [&status.config.voters, &status.config.outgoing] {
+            let count = voters.iter().filter(votes).count();
+            if !voters.is_empty() && count * 2 <= voters.len() {
+                return Err(format!("node {node} leads in {term:?} by {count} of {voters:?}"));
+            }
+        }
+        Ok(())
     }
 
     /// Leader completeness: it has all that was agreed in earlier terms.

@@ -125,8 +125,21 @@ impl Workload {
         Slot { kind, name, operations: 0, unknown: 0 }
     }
 
+    /// A register that nobody uses but whoever asked for it. It is read in the end, too.
+    pub fn fresh_key(&mut self) -> String {
+        let slot = self.new_slot(Kind::Register);
+        let name = slot.name.clone();
+        self.retired.push(slot);
+        name
+    }
+
+    /// A write that shows if it is done twice.
+    pub fn append(&mut self, rng: &mut Rng) -> Task {
+        Task::plain(Call::new(Verb::Append, draw::list_key(rng), vec![self.value()]))
+    }
+
     /// A value that nobody else writes.
-    fn value(&mut self) -> Datum {
+    pub fn value(&mut self) -> Datum {
         self.next_value += 1;
         Datum::Int(self.next_value)
     }

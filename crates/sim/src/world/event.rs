@@ -59,6 +59,8 @@ pub(crate) enum What {
         left: u32,
     },
     DiskHasRoom(u32),
+    /// The time of this stage of a script is up.
+    Script(u64),
     /// All faults end.
     Heal,
 }

@@ -1,6 +1,7 @@
 //! Lives of nodes: how one starts from its disk, what it dies of, and when it comes back.
 
 use super::{Checked, What, World};
+use crate::checker::replicas::Loss;
 use crate::coverage::Mark;
 use crate::machine::{NotStarted, Wire};
 use crate::plan::Evil;
@@ -35,11 +36,12 @@ impl World {
                     self.coverage.hit(Mark::StartedFaulty);
                 }
                 let rotten = self.machine(node).rotten;
-                if !self.replicas.started(node, &found) {
-                    if rotten {
-                        return self.bury(node, "it lost something, and did not see it");
+                match self.replicas.started(node, &found) {
+                    Loss::Nothing => {}
+                    Loss::Tail if rotten => {
+                        return self.bury(node, "it lost its tail, and did not see it");
                     }
-                    return Err(format!("node {node} lost what was durable on its disk"));
+                    _ => return Err(format!("node {node} lost what was durable on its disk")),
                 }
                 self.schedule_turn(node);
                 Ok(())

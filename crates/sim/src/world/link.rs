@@ -18,13 +18,28 @@ impl World {
         if forwards {
             self.coverage.hit(Mark::Forwarded);
         }
+        let says = match message {
+            Message::Consensus { envelope, .. } => Some(&envelope.message),
+            _ => None,
+        };
+        let votes = matches!(says, Some(consensus::Message::VoteReply { pre: false, .. }));
+        let part = matches!(says, Some(consensus::Message::Snapshot { .. }));
         let strict = !matches!(message, Message::Consensus { .. });
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
         let (at, target) = (self.now, target.0);
         let message = Arrival { at, source, target, bytes: Bytes::from(bytes) };
         let arrivals = self.network.send(&mut self.rng, &mut self.coverage, message, strict);
-        for arrival in arrivals {
+        for mut arrival in arrivals {
+            if votes && self.strikes(self.plan.directed.echo) {
+                self.coverage.hit(Mark::VoteLate);
+                arrival.at += 200_000_000 + self.rng.below(800_000_000);
+            }
+            if part && self.strikes(self.plan.directed.echo) {
+                self.coverage.hit(Mark::SnapshotEchoed);
+                let at = arrival.at + self.rng.below(2_000_000_000);
+                self.push(at, 0, What::Message(Arrival { at, ..arrival.clone() }));
+            }
             self.push(arrival.at, 0, What::Message(arrival));
         }
         Ok(())

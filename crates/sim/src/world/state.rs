@@ -16,6 +16,7 @@ use crate::machine::{Machine, Wire};
 use crate::network::Network;
 use crate::plan::Plan;
 use crate::run::{Options, Report, Violation};
+use crate::script::{Probe, Stage};
 use crate::workload::{Task, Workload};
 
 /// How far the run is.
@@ -48,6 +49,10 @@ pub(crate) struct World {
     pub(super) digested: Vec<u64>,
     /// The disk of a node is at rest until then.
     pub(crate) stalled_until: Vec<u64>,
+    /// The script that runs, and how many stages there were.
+    pub(crate) script: Option<Stage>,
+    pub(crate) scripts: u64,
+    pub(crate) probe: Option<Probe>,
     pub(crate) phase: Phase,
     pub(super) healed_at: u64,
     pub(crate) last_tasks: Vec<Task>,
@@ -62,14 +67,20 @@ impl World {
     /// The world of a seed, before its first moment.
     pub(crate) fn new(options: &Options) -> World {
         let mut rng = Rng::new(options.seed);
-        let plan = Plan::draw(&mut rng);
+        let plan = Plan::draw(&mut rng, options.seed);
         let nodes = plan.nodes;
         let workload = Workload::new(&mut rng);
+        let drift_ppm = plan.drift_ppm;
+        let machine = |id| {
+            let mut machine = Machine::new(id, nodes, options.seed);
+            machine.drift_ppm = drift_ppm;
+            machine
+        };
         let mut world = World {
             now: 0,
             queue: BinaryHeap::new(),
             sequence: 0,
-            machines: (1..=nodes).map(|id| Machine::new(id, nodes, options.seed)).collect(),
+            machines: (1..=nodes).map(machine).collect(),
             network: Network::new(nodes, plan.network, plan.delay),
             coverage: Coverage::default(),
             replicas: Replicas::new(nodes),
@@ -80,6 +91,9 @@ impl World {
             lives_known: BTreeMap::new(),
             digested: vec![0; nodes as usize + 1],
             stalled_until: vec![0; nodes as usize + 1],
+            script: None,
+            scripts: 0,
+            probe: None,
             phase: Phase::Chaos,
             healed_at: u64::MAX,
             last_tasks: Vec::new(),
@@ -267,6 +281,7 @@ impl World {
             What::Mend(_) => {}
             What::Flap { victim, left } => self.flap(victim, left),
             What::DiskHasRoom(node) => self.machine(node).disk.set_capacity(None),
+            What::Script(number) => self.script_goes_on(number)?,
             What::Heal => self.heal()?,
             _ => unreachable!("all others happen to a node"),
         }

@@ -90,6 +90,9 @@ impl World {
             self.power_fails(node, Mark::PowerFailedBeforeSave);
             return Ok(());
         }
+        if commits && self.machine(node).leads() {
+            self.script_committed(node);
+        }
         if commits && self.machine(node).leads() && self.strikes(self.plan.directed.cut_at_commit) {
             self.coverage.hit(Mark::CutLeaderAtCommit);
             self.isolate(node);
@@ -131,6 +134,7 @@ impl World {
             if self.strikes(self.plan.directed.end_early) {
                 self.end_early(node);
             }
+            self.script_elected(node);
         }
         let Some(running) = &self.machines[node as usize - 1].running else { return Ok(false) };
         let group = running.front.core().group();

@@ -197,7 +197,8 @@ impl SimDisk {
         hit
     }
 
-    /// Turns a random bit of a random file whose path begins with `prefix`; says where.
+    /// Turns a random bit of a random file whose path begins with `prefix`; says where. Every other
+    /// time it is one of a byte that is not zero: most of a file that was made ahead says nothing.
     pub fn rot(&self, prefix: &str) -> Option<(String, u64)> {
         let (path, offset, bit) = {
             let mut state = self.state();
@@ -212,7 +213,15 @@ impl SimDisk {
                 return None;
             }
             let (path, len) = files[state.rng.below(files.len() as u64) as usize].clone();
-            (path, state.rng.below(len), state.rng.below(8) as u8)
+            let mut offset = state.rng.below(len);
+            if state.rng.one_in(2)
+                && let Some(inode) = state.inode_at(&path)
+            {
+                let says =
+                    |at: &u64| inode.current.get(*at as usize).is_some_and(|byte| *byte != 0);
+                offset = (offset..len).chain(0..offset).find(says).unwrap_or(offset);
+            }
+            (path, offset, state.rng.below(8) as u8)
         };
         self.flip(&path, offset, bit);
         Some((path, offset))

@@ -1,6 +1,7 @@
 //! The bytes of a snapshot file, and the checker that reads them as a stream.
 
 use crc32c::{crc32c, crc32c_append};
+use stdx::planted;
 
 use crate::GroupId;
 use crate::limits::{SNAPSHOT_BLOCK_BYTES, SNAPSHOT_META_BYTES_MAX};
@@ -132,6 +133,7 @@ impl Checker {
     pub(super) fn finish(&self) -> Result<&Meta, Defect> {
         match &self.meta {
             Some(meta) if self.ended && self.buffer.is_empty() => Ok(meta),
+            Some(meta) if planted!("truncated-snapshot-taken") => Ok(meta),
             _ => Err(Defect::Damaged("it is cut short")),
         }
     }

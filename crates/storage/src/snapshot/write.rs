@@ -107,10 +107,13 @@ pub(super) fn publish(
     temporary: &str,
     meta: &Meta,
 ) -> Result<(), Error> {
-    if !planted!("a snapshot is named before it is durable") {
+    if !planted!("snapshot-without-fsync") {
         file.sync().map_err(|error| Error::sync(temporary, error))?;
     }
     let path = path(meta.group, meta.index);
     disk.rename(temporary, &path).map_err(|error| Error::io("rename", &path, error))?;
+    if planted!("rename-without-fsync") {
+        return Ok(());
+    }
     disk.sync_folder(FOLDER).map_err(|error| Error::sync(FOLDER, error))
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use stdx::planted;
 
 use super::image::{At, Image};
 use super::live::{Live, Mark, Vote};
@@ -312,7 +313,8 @@ impl<'a> Walk<'a> {
         later_batch |= image.displaced(offset).any(|head| head.batch > batch);
         let later_segment = self.later_segment(image.sequence, batch)?;
         let unreadable = image.is_unreadable(offset);
-        if !later_batch && !later_segment && !unreadable {
+        let tail = !later_batch && !later_segment && !unreadable;
+        if tail || planted!("log-cut-at-damage") {
             return Ok(Verdict::Cut);
         }
         // Only if the chain goes on right behind the damaged record is it all that was lost.

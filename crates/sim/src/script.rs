@@ -1,0 +1,267 @@
+//! Scripts: faults in several steps, each waiting for what the cluster makes of the one before.
+//!
+//! ```text
+//! begin ─▶ stage ─▶ (a leader is elected · something is committed · time is up) ─▶ stage … ─▶ end
+//! ```
+//!
+//! Some interleavings are so unlikely that chance would need thousands of seeds for each: they are
+//! the ones that the proofs of Raft turn on. While a script runs, the other evils wait.
+//!
+//! | script | brings about |
+//! | --- | --- |
+//! | `PriorTerm` | an entry of an earlier term reaches a majority, and its leader ends (Raft paper, figure 8) |
+//! | `Lease` | the last voter that keeps a lease alive is started anew, while another stands |
+//! | `Drift` | a leader with a slow clock is cut off from voters with fast ones |
+//! | `Leap` | a node whose forwarded requests were executed hears of it by a snapshot of a later term |
+//! | `Unanswered` | the same, and it hears nothing for longer than a request waits |
+//!
+//! Beside them: whenever a node is elected while another still believes to lead, something is
+//! written at the one and then read at the other.
+
+use node::Event;
+
+use crate::coverage::Mark;
+use crate::history::{Call, Datum, Verb};
+use crate::plan::Evil;
+use crate::workload::Task;
+use crate::world::{Checked, What, World};
+
+const MILLISECOND: u64 = 1_000_000;
+
+/// Clients that read at a leader of the past what was just written at the new one.
+const READERS: usize = 2;
+
+/// How far a script has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// `first` was cut off with an entry of its own; somebody else will be elected.
+    PriorDeposed { first: u32 },
+    /// `second` was elected and cut off at once; `first` will be elected again.
+    PriorAgain { first: u32, second: u32 },
+    /// `first` leads again, and is cut off at its next commit.
+    PriorCommit { first: u32, second: u32 },
+    /// One of the others is elected.
+    PriorLast,
+    /// `stands` does not hear `leader` any more, and `keeps` still does.
+    LeaseKept { leader: u32, keeps: u32 },
+    /// Somebody is elected within what may be another's lease.
+    LeaseOver,
+    /// The clocks run apart; then `leader` is cut off.
+    DriftBegun { leader: u32 },
+    /// `node` is heard, and hears nothing.
+    Deaf { node: u32, leaps: bool },
+    /// `node` is cut off, and much is written; then somebody else leads.
+    Behind { node: u32 },
+    /// Snapshots are taken in the later term.
+    Ahead { node: u32 },
+    /// Until the time is up.
+    Rest,
+}
+
+/// A write at a new leader, which is read at an old one once it was acknowledged.
+#[derive(Clone, Debug)]
+pub(crate) struct Probe {
+    writer: usize,
+    key: String,
+    old: u32,
+}
+
+impl World {
+    /// Begins a script, if the cluster is in a state for it.
+    pub(crate) fn begin_script(&mut self, evil: Evil) {
+        let well = self.machines.iter().all(|one| one.is_up() && one.paused_until <= self.now);
+        let Some(leader) = self.leader().filter(|_| well && self.plan.nodes >= 3) else { return };
+        let nodes = self.plan.nodes;
+        let other = |step: u32| (leader - 1 + step) % nodes + 1;
+        let step = 1 + self.rng.below(u64::from(nodes) - 1) as u32;
+        self.network.mend();
+        match evil {
+            Evil::PriorTerm if nodes == 3 => {
+                self.isolate(leader);
+                self.whisper(leader, &[b"SET", b"whisper", b"1"]);
+                self.stage(Stage::PriorDeposed { first: leader }, 4_000);
+            }
+            Evil::Lease if nodes == 3 => {
+                let (keeps, stands) = (other(step), other(3 - step));
+                self.cut_both(leader, stands);
+                let after = 500 + self.rng.below(500);
+                self.stage(Stage::LeaseKept { leader, keeps }, after);
+            }
+            Evil::LeaseDrift => {
+                let most = i64::from(self.plan.drift_ppm / 2) - 100;
+                for node in 1..=nodes {
+                    let (now, ppm) = (self.now, if node == leader { -most } else { most });
+                    self.machine(node).clock.drift(now, ppm);
+                }
+                self.stage(Stage::DriftBegun { leader }, 700);
+            }
+            Evil::Leap | Evil::Unanswered => {
+                let node = other(step);
+                for peer in (1..=nodes).filter(|peer| *peer != node) {
+                    self.network.cut(peer, node);
+                }
+                for client in 0..self.clients().min(3) {
+                    let task = self.workload.append(&mut self.rng);
+                    self.drive(client, node, task);
+                }
+                let after = 20 + self.rng.below(150);
+                self.stage(Stage::Deaf { node, leaps: evil == Evil::Leap }, after);
+            }
+            _ => {}
+        }
+    }
+
+    /// The next stage, which ends after so many milliseconds if nothing ends it before.
+    fn stage(&mut self, stage: Stage, after: u64) {
+        self.tell(|| format!("script: {stage:?}"));
+        self.cuts += 1;
+        self.script = Some(stage);
+        self.scripts += 1;
+        self.push(self.now + after * MILLISECOND, 0, What::Script(self.scripts));
+    }
+
+    fn end_script(&mut self) {
+        if self.script.take().is_some() {
+            self.tell(|| "script: it ends".to_owned());
+            self.cuts += 1;
+            self.network.mend();
+        }
+    }
+
+    fn cut_both(&mut self, one: u32, other: u32) {
+        self.network.cut(one, other);
+        self.network.cut(other, one);
+    }
+
+    /// Cuts one off, and nothing else.
+    fn cut_only(&mut self, node: u32) {
+        self.network.mend();
+        for other in (1..=self.plan.nodes).filter(|other| *other != node) {
+            self.cut_both(node, other);
+        }
+    }
+
+    /// A node was elected.
+    pub(crate) fn script_elected(&mut self, node: u32) {
+        if !self.is_chaos() {
+            return;
+        }
+        match self.script {
+            Some(Stage::PriorDeposed { first }) if node != first => {
+                self.cut_only(node);
+                self.stage(Stage::PriorAgain { first, second: node }, 4_000);
+            }
+            Some(Stage::PriorAgain { first, second }) if node == first => {
+                self.stage(Stage::PriorCommit { first, second }, 2_000);
+            }
+            Some(Stage::PriorLast) => self.end_script(),
+            Some(Stage::LeaseOver) => {
+                self.coverage.hit(Mark::ElectedNearLease);
+                self.stage(Stage::Rest, 500);
+            }
+            _ => {}
+        }
+        let old = self.machines.iter().find(|one| one.id != node && one.leads());
+        if let Some(old) = old.map(|old| old.id)
+            && self.probe.is_none()
+            && self.machine(old).is_up()
+            && self.rng.one_in(2)
+        {
+            let key = self.workload.fresh_key();
+            let writer = self.idle_client();
+            let value = self.workload.value();
+            self.probe = Some(Probe { writer, key: key.clone(), old });
+            let set = Call::new(Verb::Set, key, vec![value]);
+            self.drive(writer, node, Task::plain(set));
+        }
+    }
+
+    /// A leader has learned that something is agreed.
+    pub(crate) fn script_committed(&mut self, node: u32) {
+        if let Some(Stage::PriorCommit { first, .. }) = self.script
+            && node == first
+        {
+            self.coverage.hit(Mark::CutAtPriorCommit);
+            self.cut_only(first);
+            self.stage(Stage::PriorLast, 3_000);
+        }
+    }
+
+    /// The time of a stage is up.
+    pub(crate) fn script_goes_on(&mut self, number: u64) -> Checked {
+        if number != self.scripts || !self.is_chaos() {
+            return Ok(());
+        }
+        match self.script {
+            Some(Stage::LeaseKept { leader, keeps }) => {
+                self.cut_only(leader);
+                self.fall(keeps, false);
+                self.push(self.now + MILLISECOND, 0, What::Start(keeps));
+                self.stage(Stage::LeaseOver, 1_500);
+            }
+            Some(Stage::DriftBegun { leader }) => {
+                self.cut_only(leader);
+                self.stage(Stage::LeaseOver, 1_500);
+            }
+            Some(Stage::Deaf { node, leaps }) => {
+                self.cut_only(node);
+                if leaps {
+                    self.fill_logs(node);
+                    self.stage(Stage::Behind { node }, 700);
+                } else {
+                    self.coverage.hit(Mark::UnansweredLong);
+                    let after = 10_500 + self.rng.below(1_000);
+                    self.stage(Stage::Rest, after);
+                }
+            }
+            Some(Stage::Behind { node }) => {
+                if let Some(leader) = self.leader().filter(|leader| *leader != node) {
+                    self.feed(leader, Event::Leave)?;
+                }
+                self.stage(Stage::Ahead { node }, 700);
+            }
+            Some(Stage::Ahead { node }) => {
+                self.coverage.hit(Mark::Leapt);
+                self.fill_logs(node);
+                self.network.mend();
+                self.stage(Stage::Rest, 1_000);
+            }
+            _ => self.end_script(),
+        }
+        Ok(())
+    }
+
+    /// More than a log keeps for those that lag is written, and snapshots are taken.
+    fn fill_logs(&mut self, but: u32) {
+        let much = vec![b'x'; 8 * 1024];
+        for node in (1..=self.plan.nodes).filter(|node| *node != but) {
+            if self.machine(node).leads() {
+                self.whisper(node, &[b"SET", b"whisper", &much]);
+            }
+            self.want_snapshot(node);
+        }
+    }
+
+    /// A client that has nothing open, or the first.
+    fn idle_client(&self) -> usize {
+        self.clients.iter().position(|client| client.busy.is_none()).unwrap_or(0)
+    }
+
+    /// An operation has ended. If it was a probe's write, its reads follow.
+    pub(crate) fn probe_ended(&mut self, client: usize, is_done: bool) {
+        let Some(Probe { writer, key, old }) = self.probe.take() else { return };
+        if writer != client {
+            self.probe = Some(Probe { writer, key, old });
+            return;
+        }
+        if !is_done || !self.is_chaos() {
+            return;
+        }
+        self.coverage.hit(Mark::ReadAtOldLeader);
+        let readers = (0..self.clients()).filter(|one| *one != client).take(READERS);
+        for reader in readers.collect::<Vec<_>>() {
+            let get = Call::new(Verb::Get, key.clone(), Vec::<Datum>::new());
+            self.drive(reader, old, Task::plain(get));
+        }
+    }
+}
