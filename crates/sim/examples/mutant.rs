@@ -12,6 +12,9 @@ use sim::{Coverage, MUTANTS, Mark, Options, Report, run};
 /// Simulated time with faults, in each run.
 const LENGTH: Duration = Duration::from_secs(60);
 
+/// The same in a hunt: most of what can be seen is seen early.
+const LENGTH_OF_HUNT: Duration = Duration::from_secs(30);
+
 const USAGE: &str = "usage: mutant | mutant NAME SECONDS | mutant NAME SECONDS SEED | \
                      mutant --none SEEDS FROM";
 
@@ -57,13 +60,16 @@ fn list() -> ExitCode {
 }
 
 fn tell(seed: u64) -> ExitCode {
-    let report = run(&Options { seed, length: LENGTH, trace: true });
+    let report = run(&Options { seed, length: LENGTH_OF_HUNT, trace: true });
     print(&format!("{}\n", report.story.join("\n")));
     ExitCode::SUCCESS
 }
 
 /// Runs these seeds on all cores, and sends what comes of them.
-fn start(seeds: impl Iterator<Item = u64> + Send + 'static) -> mpsc::Receiver<(u64, Report)> {
+fn start(
+    length: Duration,
+    seeds: impl Iterator<Item = u64> + Send + 'static,
+) -> mpsc::Receiver<(u64, Report)> {
     let seeds = Arc::new(Mutex::new(seeds));
     let (sender, receiver) = mpsc::sync_channel(0);
     for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
@@ -72,7 +78,7 @@ fn start(seeds: impl Iterator<Item = u64> + Send + 'static) -> mpsc::Receiver<(u
             loop {
                 let seed = seeds.lock().ok().and_then(|mut seeds| seeds.next());
                 let Some(seed) = seed else { return };
-                let report = run(&Options { seed, length: LENGTH, trace: false });
+                let report = run(&Options { seed, length, trace: false });
                 if sender.send((seed, report)).is_err() {
                     return;
                 }
@@ -88,8 +94,11 @@ fn hunt(name: &str, budget: Duration) -> ExitCode {
     let theme = MUTANTS.iter().find(|one| one.name == name).and_then(|one| one.theme);
     // Where it is at home, and where it is not.
     let reports = match theme {
-        Some(theme) => start(theme.seeds().zip(1..).flat_map(|(one, other)| [one, other])),
-        None => start(1..),
+        Some(theme) => {
+            let seeds = theme.seeds().zip(1..).flat_map(|(one, other)| [one, other]);
+            start(LENGTH_OF_HUNT, seeds)
+        }
+        None => start(LENGTH_OF_HUNT, 1..),
     };
     let mut seeds = 0;
     while let Ok((seed, report)) = reports.recv_timeout(budget.saturating_sub(began.elapsed())) {
@@ -108,7 +117,7 @@ fn hunt(name: &str, budget: Duration) -> ExitCode {
 /// All must pass, and together bring about every fault.
 fn round(seeds: u64, from: u64) -> ExitCode {
     let began = Instant::now();
-    let reports = start(from..from + seeds);
+    let reports = start(LENGTH, from..from + seeds);
     let (mut coverage, mut simulated, mut failed) = (Coverage::default(), Duration::ZERO, 0);
     for (seed, report) in reports {
         coverage.add(&report.coverage);

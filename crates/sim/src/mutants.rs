@@ -30,6 +30,10 @@ impl Mutant {
     const fn about(self, theme: Theme) -> Mutant {
         Mutant { theme: Some(theme), ..self }
     }
+
+    const fn rare(self) -> Mutant {
+        Mutant { rare: true, ..self }
+    }
 }
 
 /// All of them.
@@ -51,7 +55,8 @@ pub const MUTANTS: &[Mutant] = &[
         "a candidate counts late votes of an earlier term",
         "Raft paper, section 5.2",
     )
-    .about(Theme::Election),
+    .about(Theme::Election)
+    .rare(),
     mutant(
         "vote-for-an-old-log",
         "a candidate with an old log gets votes",
@@ -100,13 +105,15 @@ pub const MUTANTS: &[Mutant] = &[
         "lease-of-a-minority",
         "a round that one peer answered is confirmed, and renews the lease",
         "Redis-Raft 19; etcd 20418",
-    ),
+    )
+    .about(Theme::Pause),
     mutant(
         "read-before-first-commit",
         "a new leader reads before it knows what is committed",
         "Redis-Raft 18",
     )
-    .about(Theme::Election),
+    .about(Theme::Election)
+    .rare(),
     mutant(
         "lease-outlives-hand-over",
         "a leader that handed over reads until its lease ends",
@@ -124,29 +131,34 @@ pub const MUTANTS: &[Mutant] = &[
         "a voter that was started anew helps to elect another within the lease",
         "Raft thesis, section 6.4.1",
     )
-    .about(Theme::Lease),
+    .about(Theme::Lease)
+    .rare(),
     mutant(
         "vote-within-a-lease",
         "voters help to elect another while they hear their leader",
         "Raft thesis, section 6.4.1",
     )
-    .about(Theme::Lease),
+    .about(Theme::Lease)
+    .rare(),
     mutant(
         "joint-needs-one-side",
         "a joint configuration elects with the majority of one side",
         "Raft paper, section 6; Redis-Raft 17",
-    ),
+    )
+    .rare(),
     mutant(
         "members-survive-a-snapshot",
         "the members are not reset by a snapshot",
         "OpenRaft 1808",
-    ),
+    )
+    .rare(),
     mutant(
         "old-snapshot-installed",
         "a snapshot that came late takes the state back",
         "Redis-Raft 42",
     )
-    .about(Theme::Snapshot),
+    .about(Theme::Snapshot)
+    .rare(),
     mutant(
         "install-without-the-data",
         "a snapshot moves the index and not the state",
@@ -158,13 +170,15 @@ pub const MUTANTS: &[Mutant] = &[
         "keys changed while a snapshot is written are saved as they became",
         "ZooKeeper's fuzzy snapshots; etcd 14685",
     )
-    .about(Theme::Snapshot),
+    .about(Theme::Snapshot)
+    .rare(),
     mutant(
         "truncated-snapshot-taken",
         "a snapshot that is cut short is taken for whole",
         "Redis-Raft 43",
     )
-    .about(Theme::Snapshot),
+    .about(Theme::Snapshot)
+    .rare(),
     mutant(
         "snapshot-without-fsync",
         "a snapshot gets its name before it is durable",
@@ -188,7 +202,8 @@ pub const MUTANTS: &[Mutant] = &[
         "the log is trimmed before the snapshot is durable",
         "Redis-Raft 43",
     )
-    .about(Theme::Snapshot),
+    .about(Theme::Snapshot)
+    .rare(),
     mutant("log-without-fsync", "the log is written and not synced", "etcd 14370"),
     mutant(
         "fsync-error-ignored",
@@ -213,9 +228,11 @@ pub const MUTANTS: &[Mutant] = &[
         "the log is cut in its middle, at damage, as if that were its torn end",
         "Protocol-Aware Recovery, FAST 2018",
     )
-    .about(Theme::Rot),
+    .about(Theme::Rot)
+    .rare(),
     mutant("torn-entry-believed", "an entry is believed without its checksum", "etcd 14098")
-        .about(Theme::Power),
+        .about(Theme::Power)
+        .rare(),
     mutant(
         "duplicate-taken-twice",
         "a forwarded command that arrives twice is executed twice",
@@ -272,7 +289,9 @@ pub const MUTANTS: &[Mutant] = &[
         "log-clock-stands-still",
         "the clock of the log waits for a wall clock that was set back",
         "Synod, seeds 23 and 46",
-    ),
+    )
+    .about(Theme::Pause)
+    .rare(),
 ];
 
 #[cfg(test)]

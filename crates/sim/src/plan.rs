@@ -95,7 +95,7 @@ const THEMES: [(Theme, &[Evil]); 10] = [
     (Theme::Drift, &[Evil::LeaseDrift]),
     (Theme::Leap, &[Evil::Leap, Evil::Unanswered]),
     (Theme::HandOver, &[Evil::HandOver]),
-    (Theme::Pause, &[Evil::PauseLeader, Evil::Drift]),
+    (Theme::Pause, &[Evil::PauseLeader, Evil::CutSymmetric, Evil::Jump]),
     (Theme::Snapshot, &[Evil::Snapshot, Evil::Power, Evil::CutSymmetric, Evil::BreakLink]),
     (Theme::Election, &[Evil::CutLeader, Evil::CutAsymmetric, Evil::KillAll]),
     (Theme::Power, &[Evil::Power, Evil::PowerInCommit, Evil::DiskError]),
@@ -215,22 +215,27 @@ impl Plan {
         plan.directed = Directed::default();
         plan.delay = (Duration::from_micros(20), Duration::from_micros(20 + rng.below(500)));
         plan.disk = (Duration::from_micros(20), Duration::from_micros(20 + rng.below(500)));
+        // Whatever a script needs it brings with it, and all that is asked must be checked.
+        plan.think = plan.think.max(Duration::from_millis(100));
         match theme {
             Theme::PriorTerm | Theme::Lease => plan.nodes = 3,
             Theme::Drift => plan.drift_ppm = DRIFT_PPM_MAX,
             Theme::Snapshot => {
-                (plan.directed.in_snapshot, plan.directed.in_install) = (often / 8, often / 2);
+                // Much is written while a snapshot is.
+                plan.disk = (Duration::from_micros(500), Duration::from_millis(8));
+                plan.think = Duration::from_millis(30);
+                (plan.directed.in_snapshot, plan.directed.in_install) = (often / 32, often / 2);
                 plan.directed.echo = often;
             }
             Theme::Election => {
                 plan.delay = (Duration::from_millis(1), Duration::from_millis(60));
                 plan.directed.echo = often + 200_000;
                 plan.directed.end_early = 300_000;
+                plan.network.loss = often / 2;
             }
             Theme::Power => (plan.directed.before_save, plan.directed.after_save) = (1_000, 1_000),
-            Theme::Leap | Theme::HandOver | Theme::Pause | Theme::Rot => {
-                plan.nodes = plan.nodes.max(3);
-            }
+            Theme::Pause => plan.nodes = 5,
+            Theme::Leap | Theme::HandOver | Theme::Rot => plan.nodes = plan.nodes.max(3),
         }
         plan
     }

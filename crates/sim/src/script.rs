@@ -54,6 +54,8 @@ pub(crate) enum Stage {
     Behind { node: u32 },
     /// Snapshots are taken in the later term.
     Ahead { node: u32 },
+    /// All faults have ended, clients wait for keys, and the leader changes once more.
+    LastOrders,
     /// Until the time is up.
     Rest,
 }
@@ -189,10 +191,16 @@ impl World {
 
     /// The time of a stage is up.
     pub(crate) fn script_goes_on(&mut self, number: u64) -> Checked {
-        if number != self.scripts || !self.is_chaos() {
+        if number != self.scripts || !(self.is_chaos() || self.script == Some(Stage::LastOrders)) {
             return Ok(());
         }
         match self.script {
+            Some(Stage::LastOrders) => {
+                self.script = None;
+                if let Some(leader) = self.leader() {
+                    self.feed(leader, Event::Leave)?;
+                }
+            }
             Some(Stage::LeaseKept { leader, keeps }) => {
                 self.cut_only(leader);
                 self.fall(keeps, false);
@@ -229,6 +237,22 @@ impl World {
             _ => self.end_script(),
         }
         Ok(())
+    }
+
+    /// The faults are about to end: some clients wait, and must hear of what comes then.
+    pub(crate) fn last_orders(&mut self) {
+        self.script = None;
+        if self.rng.one_in(2) {
+            return;
+        }
+        for client in 0..self.clients().min(3) {
+            let node = 1 + self.rng.below(u64::from(self.plan.nodes)) as u32;
+            let task = self.workload.wait();
+            if self.machine(node).is_up() {
+                self.drive(client, node, task);
+            }
+        }
+        self.stage(Stage::LastOrders, 100);
     }
 
     /// More than a log keeps for those that lag is written, and snapshots are taken.

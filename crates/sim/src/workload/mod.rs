@@ -133,6 +133,14 @@ impl Workload {
         name
     }
 
+    /// A wait for a key that nobody else uses.
+    pub fn wait(&mut self) -> Task {
+        let slot = self.new_slot(Kind::Queue);
+        let wait = Call::new(Verb::BlPop, slot.name.clone(), vec![Datum::Int(1_500)]);
+        self.retired.push(slot);
+        Task::plain(wait)
+    }
+
     /// A write that shows if it is done twice.
     pub fn append(&mut self, rng: &mut Rng) -> Task {
         Task::plain(Call::new(Verb::Append, draw::list_key(rng), vec![self.value()]))

@@ -1,7 +1,5 @@
 //! The end: all faults end, what is open is answered, and everything is read.
 
-use node::Event;
-
 use super::{Checked, Phase, What, World};
 use crate::limits::RECOVERY_BOUND;
 use crate::machine::Machine;
@@ -9,8 +7,8 @@ use crate::machine::Machine;
 impl World {
     pub(super) fn heal(&mut self) -> Checked {
         self.tell(|| "all faults end".to_owned());
+        self.last_orders();
         self.phase = Phase::Healing;
-        self.script = None;
         self.healed_at = self.now;
         self.cuts += 1;
         self.network.mend();
@@ -24,10 +22,6 @@ impl World {
             if !machine.is_up() {
                 self.push(self.now, 0, What::Start(node));
             }
-        }
-        // A last change of the leader: whoever waits for something must hear of it.
-        if let Some(leader) = self.leader().filter(|_| self.rng.one_in(2)) {
-            self.feed(leader, Event::Leave)?;
         }
         self.look_whether_all_ended();
         Ok(())
