@@ -14,12 +14,13 @@ use std::time::Instant;
 
 use clap::Args;
 use comfy_table::Table;
-use comfy_table::presets::{ASCII_MARKDOWN, UTF8_FULL};
 
 use crate::ci;
 
 /// The part that must be caught, in percent, whatever `--all` says.
 const CAUGHT_LEAST: usize = 80;
+
+const HEADER: [&str; 6] = ["planted", "what is wrong then", "from", "seeds", "seconds", "seen by"];
 
 /// Letters of what was seen that a table has room for.
 const SEEN_LETTERS_MAX: usize = 70;
@@ -99,15 +100,17 @@ pub(crate) fn run_seeds(seeds: u64) -> Result<(), String> {
 fn hunt_all(options: &Options, binary: &Path, mutants: &[Mutant]) -> Result<(), String> {
     let began = Instant::now();
     let mut table = Table::new();
-    table.load_preset(if options.markdown { ASCII_MARKDOWN } else { UTF8_FULL });
-    table.set_header(["planted", "what is wrong then", "from", "seeds", "seconds", "seen by"]);
+    table.set_header(HEADER);
+    let mut lines = format!("| {} |\n|{}\n", HEADER.join(" | "), " --- |".repeat(HEADER.len()));
     let (mut missed, mut missed_cheap) = (Vec::new(), Vec::new());
     for Mutant { name, rare, what, source } in mutants {
         let Hunt { caught, seeds, seconds, check, seen } = hunt(binary, name, options.budget)?;
         let seen: String = seen.chars().take(SEEN_LETTERS_MAX).collect();
         eprintln!("{} {name}: {seeds} seeds, {seconds} s: {seen}", if caught { "✓" } else { "✗" });
         let check = if caught { check } else { "nothing".to_owned() };
-        table.add_row([name, what, source, &seeds, &seconds, &check]);
+        let row = [name.as_str(), what, source, &seeds, &seconds, &check];
+        table.add_row(row);
+        lines.push_str(&format!("| {} |\n", row.join(" | ")));
         if !caught {
             missed.push(name.as_str());
             missed_cheap.extend((!rare).then_some(name.as_str()));
@@ -115,10 +118,9 @@ fn hunt_all(options: &Options, binary: &Path, mutants: &[Mutant]) -> Result<(), 
     }
     let caught = mutants.len() - missed.len();
     let seconds = began.elapsed().as_secs();
-    print(&format!(
-        "{table}\n{caught} of {} planted bugs were caught in {seconds} s\n",
-        mutants.len()
-    ));
+    let shown = if options.markdown { lines } else { format!("{table}\n") };
+    let all = mutants.len();
+    print(&format!("{shown}{caught} of {all} planted bugs were caught in {seconds} s\n"));
     if options.all && !missed.is_empty() {
         return Err(format!("not caught: {}", missed.join(", ")));
     }
