@@ -27,10 +27,6 @@ use crate::value::Value;
 
 /// The format that this code writes and reads.
 const VERSION: u64 = 1;
-/// Keys that are written before the budget is looked at again, and what one is taken to weigh.
-const KEYS_AT_ONCE: usize = 64;
-const KEY_BYTES_GUESSED: usize = 256;
-
 const RECORD: u8 = 1;
 const END: u8 = 0;
 
@@ -76,9 +72,8 @@ impl DbSaving {
         let end = out.len() + budget;
         out.append(&mut self.pending);
         let dict = self.frozen.as_ref().unwrap_or(live);
-        let keys = (budget / KEY_BYTES_GUESSED).clamp(1, KEYS_AT_ONCE);
         while out.len() < end && self.cursor >> HASH_BITS == 0 {
-            let next = dict.scan(self.cursor, keys, |key, entry| {
+            let next = dict.scan(self.cursor, 64, |key, entry| {
                 if !self.early.remove(key) {
                     put_record(out, self.number, key, entry);
                 }
