@@ -371,6 +371,8 @@ impl Segment {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::Dict;
 
     fn filled(count: u32) -> Dict<u32> {
@@ -473,6 +475,72 @@ mod tests {
             assert!(filled(count).draw(&mut rng).is_some());
         }
         assert!(filled(0).draw(&mut rng).is_none());
+    }
+
+    /// What happens between two steps of a walk: so many other keys come, or go.
+    #[derive(Clone, Copy, Debug)]
+    enum Between {
+        Come(u32),
+        Go(u32),
+    }
+
+    fn between() -> impl Strategy<Value = Between> {
+        prop_oneof![
+            (0..300u32).prop_map(Between::Come),
+            (0..300u32).prop_map(Between::Go),
+            Just(Between::Come(3_000)),
+            Just(Between::Go(3_000)),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        /// The guarantee of SCAN, and more than that: never twice.
+        #[test]
+        fn a_walk_meets_each_key_that_stays_exactly_once_whatever_else_comes_and_goes(
+            stay in 0..700u32,
+            before in 0..3_000u32,
+            counts in proptest::collection::vec(1..200usize, 1..20),
+            others in proptest::collection::vec(between(), 1..20),
+        ) {
+            let mut dict = filled(stay);
+            let other = |n: u32| format!("other:{n}");
+            let (mut first, mut next) = (0, before);
+            for n in first..next {
+                dict.insert(other(n).as_bytes(), u32::MAX);
+            }
+            let (mut cursor, mut seen) = (0, vec![0u32; stay as usize]);
+            for turn in 0.. {
+                cursor = dict.scan(cursor, counts[turn % counts.len()], |_, &n| {
+                    if let Some(times) = seen.get_mut(n as usize) {
+                        *times += 1;
+                    }
+                });
+                if cursor == 0 {
+                    break;
+                }
+                // After a while nothing comes any more, so that the walk ends.
+                match others[turn % others.len()] {
+                    Between::Come(count) if turn < 40 => {
+                        let end = next + count;
+                        for n in next..end {
+                            dict.insert(other(n).as_bytes(), u32::MAX);
+                        }
+                        next = end;
+                    }
+                    Between::Come(_) => {}
+                    Between::Go(count) => {
+                        let end = (first + count).min(next);
+                        for n in first..end {
+                            dict.remove(other(n).as_bytes());
+                        }
+                        first = end;
+                    }
+                }
+            }
+            prop_assert!(seen.iter().all(|times| *times == 1), "{seen:?}");
+        }
     }
 
     #[test]

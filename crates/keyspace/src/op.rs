@@ -238,6 +238,9 @@ fn read_owned(reader: &mut Reader<'_>) -> Result<(u8, ArgsBuf), Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn check(op: Op) {
@@ -268,5 +271,35 @@ mod tests {
         check(Op { proto, origin, body: Body::Unblock { target, how: Unblock::Error } });
         check(Op { proto, origin, body: Body::DropWaiters { node: None } });
         check(Op { proto, origin: None, body: Body::DropWaiters { node: Some(7) } });
+    }
+
+    fn call() -> impl Strategy<Value = (u8, ArgsBuf)> {
+        let args = vec(vec(any::<u8>(), 0..20), 1..5);
+        let owned = |args: Vec<Vec<u8>>| args.iter().map(Vec::as_slice).collect();
+        (0..16u8, args.prop_map(owned))
+    }
+
+    fn body() -> impl Strategy<Value = Body> {
+        let watch = (0..16u8, any::<u64>(), vec(any::<u8>(), 0..20));
+        let watch = watch.prop_map(|(db, version, key)| Watch { db, version, key });
+        prop_oneof![
+            call().prop_map(|(db, args)| Body::Call { db, args }),
+            (vec(watch, 0..4), vec(call(), 0..4))
+                .prop_map(|(watches, calls)| Body::Exec { watches, calls }),
+            Just(Body::Tick),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_operation_comes_back(
+            body in body(),
+            origin in proptest::option::of((any::<u32>(), any::<u64>())),
+            resp3: bool,
+        ) {
+            let proto = if resp3 { Proto::Resp3 } else { Proto::Resp2 };
+            let origin = origin.map(|(node, number)| Origin { node, number });
+            check(Op { proto, origin, body });
+        }
     }
 }

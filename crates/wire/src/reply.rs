@@ -68,11 +68,12 @@ impl<'a> Reply<'a> {
         self.line(b'+', text.as_bytes());
     }
 
-    /// An error: its code and text, without the dash. Line breaks become spaces.
+    /// An error: its code and text, without the dash. Line breaks become spaces, but for those at
+    /// the end, which are cut.
     pub fn error(&mut self, message: &str) {
         self.out.push(b'-');
         let clean = |byte| if byte == b'\r' || byte == b'\n' { b' ' } else { byte };
-        self.out.extend(message.bytes().map(clean));
+        self.out.extend(message.trim_end_matches(['\r', '\n']).bytes().map(clean));
         self.out.extend_from_slice(b"\r\n");
     }
 

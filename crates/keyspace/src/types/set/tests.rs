@@ -1,6 +1,78 @@
 //! What the set commands answer.
 
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use stdx::codec::Reader;
+
+use super::Set;
 use crate::testing::Client;
+
+/// What can be done to a set.
+#[derive(Clone, Debug)]
+enum Step {
+    Add(Vec<u8>),
+    Remove(Vec<u8>),
+    Reload,
+}
+
+fn text() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        6 => (-20..60i64).prop_map(|n| n.to_string().into_bytes()),
+        2 => any::<i64>().prop_map(|n| n.to_string().into_bytes()),
+        1 => proptest::collection::vec(any::<u8>(), 0..12),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => text().prop_map(Step::Add),
+        3 => text().prop_map(Step::Remove),
+        1 => Just(Step::Reload),
+    ]
+}
+
+fn members(set: &Set) -> BTreeSet<Vec<u8>> {
+    let mut digits = itoa::Buffer::new();
+    set.iter().map(|member| member.text(&mut digits).to_vec()).collect()
+}
+
+proptest! {
+    #[test]
+    fn a_set_is_a_set_of_strings_and_an_intset_only_as_long_as_it_may_be(
+        steps in proptest::collection::vec(step(), 0..120),
+        ints_max in 0..40u64,
+    ) {
+        let (mut set, mut model) = (Set::default(), BTreeSet::new());
+        for step in steps {
+            match step {
+                Step::Add(member) => {
+                    prop_assert_eq!(set.add(&member, ints_max), model.insert(member));
+                }
+                Step::Remove(member) => {
+                    prop_assert_eq!(set.remove(&member), model.remove(&member));
+                }
+                Step::Reload => {
+                    let (mut bytes, before) = (Vec::new(), set.encoding());
+                    set.save(&mut bytes);
+                    match Set::load(&mut Reader::new(&bytes)) {
+                        Ok(loaded) => {
+                            prop_assert_eq!(loaded.encoding(), before);
+                            set = loaded;
+                        }
+                        Err(_) => prop_assert!(model.is_empty()),
+                    }
+                }
+            }
+            prop_assert_eq!(set.len(), model.len());
+            prop_assert_eq!(&members(&set), &model);
+            prop_assert!(model.iter().all(|member| set.contains(member)));
+            let is_integer = |text: &Vec<u8>| crate::number::parse_i64(text).is_some();
+            let may_be = model.len() as u64 <= ints_max && model.iter().all(is_integer);
+            prop_assert!(set.encoding() != "intset" || may_be || model.is_empty());
+        }
+    }
+}
 
 #[test]
 fn members_are_added_counted_and_removed() {

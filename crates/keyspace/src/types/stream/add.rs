@@ -93,18 +93,18 @@ impl Options {
 
     fn trim(&self, is_add: bool) -> Result<Option<Trim>, Reject> {
         let refused = |why| Err(Reject::text(why));
-        let Some(strategy) = self.strategy else {
-            return match self.limit {
-                Some(1..) => refused(
-                    "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
-                ),
-                _ if is_add => Ok(None),
-                _ => refused("ERR syntax error, XTRIM must be called with a trimming strategy"),
-            };
-        };
+        if self.strategy.is_none() && self.limit.is_some_and(|limit| limit > 0) {
+            return refused(
+                "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
+            );
+        }
+        if self.strategy.is_none() && !is_add {
+            return refused("ERR syntax error, XTRIM must be called with a trimming strategy");
+        }
         if self.limit.is_some() && !self.approximate {
             return refused("ERR syntax error, LIMIT cannot be used without the special ~ option");
         }
+        let Some(strategy) = self.strategy else { return Ok(None) };
         let limit = match (self.approximate, self.limit) {
             (false, _) | (true, Some(0)) => u64::MAX,
             (true, limit) => limit.unwrap_or(LIMIT_DEFAULT),
@@ -163,8 +163,9 @@ pub(super) fn xadd(
 ) -> Result<(), Reject> {
     const ARITY: Reject = Reject::text("ERR wrong number of arguments for 'xadd' command");
     let options = Options::parse(args, true)?;
-    let wanted = Wanted::parse(args.get(options.end).ok_or(ARITY)?)?;
+    let wanted = args.get(options.end).map(Wanted::parse).transpose()?;
     let trim = options.trim(true)?;
+    let wanted = wanted.ok_or(ARITY)?;
     let texts = args.from(options.end + 1);
     if texts.is_empty() || texts.len() % 2 == 1 {
         return Err(ARITY);
