@@ -405,6 +405,9 @@ pub fn read_meta(reader: &mut Reader<'_>) -> Result<SnapshotMeta, Malformed> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use proptest::collection::{btree_set, vec};
+    use proptest::prelude::*;
+
     use super::*;
 
     fn check(message: Message) {
@@ -466,6 +469,70 @@ mod tests {
         let applied = vec![(GroupId(0), Index(7))];
         let addr = "127.0.0.1:7379".to_owned();
         check(Message::Health(Health { pid: 77, addr, operations: 1 << 33, applied }));
+    }
+
+    fn entry() -> impl Strategy<Value = Entry> {
+        let kinds = prop_oneof![Just(EntryKind::Command), Just(EntryKind::Config)];
+        (any::<u64>(), any::<u64>(), kinds, vec(any::<u8>(), 0..40)).prop_map(
+            |(index, term, kind, data)| Entry {
+                index: Index(index),
+                term: Term(term),
+                kind,
+                data: data.into(),
+            },
+        )
+    }
+
+    fn nodes() -> impl Strategy<Value = BTreeSet<NodeId>> {
+        btree_set(any::<u32>().prop_map(NodeId), 1..5)
+    }
+
+    proptest! {
+        #[test]
+        fn entries_of_any_kind_and_number_come_back(
+            numbers: [u64; 4],
+            entries in vec(entry(), 0..6),
+        ) {
+            let [previous, term, commit, sequence] = numbers;
+            let (previous_index, previous_term) = (Index(previous), Term(term));
+            let commit = Index(commit);
+            let append = Speech::Append { previous_index, previous_term, commit, sequence, entries };
+            check(speech(append));
+        }
+
+        #[test]
+        fn a_snapshot_comes_back_with_the_members_it_knows(
+            numbers: [u64; 4],
+            voters in nodes(),
+            learner: u32,
+            data in vec(any::<u8>(), 0..60),
+            last: bool,
+        ) {
+            let [index, term, offset, sequence] = numbers;
+            // Who votes does not learn.
+            let learners = BTreeSet::from([NodeId(learner)]);
+            let learners = learners.difference(&voters).copied().collect();
+            let config = Config { outgoing: voters.clone(), voters, learners };
+            let meta = SnapshotMeta { index: Index(index), term: Term(term), config };
+            let data = Bytes::from(data);
+            check(speech(Speech::Snapshot { meta, offset, data, last, sequence }));
+        }
+
+        #[test]
+        fn requests_and_answers_of_any_length_come_back(
+            number: u64,
+            after: bool,
+            write: bool,
+            texts in vec(vec(any::<u8>(), 0..40), 0..6),
+        ) {
+            let kind = if write { Kind::Write } else { Kind::Read };
+            let request = |op: &Vec<u8>| Forwarded { number, kind, after, op: op.clone() };
+            let requests = texts.iter().map(request).collect();
+            check(Message::Forward { group: GroupId(3), term: Term(number), requests });
+            let answer = |reply: &Vec<u8>| Answer { number, reply: reply.clone() };
+            let answers = texts.iter().map(answer).collect();
+            check(Message::Answers { group: GroupId(3), applied: Index(number), answers });
+        }
     }
 
     #[test]

@@ -16,13 +16,23 @@ pub(crate) fn rule(call: &Call) -> Rule {
     let word =
         |at: usize| String::from_utf8_lossy(args.args().get(at).unwrap_or_default()).to_lowercase();
     let (name, both) = (word(0), format!("{} {}", word(0), word(1)));
-    // Elements that compare alike stand in no order that Redis would promise.
-    let has = |wanted: &[u8]| call.iter().any(|word| word.eq_ignore_ascii_case(wanted));
-    if name.starts_with("sort") && has(b"alpha") && has(b"by") {
-        return Rule::Unordered;
+    if name.starts_with("sort") {
+        return sort_rule(call);
     }
     let row = ROWS.iter().find(|row| row.name == both);
     row.or_else(|| ROWS.iter().find(|row| row.name == name)).map_or(Rule::Exact, |row| row.rule)
+}
+
+/// Elements that compare alike stand in no order that Redis would promise: those that BY orders as
+/// texts, and all if BY names no pattern.
+fn sort_rule(call: &Call) -> Rule {
+    let place = |wanted: &[u8]| call.iter().position(|word| word.eq_ignore_ascii_case(wanted));
+    let Some(pattern) = place(b"by").and_then(|at| call.get(at + 1)) else { return Rule::Exact };
+    match (pattern.contains(&b'*'), place(b"alpha").is_some()) {
+        (true, false) => Rule::Exact,
+        (true, true) => Rule::Unordered,
+        (false, _) => Rule::Shape,
+    }
 }
 
 pub(crate) fn value(bytes: &[u8]) -> Option<Value> {

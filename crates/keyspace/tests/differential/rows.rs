@@ -159,7 +159,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("lmove", NORMAL, Exact, &["$list $list $side $side"]),
     row("lmpop", NORMAL, Exact, &["$keys:list $side [count $num]"]),
     row("lpop", NORMAL, Exact, &["$list [$num]"]),
-    row("lpos", NORMAL, Exact, &["$list $m [rank $num] [count $num] [maxlen $num]"]),
+    row("lpos", NORMAL, Exact, &["$list $m [rank $rank] [count $num] [maxlen $num]"]),
     row("lpush", OFTEN, Exact, &["$list $m+", "$list $v+"]),
     row("lpushx", NORMAL, Exact, &["$list $m+"]),
     row("lrange", NORMAL, Exact, &["$list $idx $idx"]),

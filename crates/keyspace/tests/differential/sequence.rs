@@ -127,7 +127,8 @@ impl Generator {
             let alone = matches!(group, Group::Scripting | Group::Transactions | Group::Connection);
             let call = self.call(ready, slots);
             let exact = compare::rule(&call) == Rule::Exact;
-            let alone = alone || matches!(ready.command.name, "dbsize" | "getkeysandflags");
+            let alone =
+                alone || matches!(ready.command.name, "dbsize" | "getkeys" | "getkeysandflags");
             if any || exact && !alone {
                 return call;
             }

@@ -185,6 +185,8 @@ impl Slots {
             "whole" => self.number(-20, 70_000),
             "int" => self.integer(),
             "num" => self.small(),
+            // The smallest integer has no opposite, and Redis 7.0 takes it for one that is met at once.
+            "rank" => self.one_of(&["1", "2", "3", "-1", "-2", "9223372036854775807"], &["0", "x"]),
             "idx" => self.index(),
             "count" => self.count(),
             "float" | "score" => self.float(),
@@ -197,9 +199,7 @@ impl Slots {
             "db" => self.database(),
             "side" => self.text(&["left", "right", "LEFT", "Right"]),
             "timeout" => self.timeout(),
-            "type" => {
-                self.text(&["string", "list", "set", "zset", "hash", "stream", "none", "x", "LIST"])
-            }
+            "type" => self.text(&["string", "list", "set", "zset", "hash", "stream", "x", "LIST"]),
             "pattern" => self.text(PATTERNS),
             "cursor" => self.cursor(),
             "bit" => self.one_of(&["0", "1"], &["2", "-1", "x", ""]),

@@ -460,7 +460,10 @@ impl Front {
             Err(reject) => {
                 let known = keyspace::command::find(args);
                 let place = known.map(|command| self.stats.place(stats::name(command, args)));
-                let flow = self.refuse(key, &reject);
+                let flow = match args.is(0, "exec") {
+                    true => self.abort_exec(key, &reject),
+                    false => self.refuse(key, &reject),
+                };
                 self.stats.note_call(place, flow);
                 return flow;
             }

@@ -42,6 +42,14 @@ fn a_refused_call_spoils_the_exec_and_discard_forgets_it() {
         (0, "exec", "-EXECABORT Transaction discarded because of previous errors.\r\n"),
         (0, "multi", "+OK\r\n"),
         (0, "set a 1", "+QUEUED\r\n"),
+        (
+            0,
+            "exec now",
+            "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' \
+             command\r\n",
+        ),
+        (0, "multi", "+OK\r\n"),
+        (0, "set a 1", "+QUEUED\r\n"),
         (0, "discard", "+OK\r\n"),
         (0, "discard", "-ERR DISCARD without MULTI\r\n"),
         (0, "get a", "$-1\r\n"),

@@ -108,7 +108,9 @@ impl Scanner {
     fn scan_element(&mut self, bytes: &[u8]) -> Result<bool, Malformed> {
         let Some(end) = self.line_end(bytes) else { return Ok(false) };
         let sigil = bytes[self.at];
-        let line = &bytes[self.at + 1..end];
+        let Some(line) = bytes.get(self.at + 1..end) else {
+            return Err(self.malformed("a line is empty"));
+        };
         if self.open.len() == 1 && sigil != b'|' {
             self.sigil = sigil;
         }
@@ -389,6 +391,8 @@ mod tests {
     fn nonsense_and_excess_are_refused() {
         for input in [
             "?\r\n",
+            "\r\n",
+            "*1\r\n\r\n",
             "$x\r\n",
             "$-2\r\n",
             "!-1\r\n",

@@ -356,7 +356,10 @@ fn number(text: &[u8]) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::resp::encode_call;
 
     /// What a stream of bytes says: each command, then the error that ended it, if any.
     type Story = (Vec<Vec<Vec<u8>>>, Option<ProtocolError>);
@@ -420,6 +423,33 @@ mod tests {
         );
         check(b"*2\r\n$0\r\n\r\n$3\r\n\0\r\n\r\n", &[&[b"", b"\0\r\n"]]);
         check(b"*10\r\n$1\r\na\r\n", &[]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_sent_arrives_however_it_is_cut(
+            commands in proptest::collection::vec(
+                proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20), 1..6),
+                0..6,
+            ),
+            cuts in proptest::collection::vec(1..40usize, 1..8),
+        ) {
+            let mut bytes = Vec::new();
+            for command in &commands {
+                let args: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+                encode_call(&mut bytes, &args);
+            }
+            let (mut pieces, mut rest) = (Vec::new(), bytes.as_slice());
+            for cut in cuts.iter().cycle() {
+                let (piece, after) = rest.split_at((*cut).min(rest.len()));
+                pieces.push(piece);
+                rest = after;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(feed(&pieces, &Limits::AUTHENTICATED), (commands, None));
+        }
     }
 
     #[test]

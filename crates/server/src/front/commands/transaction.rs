@@ -92,6 +92,15 @@ impl Front {
         }
     }
 
+    /// An EXEC that is refused itself ends the transaction.
+    pub(in crate::front) fn abort_exec(&mut self, key: usize, why: &Reject) -> Flow {
+        let session = &mut self.client(key).session;
+        (session.multi, session.watches) = (None, Vec::new());
+        let why = why.message().trim_start_matches("ERR ");
+        let text = format!("EXECABORT Transaction discarded because of: {why}");
+        self.answer(key, |_| Err(Reject::from(text)))
+    }
+
     pub(super) fn exec(&mut self, moment: Moment, key: usize) -> Flow {
         let client = self.client(key);
         let Some(queue) = client.session.multi.take() else {
