@@ -1,7 +1,7 @@
 //! `cargo xtask ci`: everything a change must pass, in the order in which it fails soonest.
 //!
 //! ```text
-//! fmt ─▶ tidy ─▶ clippy ─▶ test ─▶ doc ─▶ examples ─▶ chaos ─▶ sim
+//! fmt ─▶ tidy ─▶ clippy ─▶ fuzz ─▶ test ─▶ doc ─▶ examples ─▶ chaos ─▶ sim
 //! ```
 //!
 //! It stops at the first step that fails and says which. A step that did nothing is a failure, too:
@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
-use crate::{examples, mutants, tidy};
+use crate::{examples, fuzz, mutants, tidy};
 
 /// How many of the last lines of the tests are repeated at the end.
 const CLOSING_LINES: usize = 12;
@@ -38,6 +38,8 @@ enum Step {
     Fmt,
     Tidy,
     Clippy,
+    /// The fuzz targets compile; `cargo xtask fuzz` runs them.
+    Fuzz,
     Test,
     Doc,
     Examples,
@@ -49,6 +51,7 @@ const STEPS: &[Step] = &[
     Step::Fmt,
     Step::Tidy,
     Step::Clippy,
+    Step::Fuzz,
     Step::Test,
     Step::Doc,
     Step::Examples,
@@ -70,6 +73,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             Step::Clippy => {
                 cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
             }
+            Step::Fuzz => fuzz::check()?,
             Step::Test => closing = test()?,
             Step::Doc => doc()?,
             Step::Examples => examples::run()?,

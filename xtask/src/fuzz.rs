@@ -58,6 +58,16 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     ci::finish(&mut fuzzer)
 }
 
+/// Sees that all targets compile, without a C++ compiler: what is not linked needs no libFuzzer.
+pub(crate) fn check() -> Result<(), String> {
+    let fuzz = tidy::root().join("fuzz");
+    let mut check = Command::new(ci::program());
+    check.current_dir(&fuzz).args(["check", "--locked"]);
+    check.env("CARGO_TARGET_DIR", fuzz.join("target"));
+    check.env("CUSTOM_LIBFUZZER_PATH", fuzz.join("libfuzzer.a"));
+    ci::finish(&mut check)
+}
+
 fn folder(path: PathBuf) -> Result<PathBuf, String> {
     fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(path)

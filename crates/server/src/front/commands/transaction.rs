@@ -98,7 +98,7 @@ impl Front {
         (session.multi, session.watches) = (None, Vec::new());
         let why = why.message().trim_start_matches("ERR ");
         let text = format!("EXECABORT Transaction discarded because of: {why}");
-        self.answer(key, |_| Err(Reject::from(text)))
+        self.refuse(key, &Reject::from(text))
     }
 
     pub(super) fn exec(&mut self, moment: Moment, key: usize) -> Flow {
