@@ -1,6 +1,7 @@
 //! One database: keys, their values, when they expire, and what a running snapshot still needs.
 
-use std::collections::BTreeSet;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 
 use stdx::Millis;
 
@@ -30,6 +31,27 @@ impl Entry {
     }
 }
 
+/// Notes which keys are asked for, in a database that does not hold them all.
+#[derive(Debug, Default)]
+pub(crate) struct Probe {
+    /// Keys that are here, or are known to be nowhere.
+    known: BTreeSet<Str>,
+    missing: RefCell<BTreeSet<Str>>,
+    /// Somebody asked for all keys.
+    walked: Cell<bool>,
+}
+
+impl Probe {
+    fn note(&self, key: &[u8]) {
+        if !self.known.contains(key) {
+            self.missing.borrow_mut().insert(Str::from(key));
+        }
+    }
+}
+
+/// Keys with what stood there before.
+pub(crate) type Journal = BTreeMap<Str, Option<Entry>>;
+
 /// A numbered database (SELECT).
 #[derive(Debug, Default)]
 pub struct Db {
@@ -37,6 +59,9 @@ pub struct Db {
     /// The keys that expire, soonest first.
     due: BTreeSet<(Millis, Str)>,
     saving: Option<Box<DbSaving>>,
+    /// What stood at the keys that were changed since `journal_begin`.
+    journal: Option<Box<Journal>>,
+    probe: Option<Box<Probe>>,
     /// No key here counts as older than this operation: the last SWAPDB of this database.
     floor: u64,
 }
@@ -44,12 +69,12 @@ pub struct Db {
 impl Db {
     /// How many keys there are, expired ones that were not removed yet counted.
     pub fn len(&self) -> usize {
-        self.dict.len()
+        self.dict().len()
     }
 
     /// Is it empty?
     pub fn is_empty(&self) -> bool {
-        self.dict.is_empty()
+        self.dict().is_empty()
     }
 
     /// How many keys have an expiry.
@@ -57,28 +82,32 @@ impl Db {
         self.due.len()
     }
 
-    /// The soonest expiry.
-    pub fn next_due(&self) -> Option<Millis> {
-        self.due.first().map(|(at, _)| *at)
-    }
-
-    /// The key that expires first, if it does so by `now`.
-    pub fn first_due(&self, now: Millis) -> Option<&Str> {
-        self.due.first().filter(|(at, _)| *at <= now).map(|(_, key)| key)
+    /// The keys that expire, the soonest first.
+    pub fn due(&self) -> impl Iterator<Item = &(Millis, Str)> {
+        self.due.iter()
     }
 
     /// The table, to walk. Expired keys are in it.
     pub fn dict(&self) -> &Dict<Entry> {
+        if let Some(probe) = &self.probe {
+            probe.walked.set(true);
+        }
         &self.dict
     }
 
     /// The entry at `key`, expired or not.
     pub fn get(&self, key: &[u8]) -> Option<&Entry> {
+        if let Some(probe) = &self.probe {
+            probe.note(key);
+        }
         self.dict.get(key)
     }
 
     /// Where `key` stands, until a key comes or goes.
     pub fn find(&self, key: &[u8]) -> Option<Place> {
+        if let Some(probe) = &self.probe {
+            probe.note(key);
+        }
         self.dict.find(key)
     }
 
@@ -134,6 +163,11 @@ impl Db {
 
     /// Drops every key; the versions of what was there are the caller's business.
     pub fn clear(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            for (key, entry) in self.dict.iter() {
+                journal.entry(key.clone()).or_insert_with(|| Some(entry.clone()));
+            }
+        }
         let dict = std::mem::take(&mut self.dict);
         self.due.clear();
         if let Some(saving) = &mut self.saving {
@@ -180,8 +214,53 @@ impl Db {
         self.saving = None;
     }
 
-    /// A running snapshot that has not passed `key` yet writes it first.
+    /// From here on, what is changed is kept as it was.
+    pub(crate) fn journal_begin(&mut self) {
+        assert!(self.journal.is_none(), "journals do not nest");
+        self.journal = Some(Box::default());
+    }
+
+    /// Ends that, and returns the keys that may have changed, with what stood there.
+    pub(crate) fn journal_end(&mut self) -> Journal {
+        *self.journal.take().expect("a journal that ends has begun")
+    }
+
+    /// From here on, it is noted which keys are asked for that are not known.
+    pub(crate) fn probe_begin(&mut self) {
+        self.probe = Some(Box::default());
+    }
+
+    /// The key is known from here on, with this entry or without one.
+    pub(crate) fn probe_known(&mut self, key: &[u8], entry: Option<Entry>) {
+        let probe = self.probe.as_mut().expect("a probe that learns has begun");
+        probe.known.insert(Str::from(key));
+        probe.missing.get_mut().remove(key);
+        if let Some(entry) = entry {
+            self.insert(key, entry);
+        }
+    }
+
+    /// Takes the unknown keys that were asked for, and whether all were.
+    pub(crate) fn probe_take(&mut self) -> (BTreeSet<Str>, bool) {
+        let probe = self.probe.as_mut().expect("a probe that tells has begun");
+        (std::mem::take(probe.missing.get_mut()), probe.walked.take())
+    }
+
+    /// Is a journal kept?
+    pub(crate) fn is_journaling(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    /// A running snapshot that has not passed `key` yet writes it first, and so does a journal.
     fn before_change(&mut self, key: &[u8]) {
+        if let Some(probe) = &self.probe {
+            probe.note(key);
+        }
+        if let Some(journal) = &mut self.journal
+            && !journal.contains_key(key)
+        {
+            journal.insert(Str::from(key), self.dict.get(key).cloned());
+        }
         if let Some(saving) = &mut self.saving {
             saving.before_change(key, dict::hash(key), &self.dict);
         }

@@ -35,6 +35,7 @@ mod snapshot;
 mod str;
 #[cfg(test)]
 mod testing;
+pub mod txn;
 pub mod types;
 mod value;
 

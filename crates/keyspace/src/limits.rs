@@ -1,5 +1,7 @@
 //! The limits of the keyspace, each with its reason.
 
+use std::time::Duration;
+
 /// Databases that SELECT can reach: Redis's default.
 pub const DATABASES: usize = 16;
 
@@ -68,3 +70,11 @@ pub const LIBRARIES_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Levels of nested JSON or MessagePack: lua-cjson's own limit, and what a thread's stack bears.
 pub const JSON_DEPTH_MAX: i32 = 1_000;
+
+/// Operations of one shard that wait for transactions over several shards: as many as a thousand
+/// clients with full pipelines; beyond it they are told to try again.
+pub const PARKED_MAX: usize = 65_536;
+
+/// How long an aborted transaction is remembered, and how old one may be that is still prepared: far
+/// longer than a request waits for its answer, so that a late `Prepare` is always known for one.
+pub const TXN_TOMBSTONE_TIME: Duration = Duration::from_secs(60);

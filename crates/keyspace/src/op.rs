@@ -4,6 +4,7 @@
 //! entry:  stamp (ms, u64) │ op │ op │ …            one entry for all that arrived in one turn
 //! op:     head │ [origin: node, number] │ body     head: bits 0-2 kind, 3 RESP3, 4 has an origin
 //! call:   db │ argc │ len, bytes │ len, bytes …
+//! txn:    what the transaction is asked of this shard (`txn::codec`)
 //! exec:   watches │ (db, version, key) … │ calls │ call …
 //! ```
 //!
@@ -13,6 +14,8 @@
 use stdx::Millis;
 use stdx::codec::{Malformed, Reader, put_bytes, put_u64, put_varint};
 use wire::{Args, ArgsBuf, Proto, Span};
+
+use crate::txn::{Txn, put_txn, read_txn};
 
 /// Who asked: a node of the cluster, and the number that it gave the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +64,8 @@ pub enum Body {
     DropWaiters {
         node: Option<u32>,
     },
+    /// Something about a transaction over several shards.
+    Txn(Box<Txn>),
 }
 
 /// How a blocked call ends.
@@ -76,6 +81,7 @@ const EXEC: u8 = 1;
 const TICK: u8 = 2;
 const UNBLOCK: u8 = 3;
 const DROP_WAITERS: u8 = 4;
+const TXN: u8 = 5;
 const KIND_MASK: u8 = 7;
 const RESP3: u8 = 1 << 3;
 const ORIGIN: u8 = 1 << 4;
@@ -98,11 +104,7 @@ pub fn put_op(out: &mut Vec<u8>, op: &Op) {
         Body::Exec { watches, calls } => {
             put_head(out, EXEC, op.proto, op.origin);
             put_varint(out, watches.len() as u64);
-            for watch in watches {
-                out.push(watch.db);
-                put_varint(out, watch.version);
-                put_bytes(out, &watch.key);
-            }
+            watches.iter().for_each(|watch| put_watch(out, watch));
             put_varint(out, calls.len() as u64);
             calls.iter().for_each(|(db, args)| put_args(out, *db, args.args()));
         }
@@ -115,6 +117,10 @@ pub fn put_op(out: &mut Vec<u8>, op: &Op) {
         Body::DropWaiters { node } => {
             put_head(out, DROP_WAITERS, op.proto, op.origin);
             put_varint(out, node.map_or(0, |node| u64::from(node) + 1));
+        }
+        Body::Txn(txn) => {
+            put_head(out, TXN, op.proto, op.origin);
+            put_txn(out, txn);
         }
     }
 }
@@ -135,7 +141,13 @@ fn put_origin(out: &mut Vec<u8>, origin: Origin) {
     put_varint(out, origin.number);
 }
 
-fn put_args(out: &mut Vec<u8>, db: u8, args: Args<'_>) {
+pub(crate) fn put_watch(out: &mut Vec<u8>, watch: &Watch) {
+    out.push(watch.db);
+    put_varint(out, watch.version);
+    put_bytes(out, &watch.key);
+}
+
+pub(crate) fn put_args(out: &mut Vec<u8>, db: u8, args: Args<'_>) {
     out.push(db);
     put_varint(out, args.len() as u64);
     args.iter().for_each(|arg| put_bytes(out, arg));
@@ -197,9 +209,7 @@ pub fn read_body(reader: &mut Reader<'_>, head: Head) -> Result<Body, Malformed>
         EXEC => {
             let mut watches = Vec::new();
             for _ in 0..reader.length()? {
-                let db = reader.byte()?;
-                let version = reader.varint()?;
-                watches.push(Watch { db, version, key: reader.bytes()?.to_vec() });
+                watches.push(read_watch(reader)?);
             }
             let mut calls = Vec::new();
             for _ in 0..reader.length()? {
@@ -222,11 +232,18 @@ pub fn read_body(reader: &mut Reader<'_>, head: Head) -> Result<Body, Malformed>
             let node = reader.varint()?.checked_sub(1);
             Body::DropWaiters { node: node.map(|node| node as u32) }
         }
+        TXN => Body::Txn(Box::new(read_txn(reader, head.proto)?)),
         _ => return Err(reader.malformed()),
     })
 }
 
-fn read_owned(reader: &mut Reader<'_>) -> Result<(u8, ArgsBuf), Malformed> {
+pub(crate) fn read_watch(reader: &mut Reader<'_>) -> Result<Watch, Malformed> {
+    let db = reader.byte()?;
+    let version = reader.varint()?;
+    Ok(Watch { db, version, key: reader.bytes()?.to_vec() })
+}
+
+pub(crate) fn read_owned(reader: &mut Reader<'_>) -> Result<(u8, ArgsBuf), Malformed> {
     let db = reader.byte()?;
     let count = reader.length()?;
     let mut args = ArgsBuf::new();
@@ -242,6 +259,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::txn::{self, Prepare, TxnId};
 
     fn check(op: Op) {
         let mut out = Vec::new();
@@ -271,6 +289,24 @@ mod tests {
         check(Op { proto, origin, body: Body::Unblock { target, how: Unblock::Error } });
         check(Op { proto, origin, body: Body::DropWaiters { node: None } });
         check(Op { proto, origin: None, body: Body::DropWaiters { node: Some(7) } });
+        let txn = TxnId { born: Millis(5), node: 2, number: 900, attempt: 1 };
+        let watch = Watch { db: 3, version: 1, key: b"w".to_vec() };
+        let prepare = Prepare {
+            txn,
+            proto,
+            participants: vec![1, 300],
+            done_below: 899,
+            compares: vec![watch],
+            calls: vec![(1, [&b"get"[..], b"k"].into_iter().collect())],
+            span: txn::Span::Keys,
+        };
+        let forget = Txn::Forget { txns: vec![txn, txn] };
+        let whole = Prepare { span: txn::Span::Whole, ..prepare.clone() };
+        let decide = Txn::Decide { txn, commit: true };
+        let all = [Txn::Prepare(prepare), Txn::Prepare(whole), decide, Txn::Fence { txn }, forget];
+        for txn in all {
+            check(Op { proto, origin, body: Body::Txn(Box::new(txn)) });
+        }
     }
 
     fn call() -> impl Strategy<Value = (u8, ArgsBuf)> {

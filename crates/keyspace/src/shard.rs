@@ -19,6 +19,8 @@ use crate::limits::{DATABASES, DELETED_PLACES, EXPIRES_PER_TICK_MAX};
 use crate::op::{Body, Op, Origin, Unblock, Watch};
 use crate::reject::Reject;
 use crate::settings::Settings;
+use crate::str::Str;
+use crate::txn::Book;
 use crate::types::Scripts;
 
 /// Something to deliver to the subscribers that are connected to this node.
@@ -49,8 +51,12 @@ pub struct Effects {
 pub enum Outcome {
     /// The reply is written.
     Replied,
-    /// It waits; a `Late` of its origin will come.
+    /// It waits for a key to get a value; a `Late` of its origin will come.
     Blocked,
+    /// It waits for a transaction over several shards; a `Late` of this origin will come.
+    Parked { origin: Origin },
+    /// A read met a key that such a transaction has locked. No reply is written: propose the call.
+    Locked,
     /// A read met a key that has expired by this machine's clock, which the log does not know yet.
     /// No reply is written: propose a tick (or the call) and read behind it.
     Due,
@@ -71,6 +77,7 @@ pub struct Shard {
     pub(crate) waiters: Waiters,
     pub(crate) settings: Settings,
     pub(crate) scripts: Scripts,
+    pub(crate) txns: Book,
     /// Keys that expired since this replica began; a statistic, no part of the state.
     expired: u64,
 }
@@ -93,6 +100,7 @@ impl Shard {
             waiters: Waiters::default(),
             settings: Settings::default(),
             scripts: Scripts::default(),
+            txns: Book::default(),
             expired: 0,
         }
     }
@@ -134,7 +142,8 @@ impl Shard {
 
     /// When a `Tick` has something to do: a key expires, or a blocked call has waited long enough.
     pub fn next_due(&self) -> Option<Millis> {
-        let keys = self.dbs.iter().filter_map(Db::next_due).min();
+        let keys =
+            (0..self.dbs.len()).filter_map(|db| self.due(db).next().map(|(at, _)| *at)).min();
         keys.into_iter().chain(self.waiters.next_deadline()).min()
     }
 
@@ -148,6 +157,25 @@ impl Shard {
         effects: &mut Effects,
     ) -> Outcome {
         self.advance(stamp);
+        if self.txns.is_locking() {
+            let mut wants = Vec::new();
+            Shard::wants_of(asker.db as u8, args, &mut wants);
+            if self.obstructs(&wants) {
+                let body = Body::Call { db: asker.db as u8, args: args.iter().collect() };
+                let op = Op { proto: asker.proto, origin: asker.origin, body };
+                return self.park(op, &mut Reply::new(reply, asker.proto));
+            }
+        }
+        self.run_call(asker, args, reply, effects)
+    }
+
+    fn run_call(
+        &mut self,
+        asker: Asker,
+        args: Args<'_>,
+        reply: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) -> Outcome {
         let mut cx = Context::write(self, effects, asker);
         execute(&mut cx, args, &mut Reply::new(reply, asker.proto));
         let outcome = if cx.blocked { Outcome::Blocked } else { Outcome::Replied };
@@ -163,20 +191,32 @@ impl Shard {
         reply: &mut Vec<u8>,
         effects: &mut Effects,
     ) -> Outcome {
+        self.advance(stamp);
+        if let Body::Txn(txn) = &op.body {
+            let outcome = self.apply_txn(op, txn, reply, effects);
+            self.serve_ready(effects);
+            return outcome;
+        }
+        if self.txns.is_locking() && self.is_obstructed(&op.body) {
+            return self.park(op.clone(), &mut Reply::new(reply, op.proto));
+        }
+        self.run_body(op, reply, effects)
+    }
+
+    /// Runs an operation that nothing stands in the way of.
+    pub(crate) fn run_body(
+        &mut self,
+        op: &Op,
+        reply: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) -> Outcome {
         let Op { proto, origin, body } = op;
         let asker = |db| Asker { db, proto: *proto, origin: *origin };
         match body {
             Body::Call { db, args } => {
-                return self.apply_call(
-                    stamp,
-                    asker(usize::from(*db)),
-                    args.args(),
-                    reply,
-                    effects,
-                );
+                return self.run_call(asker(usize::from(*db)), args.args(), reply, effects);
             }
             Body::Exec { watches, calls } => {
-                self.advance(stamp);
                 let mut reply = Reply::new(reply, *proto);
                 if watches.iter().any(|watch| self.is_dirty(watch)) {
                     reply.null_array();
@@ -191,19 +231,13 @@ impl Shard {
                 }
                 self.serve_ready(effects);
             }
-            Body::Tick => {
-                self.advance(stamp);
-                self.tick(effects);
-            }
+            Body::Tick => self.tick(effects),
             Body::Unblock { target, how } => {
-                self.advance(stamp);
                 let unblocked = self.unblock(*target, *how, effects);
                 Reply::new(reply, *proto).int(i64::from(unblocked));
             }
-            Body::DropWaiters { node } => {
-                self.advance(stamp);
-                self.waiters.drop_of(*node);
-            }
+            Body::DropWaiters { node } => self.waiters.drop_of(*node),
+            Body::Txn(_) => unreachable!("a message about a transaction is applied, not run"),
         }
         Outcome::Replied
     }
@@ -218,6 +252,13 @@ impl Shard {
         args: Args<'_>,
         reply: &mut Vec<u8>,
     ) -> Outcome {
+        if self.txns.is_locking() {
+            let mut wants = Vec::new();
+            Shard::wants_of(asker.db as u8, args, &mut wants);
+            if self.obstructs(&wants) {
+                return Outcome::Locked;
+            }
+        }
         let mark = reply.len();
         let mut effects = Effects::default();
         let mut cx = Context::read_only(self, &mut effects, asker, wall, seed);
@@ -252,7 +293,7 @@ impl Shard {
         }
     }
 
-    fn is_dirty(&self, watch: &Watch) -> bool {
+    pub(crate) fn is_dirty(&self, watch: &Watch) -> bool {
         self.version_at(self.clock, watch.db, &watch.key) != watch.version
             && !planted!("exec-ignores-watch")
     }
@@ -300,13 +341,22 @@ impl Shard {
         }
     }
 
+    /// The keys of a database that expire, the soonest first. One that a transaction has locked
+    /// stays until that is decided.
+    fn due(&self, db: usize) -> impl Iterator<Item = &(Millis, Str)> {
+        let locks = self.txns.is_locking();
+        let locked = move |key: &Str| locks && self.txns.has_locked(db, key);
+        self.dbs[db].due().filter(move |(_, key)| !locked(key))
+    }
+
     fn tick(&mut self, effects: &mut Effects) {
         while let Some(waiter) = self.waiters.take_overdue(self.clock) {
             effects.late.push(end_wait(&waiter, Unblock::Timeout));
         }
         for db in 0..self.dbs.len() {
-            for _ in 0..EXPIRES_PER_TICK_MAX {
-                let Some(key) = self.dbs[db].first_due(self.clock).cloned() else { break };
+            let due = self.due(db).take_while(|(at, _)| *at <= self.clock);
+            let due = due.take(EXPIRES_PER_TICK_MAX).map(|(_, key)| key.clone());
+            for key in due.collect::<Vec<Str>>() {
                 self.remove_expired(db, &key);
                 let asker = Asker { db, proto: Proto::Resp2, origin: None };
                 Context::write(self, effects, asker).notify(notify::EXPIRED, "expired", &key);
@@ -354,6 +404,14 @@ impl Shard {
     fn retry(&mut self, origin: Origin, key: &[u8], effects: &mut Effects) -> bool {
         let waiter = self.waiters.get(origin).expect("who stands in a queue waits").clone();
         let Waiter { proto, db, args, .. } = waiter;
+        if self.txns.is_locking() {
+            let body = Body::Call { db: db as u8, args: args.clone() };
+            if self.is_obstructed(&body) {
+                self.waiters.remove(origin);
+                self.repark(Op { proto, origin: Some(origin), body });
+                return true;
+            }
+        }
         let mut reply = Vec::new();
         let mut cx = Context::write(self, effects, Asker { db, proto, origin: Some(origin) });
         cx.scope = Scope::Retry;
@@ -377,6 +435,7 @@ impl Shard {
         self.dbs.iter().for_each(|db| put_varint(out, db.floor()));
         self.waiters.save(out);
         self.scripts.save(out);
+        self.txns.save(out);
     }
 
     pub(crate) fn load_head(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
@@ -391,6 +450,7 @@ impl Shard {
         }
         self.waiters = Waiters::load(reader)?;
         self.scripts = Scripts::load(reader)?;
+        self.txns = Book::load(reader)?;
         Ok(())
     }
 }

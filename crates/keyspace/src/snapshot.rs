@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! snapshot:  head │ record … record │ end
-//! head:      version, clock, sequence, settings, scripts, waiters, deletion versions,
-//!            ages of databases
+//! head:      version, clock, sequence, settings, deletion versions, ages of databases, waiters,
+//!            scripts, transactions
 //! record:    1, database, key, version, expires, type, value      end: 0, count of records
 //! ```
 //!
@@ -26,7 +26,7 @@ use crate::types::{Hash, List, Set, Stream, Zset};
 use crate::value::Value;
 
 /// The format that this code writes and reads.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 const RECORD: u8 = 1;
 const END: u8 = 0;
 

@@ -131,6 +131,11 @@ fn swapdb(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     let (Some(first), Some(second)) = (index(first), index(second)) else {
         return Err(Reject::text("ERR DB index is out of range"));
     };
+    if cx.shard.dbs[first].is_journaling() {
+        return Err(Reject::text(
+            "ERR SWAPDB can't run in a transaction that names keys of several shards",
+        ));
+    }
     if first != second {
         cx.shard.swap(first, second);
     }

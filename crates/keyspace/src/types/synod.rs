@@ -3,13 +3,17 @@
 //! `SYNOD.VERSIONS` and `SYNOD.SETTINGS` are reads that the session of a client makes for it
 //! (WATCH, CONFIG GET), so that they are as linearizable as any other.
 
+use stdx::Millis;
+use stdx::codec::Reader;
 use wire::{Args, Reply};
 
 use crate::command::{Command, Flags, Group, Keys, Run};
 use crate::context::Context;
 use crate::introspection::help;
+use crate::number::parse_i64;
 use crate::reject::Reject;
 use crate::settings::Settings;
+use crate::snapshot::{put_value, read_value};
 
 const SYNOD: &[Command] = &[
     Command::new("help", 2, Flags::ANYTIME, Keys::None, Run::Pure(help)).doc(
@@ -47,6 +51,38 @@ pub(crate) const COMMANDS: &[Command] = &[
         Run::Read(versions),
     )
     .doc(Group::Transactions, "7.0.0", "O(N) in the keys", "Tells the versions of keys"),
+    Command::new(
+        "synod.fetch",
+        -2,
+        Flags::READONLY,
+        Keys::Range { first: 1, last: -1, step: 1 },
+        Run::Read(fetch),
+    )
+    .doc(
+        Group::Transactions,
+        "7.0.0",
+        "O(N) in the size of the values",
+        "Tells the versions, expiries and serialized values of keys",
+    ),
+    Command::new("synod.put", -3, Flags::WRITE.and(Flags::DENYOOM), Keys::one(1), Run::Write(put))
+        .doc(
+            Group::Transactions,
+            "7.0.0",
+            "O(N) in the size of the value",
+            "Puts a value that SYNOD.FETCH told at a key, or nothing",
+        ),
+    Command::new("synod.script", 2, Flags::READONLY, Keys::None, Run::Read(script)).doc(
+        Group::Scripting,
+        "7.0.0",
+        "O(1)",
+        "Tells the source of a script by its digest",
+    ),
+    Command::new("synod.library", 2, Flags::READONLY, Keys::None, Run::Read(library)).doc(
+        Group::Scripting,
+        "7.0.0",
+        "O(1)",
+        "Tells the source of the library with a function",
+    ),
 ];
 
 fn settings(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
@@ -65,6 +101,64 @@ fn versions(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
     for key in args.from(1).iter() {
         reply.int(cx.version(key) as i64);
     }
+    Ok(())
+}
+
+/// For each key its version, when it expires in milliseconds (-1: never, or absent), its value.
+fn fetch(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
+    reply.array(args.len() - 1);
+    for key in args.from(1).iter() {
+        let version = cx.version(key);
+        reply.array(3);
+        reply.int(version as i64);
+        let mut value = Vec::new();
+        match cx.entry(key) {
+            Some(entry) => {
+                let expires =
+                    if entry.expires == Millis::FAR { -1 } else { entry.expires.0 as i64 };
+                put_value(&mut value, &entry.value);
+                reply.int(expires);
+                reply.bulk(&value);
+            }
+            None => {
+                reply.int(-1);
+                reply.null();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `SYNOD.PUT key expires value`, as `fetch` tells them, or `SYNOD.PUT key -1` to delete. No event
+/// is published: whoever made the value has done that.
+fn put(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
+    if args.len() > 4 {
+        return Err(Reject::Syntax);
+    }
+    let expires = parse_i64(&args[2]).ok_or(Reject::NotInteger)?;
+    let expires = u64::try_from(expires).map_or(Millis::FAR, Millis);
+    match args.get(3) {
+        None => {
+            cx.remove(&args[1]);
+        }
+        Some(bytes) => {
+            let mut reader = Reader::new(bytes);
+            let value = read_value(&mut reader).ok().filter(|_| reader.is_empty());
+            let value = value.ok_or(Reject::text("ERR the serialized value is malformed"))?;
+            cx.insert_expiring(&args[1], value, expires);
+        }
+    }
+    reply.ok();
+    Ok(())
+}
+
+fn script(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
+    reply.bulk_or_null(cx.shard.scripts.source(&args[1]));
+    Ok(())
+}
+
+fn library(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
+    reply.bulk_or_null(cx.shard.scripts.library_of(&args[1]));
     Ok(())
 }
 

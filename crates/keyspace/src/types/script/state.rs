@@ -67,6 +67,18 @@ impl Scripts {
         flags.is_some_and(|flags| flags.has(ScriptFlags::NO_WRITES))
     }
 
+    /// The source of a script by its digest, in any case.
+    pub(crate) fn source(&self, digest: &[u8]) -> Option<&[u8]> {
+        let digest = String::from_utf8_lossy(digest).to_lowercase();
+        let script = self.cache.get(&digest).or_else(|| self.local.get(&digest))?;
+        Some(&script.body)
+    }
+
+    /// The source of the library that has this function.
+    pub(crate) fn library_of(&self, function: &[u8]) -> Option<&[u8]> {
+        self.libraries.function(function).map(|(library, _)| &*library.code)
+    }
+
     /// Takes the machine out; `put_vm` brings it back.
     pub(super) fn take_vm(&mut self) -> Box<Vm> {
         self.vm.take().unwrap_or_else(|| Box::new(Vm::new()))

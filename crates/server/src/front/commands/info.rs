@@ -233,7 +233,7 @@ impl Front {
             "db12", "db13", "db14", "db15",
         ];
         let shown = |db: &keyspace::Db| {
-            let first = db.next_due().map_or(0, |due| due.0.saturating_sub(moment.wall.0));
+            let first = db.due().next().map_or(0, |(at, _)| at.0.saturating_sub(moment.wall.0));
             format!("keys={},expires={},avg_ttl={first}", db.len(), db.expiring())
         };
         let dbs = NAMES.into_iter().zip(self.core.group().shard().databases());

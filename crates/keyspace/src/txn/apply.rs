@@ -1,0 +1,386 @@
+//! What a shard does with a message about a transaction, and with a call that meets a locked key.
+
+use stdx::{Millis, planted};
+use wire::{ArgsBuf, Proto, Reply};
+
+use super::book::{Committed, Parked, Prepared, Stage, Write};
+use super::locks::{Access, Want};
+use super::{Doubt, Prepare, Span, Standing, Txn, TxnId};
+use crate::command::{self, Flags};
+use crate::context::{Asker, Context, Scope};
+use crate::db::Entry;
+use crate::limits::{PARKED_MAX, TXN_TOMBSTONE_TIME};
+use crate::op::{Body, Op, Origin, Watch};
+use crate::shard::{Effects, Late, Outcome, Shard, execute};
+
+/// Stands in an origin for "the operation with this number", where it has none of its own.
+pub const PARKED: u32 = u32::MAX;
+
+const BUSY: &str = "BUSY";
+const CHANGED: &str = "CHANGED";
+
+impl Shard {
+    /// Applies a message about a transaction. The clock was advanced before.
+    pub(crate) fn apply_txn(
+        &mut self,
+        op: &Op,
+        txn: &Txn,
+        reply: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) -> Outcome {
+        let mut out = Reply::new(reply, op.proto);
+        match txn {
+            Txn::Prepare(prepare) => {
+                if !self.prepare(prepare, &mut out) {
+                    return self.park(op.clone(), &mut out);
+                }
+            }
+            Txn::Decide { txn, commit: true } => self.commit(*txn, &mut out, effects),
+            Txn::Decide { txn, commit: false } => {
+                self.abort(*txn);
+                out.ok();
+            }
+            Txn::Fence { txn } => self.fence(*txn, &mut out),
+            Txn::Forget { txns } => {
+                txns.iter().for_each(|txn| {
+                    self.txns.committed.remove(txn);
+                });
+                out.ok();
+            }
+        }
+        self.run_parked(effects);
+        Outcome::Replied
+    }
+
+    /// What a call needs: every key that it names.
+    pub(crate) fn wants_of(db: u8, args: wire::Args<'_>, wants: &mut Vec<Want>) {
+        let Some(command) = command::find(args) else { return };
+        let access = if command.flags.has(Flags::WRITE) { Access::Write } else { Access::Read };
+        for at in command.key_positions(args) {
+            wants.push(Want { db, key: args[at].to_vec(), access });
+        }
+    }
+
+    /// Is anything locked that this operation needs?
+    pub(crate) fn is_obstructed(&self, body: &Body) -> bool {
+        let mut wants = Vec::new();
+        match body {
+            Body::Call { db, args } => Shard::wants_of(*db, args.args(), &mut wants),
+            Body::Exec { watches, calls } => {
+                for Watch { db, key, .. } in watches {
+                    wants.push(Want { db: *db, key: key.clone(), access: Access::Read });
+                }
+                calls.iter().for_each(|(db, args)| Shard::wants_of(*db, args.args(), &mut wants));
+            }
+            Body::Tick | Body::Unblock { .. } | Body::DropWaiters { .. } | Body::Txn(_) => {
+                return false;
+            }
+        }
+        self.obstructs(&wants)
+    }
+
+    /// Does any transaction stand in the way of these wants?
+    pub(crate) fn obstructs(&self, wants: &[Want]) -> bool {
+        let mut obstructed = false;
+        self.txns.locks.obstacles(wants, |_| obstructed = true);
+        // A key that is locked for reading is there until its readers are decided: its time comes
+        // behind them.
+        obstructed |= wants.iter().any(|Want { db, key, .. }| {
+            let due = |entry: &Entry| entry.expires <= self.clock;
+            self.dbs[usize::from(*db)].get(key).is_some_and(due) && self.txns.locks.has(*db, key)
+        });
+        obstructed && !planted!("a locked key is read by anybody")
+    }
+
+    /// Lets an operation wait until what it needs is free.
+    pub(crate) fn park(&mut self, op: Op, reply: &mut Reply<'_>) -> Outcome {
+        if self.txns.parked_len() >= PARKED_MAX {
+            reply.error("TRYAGAIN too many commands wait for transactions, it was not executed");
+            return Outcome::Replied;
+        }
+        let number = self.next_place();
+        let origin = op.origin.unwrap_or(Origin { node: PARKED, number });
+        self.txns.parked.insert(number, Parked { op, origin });
+        Outcome::Parked { origin }
+    }
+
+    /// A call that waited for a key finds another one locked that it needs: it begins anew when
+    /// that is free, and the time that it may wait with it.
+    pub(crate) fn repark(&mut self, op: Op) {
+        let origin = op.origin.expect("who waits has an origin");
+        let number = self.next_place();
+        self.txns.parked.insert(number, Parked { op, origin });
+    }
+
+    /// The place behind all that is parked.
+    fn next_place(&self) -> u64 {
+        let last = self.txns.parked.last_key_value().map_or(0, |(number, _)| *number);
+        self.sequence.max(last + 1)
+    }
+
+    /// The transactions that are not over.
+    pub fn doubts(&self) -> Vec<Doubt> {
+        self.txns.doubts().collect()
+    }
+
+    /// How many operations wait for transactions.
+    pub fn parked(&self) -> usize {
+        self.txns.parked_len()
+    }
+
+    /// Asserts what must always hold between transactions and keys.
+    pub fn check_txns(&self) {
+        self.txns.check();
+    }
+
+    /// Agrees or refuses, into `reply`. False: it has to wait.
+    fn prepare(&mut self, prepare: &Prepare, reply: &mut Reply<'_>) -> bool {
+        let txn = prepare.txn;
+        let floor = Millis(self.clock.0.saturating_sub(TXN_TOMBSTONE_TIME.as_millis() as u64));
+        self.txns.forget_done(txn.node, prepare.done_below, floor);
+        match self.txns.standing(txn) {
+            Some(Standing::Prepared) => return self.agree_again(txn, reply),
+            Some(Standing::Aborted) if planted!("a prepare is taken after its rollback") => {}
+            None if txn.born >= floor => {}
+            _ => {
+                reply.status(&format!("FENCED {}", self.clock.0));
+                return true;
+            }
+        }
+        let wants = wants_of(prepare);
+        match self.obstacle(txn, prepare.span, &wants) {
+            Obstacle::None => {}
+            Obstacle::Younger => return false,
+            Obstacle::Older => {
+                reply.status(BUSY);
+                return true;
+            }
+        }
+        if prepare.compares.iter().any(|watch| self.is_dirty(watch)) {
+            reply.status(CHANGED);
+            return true;
+        }
+        let stage = match prepare.span {
+            Span::Keys => self.run_overlay(prepare),
+            Span::Whole => Stage::Deferred { proto: prepare.proto, calls: prepare.calls.clone() },
+        };
+        agree(&stage, reply);
+        match prepare.span {
+            Span::Keys => self.txns.locks.lock(txn, &wants),
+            Span::Whole => self.txns.locks.lock_whole(txn),
+        }
+        let (participants, since) = (prepare.participants.clone(), self.clock);
+        self.txns.aborted.remove(&txn);
+        self.txns.prepared.insert(txn, Prepared { participants, since, wants, stage });
+        true
+    }
+
+    fn agree_again(&self, txn: TxnId, reply: &mut Reply<'_>) -> bool {
+        let prepared = self.txns.prepared.get(&txn).expect("its standing was just looked up");
+        agree(&prepared.stage, reply);
+        true
+    }
+
+    /// Who stands in the way of a transaction?
+    fn obstacle(&self, txn: TxnId, span: Span, wants: &[Want]) -> Obstacle {
+        let mut worst = Obstacle::None;
+        let mut meet = |holder: TxnId| {
+            let waits = txn.is_older_than(&holder) || planted!("everybody waits for everybody");
+            worst = worst.max(if waits { Obstacle::Younger } else { Obstacle::Older });
+        };
+        match span {
+            Span::Keys => self.txns.locks.obstacles(wants, &mut meet),
+            Span::Whole => self.txns.locks.holders(&mut meet),
+        }
+        worst
+    }
+
+    /// Runs the calls, takes what they changed out again, and puts back what was there.
+    fn run_overlay(&mut self, prepare: &Prepare) -> Stage {
+        self.dbs.iter_mut().for_each(|db| db.journal_begin());
+        let mut effects = Effects::default();
+        let replies = self.run_calls(prepare.proto, &prepare.calls, &mut effects);
+        Stage::Overlay { writes: self.take_writes(), replies, publish: effects.publish }
+    }
+
+    /// Ends the journals of all databases: takes out what was changed since they began, and puts
+    /// back what was there.
+    pub(super) fn take_writes(&mut self) -> Vec<Write> {
+        self.waiters.take_ready();
+        let mut writes = Vec::new();
+        for db in 0..self.dbs.len() {
+            for (key, old) in self.dbs[db].journal_end() {
+                let entry = self.dbs[db].remove(&key);
+                let changed = match (&entry, &old) {
+                    (Some(entry), _) => entry.version == self.sequence,
+                    (None, Some(old)) => old.expires > self.clock,
+                    (None, None) => false,
+                };
+                if let Some(old) = old {
+                    self.dbs[db].insert(&key, old);
+                }
+                if changed {
+                    writes.push(Write { db: db as u8, key: key.to_vec(), entry });
+                }
+            }
+        }
+        writes
+    }
+
+    pub(super) fn run_calls(
+        &mut self,
+        proto: Proto,
+        calls: &[(u8, ArgsBuf)],
+        effects: &mut Effects,
+    ) -> Vec<Vec<u8>> {
+        let mut replies = Vec::with_capacity(calls.len());
+        for (db, args) in calls {
+            let asker = Asker { db: usize::from(*db), proto, origin: None };
+            let mut cx = Context::write(self, effects, asker);
+            cx.scope = Scope::Exec;
+            let mut bytes = Vec::new();
+            execute(&mut cx, args.args(), &mut Reply::new(&mut bytes, proto));
+            replies.push(bytes);
+        }
+        replies
+    }
+
+    /// Makes a prepared transaction true.
+    fn commit(&mut self, txn: TxnId, reply: &mut Reply<'_>, effects: &mut Effects) {
+        let Some(Prepared { participants, wants, stage, .. }) = self.txns.prepared.remove(&txn)
+        else {
+            // Repeated, or forgotten since: it can't be one that this participant refused.
+            match self.txns.committed.get(&txn) {
+                Some(committed) => put_replies(&committed.replies, reply),
+                None => reply.ok(),
+            }
+            return;
+        };
+        let mut replies = Vec::new();
+        match stage {
+            Stage::Overlay { writes, mut publish, .. } => {
+                writes.into_iter().for_each(|write| self.fold_in(write));
+                effects.publish.append(&mut publish);
+            }
+            Stage::Deferred { proto, calls } => {
+                replies = self.run_calls(proto, &calls, effects);
+            }
+        }
+        self.txns.locks.free(txn, &wants);
+        put_replies(&replies, reply);
+        let since = self.clock;
+        self.txns.committed.insert(txn, Committed { participants, since, replies });
+    }
+
+    fn fold_in(&mut self, Write { db, key, entry }: Write) {
+        let number = usize::from(db);
+        self.changes += 1;
+        match entry {
+            Some(entry) => {
+                let entry = Entry { version: self.sequence, ..entry };
+                self.dbs[number].insert(&key, entry);
+                if self.waiters.wants(number, &key) {
+                    self.waiters.mark_ready(number, &key);
+                }
+            }
+            None => {
+                self.dbs[number].remove(&key);
+                self.note_deleted(number, &key);
+            }
+        }
+    }
+
+    /// Drops a prepared transaction, and refuses it if it comes late.
+    fn abort(&mut self, txn: TxnId) {
+        if self.txns.committed.contains_key(&txn) {
+            unreachable!("{txn:?} is committed here and was to be aborted");
+        }
+        if let Some(prepared) = self.txns.prepared.remove(&txn) {
+            self.txns.locks.free(txn, &prepared.wants);
+        }
+        self.txns.aborted.insert(txn);
+        if planted!("a rollback leaves no record") {
+            self.txns.aborted.remove(&txn);
+        }
+    }
+
+    fn fence(&mut self, txn: TxnId, reply: &mut Reply<'_>) {
+        let standing = self.txns.standing(txn).unwrap_or_else(|| {
+            self.txns.aborted.insert(txn);
+            Standing::Aborted
+        });
+        reply.status(match standing {
+            Standing::Prepared => "PREPARED",
+            Standing::Committed => "COMMITTED",
+            Standing::Aborted => "ABORTED",
+        });
+    }
+
+    /// Runs what waited and can go on, in the order in which it came. Each is tried once: what
+    /// runs here can lock keys, but frees none.
+    fn run_parked(&mut self, effects: &mut Effects) {
+        if self.txns.parked.is_empty() {
+            return;
+        }
+        for number in self.txns.parked.keys().copied().collect::<Vec<_>>() {
+            let Parked { op, origin } =
+                self.txns.parked.remove(&number).expect("its number was just listed");
+            let mut reply = Vec::new();
+            if self.try_parked(&op, &mut reply, effects) {
+                if !reply.is_empty() {
+                    effects.late.push(Late { origin, reply });
+                }
+            } else {
+                self.txns.parked.insert(number, Parked { op, origin });
+            }
+        }
+    }
+
+    /// False if it has to wait on. A call that waits for a key from here on has no reply yet.
+    fn try_parked(&mut self, op: &Op, reply: &mut Vec<u8>, effects: &mut Effects) -> bool {
+        if let Body::Txn(txn) = &op.body {
+            let Txn::Prepare(prepare) = &**txn else { unreachable!("only a Prepare waits") };
+            return self.prepare(prepare, &mut Reply::new(reply, op.proto));
+        }
+        if self.is_obstructed(&op.body) {
+            return false;
+        }
+        self.run_body(op, reply, effects);
+        true
+    }
+}
+
+/// What stands in the way of a transaction, at worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Obstacle {
+    None,
+    Younger,
+    Older,
+}
+
+fn wants_of(prepare: &Prepare) -> Vec<Want> {
+    let mut wants = Vec::new();
+    if prepare.span == Span::Whole {
+        return wants;
+    }
+    for (db, args) in &prepare.calls {
+        Shard::wants_of(*db, args.args(), &mut wants);
+    }
+    for Watch { db, key, .. } in &prepare.compares {
+        wants.push(Want { db: *db, key: key.clone(), access: Access::Read });
+    }
+    wants
+}
+
+/// YES.
+fn agree(stage: &Stage, reply: &mut Reply<'_>) {
+    match stage {
+        Stage::Overlay { replies, .. } => put_replies(replies, reply),
+        Stage::Deferred { .. } => reply.array(0),
+    }
+}
+
+fn put_replies(replies: &[Vec<u8>], reply: &mut Reply<'_>) {
+    reply.array(replies.len());
+    replies.iter().for_each(|one| reply.bulk(one));
+}

@@ -1,0 +1,114 @@
+//! Messages about transactions, as bytes in an operation.
+
+use stdx::Millis;
+use stdx::codec::{Malformed, Reader, put_varint};
+use wire::Proto;
+
+use super::{Prepare, Span, Txn, TxnId};
+use crate::op::{put_args, put_watch, read_owned, read_watch};
+
+const PREPARE: u8 = 0;
+const DECIDE: u8 = 1;
+const FENCE: u8 = 2;
+const FORGET: u8 = 3;
+
+/// Appends a message. The protocol of a `Prepare` is that of its operation.
+pub(crate) fn put_txn(out: &mut Vec<u8>, txn: &Txn) {
+    match txn {
+        Txn::Prepare(prepare) => {
+            out.push(PREPARE);
+            put_prepare(out, prepare);
+        }
+        Txn::Decide { txn, commit } => {
+            out.push(DECIDE);
+            put_id(out, txn);
+            out.push(u8::from(*commit));
+        }
+        Txn::Fence { txn } => {
+            out.push(FENCE);
+            put_id(out, txn);
+        }
+        Txn::Forget { txns } => {
+            out.push(FORGET);
+            put_list(out, txns, put_id);
+        }
+    }
+}
+
+/// Reads what `put_txn` wrote.
+pub(crate) fn read_txn(reader: &mut Reader<'_>, proto: Proto) -> Result<Txn, Malformed> {
+    Ok(match reader.byte()? {
+        PREPARE => Txn::Prepare(read_prepare(reader, proto)?),
+        DECIDE => Txn::Decide { txn: read_id(reader)?, commit: read_flag(reader)? },
+        FENCE => Txn::Fence { txn: read_id(reader)? },
+        FORGET => Txn::Forget { txns: read_list(reader, read_id)? },
+        _ => return Err(reader.malformed()),
+    })
+}
+
+pub(super) fn put_id(out: &mut Vec<u8>, txn: &TxnId) {
+    put_varint(out, txn.born.0);
+    put_varint(out, u64::from(txn.node));
+    put_varint(out, txn.number);
+    put_varint(out, u64::from(txn.attempt));
+}
+
+pub(super) fn read_id(reader: &mut Reader<'_>) -> Result<TxnId, Malformed> {
+    let born = Millis(reader.varint()?);
+    let node = read_u32(reader)?;
+    let number = reader.varint()?;
+    Ok(TxnId { born, node, number, attempt: read_u32(reader)? })
+}
+
+fn put_prepare(out: &mut Vec<u8>, prepare: &Prepare) {
+    let Prepare { txn, proto: _, participants, done_below, compares, calls, span } = prepare;
+    put_id(out, txn);
+    put_list(out, participants, |out, group| put_varint(out, u64::from(*group)));
+    put_varint(out, *done_below);
+    put_list(out, compares, put_watch);
+    put_list(out, calls, |out, (db, args)| put_args(out, *db, args.args()));
+    out.push(u8::from(*span == Span::Whole));
+}
+
+fn read_prepare(reader: &mut Reader<'_>, proto: Proto) -> Result<Prepare, Malformed> {
+    Ok(Prepare {
+        txn: read_id(reader)?,
+        proto,
+        participants: read_list(reader, read_u32)?,
+        done_below: reader.varint()?,
+        compares: read_list(reader, read_watch)?,
+        calls: read_list(reader, read_owned)?,
+        span: if read_flag(reader)? { Span::Whole } else { Span::Keys },
+    })
+}
+
+pub(super) fn put_list<T>(out: &mut Vec<u8>, list: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
+    put_varint(out, list.len() as u64);
+    list.iter().for_each(|item| put(out, item));
+}
+
+pub(super) fn read_list<T>(
+    reader: &mut Reader<'_>,
+    read: impl Fn(&mut Reader<'_>) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
+    let count = reader.length()?;
+    // Each item takes a byte at the least, so a wild count cannot reserve wild memory.
+    let mut list = Vec::with_capacity(count.min(reader.remaining()));
+    for _ in 0..count {
+        list.push(read(reader)?);
+    }
+    Ok(list)
+}
+
+pub(super) fn read_flag(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
+    match reader.byte()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(reader.malformed()),
+    }
+}
+
+pub(super) fn read_u32(reader: &mut Reader<'_>) -> Result<u32, Malformed> {
+    let value = reader.varint()?;
+    u32::try_from(value).map_err(|_| reader.malformed())
+}

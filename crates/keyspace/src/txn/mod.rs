@@ -1,0 +1,99 @@
+//! Transactions over shards, as one participant sees them: minitransactions on a replicated log.
+//!
+//! ```text
+//! Prepare ─┬─▶ fenced, or a compare fails ─▶ NO
+//!          ├─▶ locked by an older one ──────▶ NO (busy): the younger dies, and comes again
+//!          ├─▶ locked by younger ones only ─▶ parked: the older waits
+//!          └─▶ runs on an overlay, locks its keys, YES with the replies
+//! Decide  ───▶ folds the overlay in, or drops it; frees the keys; runs what was parked
+//! ```
+//!
+//! **A transaction is committed if and only if its `Prepare` was applied with YES in every
+//! participant.** There is no other record. Whoever finds one undecided sends `Fence` to all: a
+//! participant that never saw it answers that it is aborted, and remembers that.
+//!
+//! What always holds: a key that a prepared transaction writes is seen and changed by nobody else;
+//! who waits for a transaction is older than it (*wait-die*), or a single call, which holds nothing:
+//! so nobody waits in a circle. Waiting is part of the state, like a blocked call: what is parked
+//! runs in the very operation that frees its keys, in the order of arrival.
+//!
+//! Not here: who coordinates (`node::txn`), when recovery begins.
+//! Sinfonia (SOSP 2007) §3; Rosenkrantz, Stearns, Lewis, "System level concurrency control" (1978)
+//! for wait-die. Departs from Sinfonia: a participant is a group that does not forget, so there is no
+//! coordinator's log; and an older transaction waits where Sinfonia's would abort.
+
+mod apply;
+mod book;
+mod codec;
+mod locks;
+mod scratch;
+#[cfg(test)]
+mod tests;
+
+pub use apply::PARKED;
+pub(crate) use book::Book;
+pub use book::{Doubt, Standing};
+pub(crate) use codec::{put_txn, read_txn};
+pub use scratch::{Key, Ran, Scratch};
+
+use stdx::Millis;
+use wire::{ArgsBuf, Proto};
+
+use crate::op::Watch;
+
+/// Names one attempt of a transaction. The order is the priority: the older goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TxnId {
+    /// When its first attempt began, by the gateway's clock: a later attempt keeps it, and so grows
+    /// older than what comes meanwhile.
+    pub born: Millis,
+    /// The gateway, and its number for the transaction.
+    pub node: u32,
+    pub number: u64,
+    pub attempt: u32,
+}
+
+impl TxnId {
+    /// Is this the older one? Attempts of one transaction are equally old.
+    pub fn is_older_than(&self, other: &TxnId) -> bool {
+        (self.born, self.node, self.number) < (other.born, other.node, other.number)
+    }
+}
+
+/// What is asked of one participant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepare {
+    pub txn: TxnId,
+    pub proto: Proto,
+    /// All participants, by the numbers of their groups.
+    pub participants: Vec<u32>,
+    /// Every transaction of this gateway with a lower number is decided and known everywhere.
+    pub done_below: u64,
+    /// Versions that must still be those that were read. Their keys are locked too, for reading.
+    pub compares: Vec<Watch>,
+    /// What to run, if all agree.
+    pub calls: Vec<(u8, ArgsBuf)>,
+    pub span: Span,
+}
+
+/// How much of a shard a transaction locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// The keys that its calls name. They run when it is prepared.
+    Keys,
+    /// All: its calls name no keys. They run when it is committed; nothing can change till then.
+    Whole,
+}
+
+/// A message about a transaction, through the log of a participant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Txn {
+    /// Answered by `+FENCED clock`, `+CHANGED`, `+BUSY`, or an array of the replies, each as bulk.
+    Prepare(Prepare),
+    /// Answered by `+OK`, or by the replies of a transaction that locked the whole shard.
+    Decide { txn: TxnId, commit: bool },
+    /// Answered by `+PREPARED`, `+COMMITTED` or `+ABORTED`.
+    Fence { txn: TxnId },
+    /// These are committed, and every participant knows. Answered by `+OK`.
+    Forget { txns: Vec<TxnId> },
+}

@@ -1,0 +1,136 @@
+//! A scratch shard: where a gateway runs calls whose keys lie on several shards.
+//!
+//! ```text
+//! run ─▶ missing keys ─▶ SYNOD.FETCH ─▶ add ─▶ run ─▶ … ─▶ replies, compares, puts ─▶ Prepare
+//! ```
+//!
+//! The calls run as they would on a shard that holds every key, but it holds only what was fetched. A
+//! run that asks for another key is void: the caller fetches what was missing, and runs again. So
+//! scripts may touch keys that they do not name, as on a single Redis.
+//!
+//! Not here: whether what was fetched is still true; the compares say that to each participant.
+
+use std::collections::BTreeMap;
+
+use stdx::Millis;
+use stdx::codec::{Malformed, Reader};
+use wire::{ArgsBuf, Proto};
+
+use crate::db::Entry;
+use crate::op::Watch;
+use crate::settings::Settings;
+use crate::shard::{Effects, Publish, Shard};
+use crate::snapshot::{put_value, read_value};
+
+/// A key of a database.
+pub type Key = (u8, Vec<u8>);
+
+/// What came of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ran {
+    /// It asked for these keys, which were not fetched yet.
+    Missing(Vec<Key>),
+    /// It asked for all keys (KEYS, SCAN, RANDOMKEY, DBSIZE, FLUSHALL): no scratch holds them.
+    Walked,
+    Done(Done),
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Of each call, as RESP.
+    pub replies: Vec<Vec<u8>>,
+    /// What must still be true for it, of every key that was fetched.
+    pub compares: Vec<Watch>,
+    /// Calls of SYNOD.PUT that make it true, by their keys.
+    pub puts: Vec<(Key, ArgsBuf)>,
+    pub publish: Vec<Publish>,
+}
+
+/// See the head of this file.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    shard: Shard,
+    versions: BTreeMap<Key, u64>,
+}
+
+impl Scratch {
+    /// An empty one, at this time. `seed` feeds its dice.
+    pub fn new(clock: Millis, seed: u64) -> Scratch {
+        let mut shard = Shard::new();
+        (shard.clock, shard.sequence) = (clock, seed.max(1));
+        shard.dbs.iter_mut().for_each(|db| db.probe_begin());
+        Scratch { shard, versions: BTreeMap::new() }
+    }
+
+    /// The settings that all shards share, by their names.
+    pub fn set(&mut self, settings: Settings) {
+        self.shard.settings = settings;
+    }
+
+    /// A key as SYNOD.FETCH told it; a negative `expires` is never. Absent without a value.
+    pub fn add(
+        &mut self,
+        key: Key,
+        version: u64,
+        expires: i64,
+        value: Option<&[u8]>,
+    ) -> Result<(), Malformed> {
+        let entry = match value {
+            None => None,
+            Some(bytes) => {
+                let mut reader = Reader::new(bytes);
+                let value = read_value(&mut reader)?;
+                let expires = u64::try_from(expires).map_or(Millis::FAR, Millis);
+                // Older than anything that a run changes.
+                Some(Entry { value, version: 0, expires })
+            }
+        };
+        self.shard.dbs[usize::from(key.0)].probe_known(&key.1, entry);
+        self.versions.insert(key, version);
+        Ok(())
+    }
+
+    /// Runs the calls one behind the other. What they change is not kept here.
+    pub fn run(&mut self, proto: Proto, calls: &[(u8, ArgsBuf)]) -> Ran {
+        self.shard.dbs.iter_mut().for_each(|db| db.journal_begin());
+        let mut effects = Effects::default();
+        let replies = self.shard.run_calls(proto, calls, &mut effects);
+        let (mut missing, mut walks) = (Vec::new(), false);
+        for (number, db) in self.shard.dbs.iter_mut().enumerate() {
+            let (keys, walked) = db.probe_take();
+            missing.extend(keys.iter().map(|key| (number as u8, key.to_vec())));
+            walks |= walked;
+        }
+        let puts = self.shard.take_writes().into_iter().map(|write| {
+            let mut args = ArgsBuf::new();
+            args.push(b"synod.put");
+            args.push(&write.key);
+            let expires = write.entry.as_ref().map_or(Millis::FAR, |entry| entry.expires);
+            let expires = if expires == Millis::FAR { -1 } else { expires.0 as i64 };
+            args.push(expires.to_string().as_bytes());
+            if let Some(entry) = &write.entry {
+                let mut value = Vec::new();
+                put_value(&mut value, &entry.value);
+                args.push(&value);
+            }
+            ((write.db, write.key), args)
+        });
+        let puts = puts.collect();
+        // What the undoing touched was asked for by nobody.
+        self.shard.dbs.iter_mut().for_each(|db| drop(db.probe_take()));
+        if walks {
+            return Ran::Walked;
+        }
+        if !missing.is_empty() {
+            return Ran::Missing(missing);
+        }
+        let compares = self.versions.iter().map(|((db, key), version)| Watch {
+            db: *db,
+            version: *version,
+            key: key.clone(),
+        });
+        let (compares, publish) = (compares.collect(), effects.publish);
+        Ran::Done(Done { replies, compares, puts, publish })
+    }
+}
