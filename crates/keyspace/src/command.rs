@@ -224,6 +224,14 @@ impl Command {
     }
 }
 
+/// May this call touch keys that it does not name? Scripts may, and SORT with a pattern.
+pub fn roams(args: Args<'_>) -> bool {
+    const SCRIPTS: [&str; 6] = ["eval", "evalsha", "eval_ro", "evalsha_ro", "fcall", "fcall_ro"];
+    let sorts = args.is(0, "sort") || args.is(0, "sort_ro");
+    let pattern = |at| args.is(at, "by") || args.is(at, "get");
+    SCRIPTS.iter().any(|name| args.is(0, name)) || sorts && (2..args.len()).any(pattern)
+}
+
 /// Finds the row of a call. For a container it is the row of the subcommand, if that is known.
 pub fn find(args: Args<'_>) -> Option<&'static Command> {
     let command = find_name(args.get(0)?)?;

@@ -150,6 +150,13 @@ impl<'a> Context<'a> {
         &self.shard.settings
     }
 
+    /// Which shard this is, of how many.
+    pub fn shard_of(&self) -> (u64, u64) {
+        let Some(slots) = &self.shard.slots else { return (0, 1) };
+        let width = slots.len() as u64;
+        (u64::from(*slots.start()) / width, crate::slot::SLOTS as u64 / width)
+    }
+
     /// The selected database as it is, expired keys included.
     pub fn database(&self) -> &Db {
         &self.shard.dbs[self.db]

@@ -2,10 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use stdx::Millis;
 
 use crate::dict::{self, Dict, Place};
+use crate::slot::slot;
 use crate::snapshot::DbSaving;
 use crate::str::Str;
 use crate::value::Value;
@@ -32,19 +34,42 @@ impl Entry {
 }
 
 /// Notes which keys are asked for, in a database that does not hold them all.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Probe {
-    /// Keys that are here, or are known to be nowhere.
-    known: BTreeSet<Str>,
+    here: Here,
+    /// Keys that were asked for and are not here.
     missing: RefCell<BTreeSet<Str>>,
+    /// Keys that were asked for and are here, if anybody wants to know.
+    seen: Option<RefCell<BTreeSet<Str>>>,
     /// Somebody asked for all keys.
     walked: Cell<bool>,
 }
 
+/// Which keys a database holds, or knows to be nowhere.
+#[derive(Debug)]
+enum Here {
+    Keys(BTreeSet<Str>),
+    Slots(RangeInclusive<u16>),
+}
+
+/// What a probe has noted.
+#[derive(Debug, Default)]
+pub(crate) struct Noted {
+    pub missing: BTreeSet<Str>,
+    pub seen: BTreeSet<Str>,
+    pub walked: bool,
+}
+
 impl Probe {
     fn note(&self, key: &[u8]) {
-        if !self.known.contains(key) {
+        let here = match &self.here {
+            Here::Keys(known) => known.contains(key),
+            Here::Slots(slots) => slots.contains(&slot(key)),
+        };
+        if !here {
             self.missing.borrow_mut().insert(Str::from(key));
+        } else if let Some(seen) = &self.seen {
+            seen.borrow_mut().insert(Str::from(key));
         }
     }
 }
@@ -225,25 +250,44 @@ impl Db {
         *self.journal.take().expect("a journal that ends has begun")
     }
 
-    /// From here on, it is noted which keys are asked for that are not known.
-    pub(crate) fn probe_begin(&mut self) {
-        self.probe = Some(Box::default());
+    /// From here on, it is noted which keys are asked for that nobody has made known.
+    pub(crate) fn probe_keys(&mut self) {
+        self.probe(Here::Keys(BTreeSet::new()), false);
+    }
+
+    /// From here on, it is noted which keys are asked for that are not of these slots, and with
+    /// `sees` also those that are.
+    pub(crate) fn probe_slots(&mut self, slots: RangeInclusive<u16>, sees: bool) {
+        self.probe(Here::Slots(slots), sees);
+    }
+
+    fn probe(&mut self, here: Here, sees: bool) {
+        let (missing, walked) = (RefCell::default(), Cell::new(false));
+        let seen = sees.then(RefCell::default);
+        self.probe = Some(Box::new(Probe { here, missing, seen, walked }));
     }
 
     /// The key is known from here on, with this entry or without one.
     pub(crate) fn probe_known(&mut self, key: &[u8], entry: Option<Entry>) {
         let probe = self.probe.as_mut().expect("a probe that learns has begun");
-        probe.known.insert(Str::from(key));
-        probe.missing.get_mut().remove(key);
+        let Here::Keys(known) = &mut probe.here else { unreachable!("slots need not be learnt") };
+        known.insert(Str::from(key));
         if let Some(entry) = entry {
             self.insert(key, entry);
         }
     }
 
-    /// Takes the unknown keys that were asked for, and whether all were.
-    pub(crate) fn probe_take(&mut self) -> (BTreeSet<Str>, bool) {
+    /// Takes what was noted; the probe goes on.
+    pub(crate) fn probe_take(&mut self) -> Noted {
         let probe = self.probe.as_mut().expect("a probe that tells has begun");
-        (std::mem::take(probe.missing.get_mut()), probe.walked.take())
+        let missing = std::mem::take(probe.missing.get_mut());
+        let seen = probe.seen.as_mut().map(|seen| std::mem::take(seen.get_mut()));
+        Noted { missing, seen: seen.unwrap_or_default(), walked: probe.walked.take() }
+    }
+
+    /// Nothing more is noted.
+    pub(crate) fn probe_end(&mut self) {
+        self.probe = None;
     }
 
     /// Is a journal kept?

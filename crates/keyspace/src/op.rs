@@ -168,6 +168,11 @@ impl Head {
     }
 }
 
+/// Is this encoded operation a message about a transaction?
+pub fn is_txn(op: &[u8]) -> bool {
+    op.first().is_some_and(|head| head & KIND_MASK == TXN)
+}
+
 /// Reads the stamp of an entry.
 pub fn read_stamp(reader: &mut Reader<'_>) -> Result<Millis, Malformed> {
     reader.u64().map(Millis)

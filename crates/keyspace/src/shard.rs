@@ -6,6 +6,8 @@
 //! What always holds: `sequence` counts the operations; no key's version is above it; `clock` never
 //! goes back.
 
+use std::ops::RangeInclusive;
+
 use stdx::codec::{Malformed, Reader, put_varint};
 use stdx::{Millis, planted};
 use wire::{Args, Proto, Reply};
@@ -78,6 +80,8 @@ pub struct Shard {
     pub(crate) settings: Settings,
     pub(crate) scripts: Scripts,
     pub(crate) txns: Book,
+    /// The slots of its keys, if there are others: no part of the state.
+    pub(crate) slots: Option<RangeInclusive<u16>>,
     /// Keys that expired since this replica began; a statistic, no part of the state.
     expired: u64,
 }
@@ -101,6 +105,7 @@ impl Shard {
             settings: Settings::default(),
             scripts: Scripts::default(),
             txns: Book::default(),
+            slots: None,
             expired: 0,
         }
     }
@@ -108,6 +113,11 @@ impl Shard {
     /// How many keys have expired since this replica began.
     pub fn expired_keys(&self) -> u64 {
         self.expired
+    }
+
+    /// The slots whose keys it keeps, if there are others.
+    pub fn set_slots(&mut self, slots: RangeInclusive<u16>) {
+        self.slots = Some(slots);
     }
 
     /// The databases.
@@ -176,6 +186,11 @@ impl Shard {
         reply: &mut Vec<u8>,
         effects: &mut Effects,
     ) -> Outcome {
+        if self.slots.is_some() && command::roams(args) {
+            self.run_roaming(asker, args, reply, effects);
+            self.serve_ready(effects);
+            return Outcome::Replied;
+        }
         let mut cx = Context::write(self, effects, asker);
         execute(&mut cx, args, &mut Reply::new(reply, asker.proto));
         let outcome = if cx.blocked { Outcome::Blocked } else { Outcome::Replied };

@@ -54,6 +54,8 @@ pub(crate) struct Batch {
     reads: Vec<u8>,
     /// How many items are operations.
     ops: usize,
+    /// One of them may lock keys.
+    locks: bool,
     /// Its place in the log, once it was proposed.
     pub(crate) term: Term,
     pub(crate) index: Index,
@@ -88,6 +90,16 @@ impl Batch {
         put(&mut self.bytes);
         self.items.push(Item::Op(request));
         self.ops += 1;
+    }
+
+    /// The operation that was just added may lock keys.
+    pub(crate) fn note_locks(&mut self, locks: bool) {
+        self.locks |= locks;
+    }
+
+    /// May an operation in it lock keys?
+    pub(crate) fn locks(&self) -> bool {
+        self.locks
     }
 
     /// Adds a read, which `put` appends.

@@ -5,17 +5,29 @@
 
 use std::collections::BTreeMap;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use consensus::{Index, NodeId, SnapshotMeta, Status};
+use keyspace::command::{self, Command};
 use keyspace::op::Unblock;
+use keyspace::txn::Doubt;
 use keyspace::{Publish, Shard};
 use stdx::Instant;
+use wire::{Args, ArgsBuf};
 
 use crate::effects::Effects;
 use crate::group::{Founding, Group};
-use crate::limits::{HEALTH_INTERVAL, HEALTH_TIMEOUT};
+use crate::limits::{
+    HEALTH_INTERVAL, HEALTH_TIMEOUT, TXN_KEYS_MAX, TXN_RECOVERY_AFTER, TXN_RECOVERY_INTERVAL,
+    TXNS_MAX,
+};
 use crate::message::{GroupId, Health, Message};
-use crate::request::{Asked, Call, Exec, Moment, Proposing, Ticket};
+use crate::request::{
+    Asked, Call, Called, Exec, Moment, Proposing, Ticket, Waiting, too_many_keys,
+};
+use crate::shards::{Home, Shards};
+use crate::txn::{self, Coordinator, Request};
 
 /// What happened in the world.
 #[derive(Debug)]
@@ -60,11 +72,30 @@ pub struct Peer {
     heard: Option<Instant>,
 }
 
+/// Where a call will run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The only shard that it needs; nothing if there are several.
+    shard: Option<usize>,
+}
+
+impl Route {
+    /// Does it need several shards?
+    pub fn is_wide(self) -> bool {
+        self.shard.is_none()
+    }
+}
+
 /// See the head of this file.
 #[derive(Debug)]
 pub struct Core {
     node: NodeId,
+    /// In the order of their shards.
     groups: Vec<Group>,
+    shards: Shards,
+    coordinator: Coordinator,
+    /// When to look for transactions that nobody decides.
+    next_recovery: Instant,
     peers: BTreeMap<NodeId, Peer>,
     next_health: Instant,
     own: Health,
@@ -73,10 +104,16 @@ pub struct Core {
 impl Core {
     /// A core with its groups; `peers` are the other nodes of the cluster.
     pub fn new(node: NodeId, peers: &[NodeId], own: Health, groups: Vec<Founding>) -> Core {
-        let groups: Vec<Group> = groups.into_iter().map(Group::new).collect();
-        assert!(!groups.is_empty(), "a core without a group serves nobody");
+        let boot = groups.first().map_or(0, |group| group.boot);
+        let mut groups: Vec<Group> = groups.into_iter().map(Group::new).collect();
+        let shards = Shards::new(groups.len()).expect("the shards are a power of two");
+        for (shard, group) in groups.iter_mut().enumerate().filter(|_| shards.count() > 1) {
+            group.set_slots(shards.slots(shard));
+        }
         let peers = peers.iter().map(|peer| (*peer, Peer::default())).collect();
-        Core { node, groups, peers, next_health: Instant(0), own }
+        let coordinator = Coordinator::new(node, shards, boot);
+        let (next_health, next_recovery) = (Instant(0), Instant(0));
+        Core { node, groups, shards, coordinator, next_recovery, peers, next_health, own }
     }
 
     /// This node.
@@ -84,31 +121,116 @@ impl Core {
         self.node
     }
 
-    /// The group that keeps these keys: there is one.
+    /// The group of the first shard.
     pub fn group(&self) -> &Group {
         &self.groups[0]
     }
 
-    /// As `group`, to ask something of it.
-    pub fn group_mut(&mut self) -> &mut Group {
-        &mut self.groups[0]
+    /// All groups, in the order of their shards.
+    pub fn all(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// As `all`, to ask something of them.
+    pub fn all_mut(&mut self) -> &mut [Group] {
+        &mut self.groups
+    }
+
+    /// Which shard keeps a key.
+    pub fn shards(&self) -> Shards {
+        self.shards
+    }
+
+    /// Where a call will run. A wide one waits for all that its client asked before, and what comes
+    /// later waits for it.
+    pub fn route(&self, command: &Command, args: Args<'_>) -> Route {
+        Route { shard: if self.shards.count() == 1 { Some(0) } else { self.place(command, args) } }
     }
 
     /// A command of a client; see `Group::call`.
-    pub fn call(&mut self, moment: Moment, call: Call<'_>, reply: &mut Vec<u8>) -> Asked {
+    pub fn call(
+        &mut self,
+        moment: Moment,
+        route: Route,
+        call: Call<'_>,
+        reply: &mut Vec<u8>,
+    ) -> Called {
         self.own.operations += 1;
-        self.groups[0].call(moment, call, reply)
+        match route.shard {
+            Some(shard) => self.ask(moment, shard, call, reply),
+            None => {
+                let Call { ticket, db, proto, args, .. } = call;
+                let calls = vec![(db, args.iter().collect())];
+                let exec = Exec { ticket, proto, watches: Vec::new(), calls };
+                self.begin(moment, exec, true, reply)
+            }
+        }
     }
 
     /// MULTI's queue of a client.
-    pub fn exec(&mut self, moment: Moment, exec: Exec) {
+    pub fn exec(&mut self, moment: Moment, exec: Exec, reply: &mut Vec<u8>) -> Called {
         self.own.operations += exec.calls.len() as u64;
-        self.groups[0].exec(moment, exec);
+        if self.shards.count() > 1 {
+            return self.begin(moment, exec, false, reply);
+        }
+        let number = self.groups[0].exec(moment, exec);
+        Called::Waits(Waiting { shard: Some(0), number })
     }
 
     /// Ends the wait of a blocked call; see `Group::unblock`.
-    pub fn unblock(&mut self, moment: Moment, target: u64, how: Unblock, ticket: Option<Ticket>) {
-        self.groups[0].unblock(moment, target, how, ticket);
+    pub fn unblock(
+        &mut self,
+        moment: Moment,
+        target: Waiting,
+        how: Unblock,
+        ticket: Option<Ticket>,
+        out: &mut Effects,
+    ) {
+        let Some(shard) = target.shard else {
+            let ended = self.coordinator.unblock(moment, target.number, how, &mut self.groups, out);
+            if let Some(ticket) = ticket {
+                out.replies.put(ticket, if ended { b":1\r\n" } else { b":0\r\n" });
+            }
+            return;
+        };
+        self.groups[shard].unblock(moment, target.number, how, ticket);
+    }
+
+    fn ask(&mut self, moment: Moment, shard: usize, call: Call<'_>, reply: &mut Vec<u8>) -> Called {
+        match self.groups[shard].call(moment, call, reply) {
+            Asked::Replied => Called::Replied,
+            Asked::Waits { number } => Called::Waits(Waiting { shard: Some(shard), number }),
+        }
+    }
+
+    /// The shard that can run a call alone.
+    fn place(&self, command: &Command, args: Args<'_>) -> Option<usize> {
+        match self.shards.home(command, args) {
+            _ if command::roams(args) => None,
+            Home::One(shard) => Some(shard),
+            Home::Several => None,
+            Home::Keyless => (!txn::is_everywhere(command)).then_some(0),
+        }
+    }
+
+    fn begin(
+        &mut self,
+        moment: Moment,
+        exec: Exec,
+        is_single: bool,
+        reply: &mut Vec<u8>,
+    ) -> Called {
+        let keys = |(_, args): &(u8, ArgsBuf)| {
+            let command = command::find(args.args());
+            command.map_or(0, |command| command.key_positions(args.args()).len())
+        };
+        if exec.calls.iter().map(keys).sum::<usize>() + exec.watches.len() > TXN_KEYS_MAX {
+            reply.extend_from_slice(&too_many_keys());
+            return Called::Replied;
+        }
+        let request = Request { ticket: exec.ticket, exec, is_single };
+        let number = self.coordinator.begin(moment, request, &mut self.groups);
+        Called::Waits(Waiting { shard: None, number })
     }
 
     /// Sends a message to the subscribers of every other node.
@@ -156,14 +278,32 @@ impl Core {
 
     /// Ends a turn: whatever arrived in it is proposed or sent on.
     pub fn flush(&mut self, moment: Moment, proposing: Proposing, out: &mut Effects) {
-        self.groups.iter_mut().for_each(|group| group.flush(moment, proposing, out));
+        loop {
+            self.groups.iter_mut().for_each(|group| group.flush(moment, proposing, out));
+            if self.coordinator.waits() {
+                let Core { coordinator, .. } = self;
+                let mine = Coordinator::owns;
+                out.replies.extract(mine, |ticket, reply| coordinator.answered(ticket, reply));
+            }
+            if !self.coordinator.pump(moment, &mut self.groups, out) {
+                break;
+            }
+        }
+        let publish = self.coordinator.take_publish();
+        if !publish.is_empty() {
+            self.publish(&publish, out);
+            out.publish.extend(publish);
+        }
     }
 
     /// When to feed `Event::Tick`, if nothing else happens first.
     pub fn deadline(&self, moment: Moment) -> Instant {
         let groups = self.groups.iter().map(|group| group.deadline(moment)).min();
         let health = if self.peers.is_empty() { Instant::FAR } else { self.next_health };
-        groups.into_iter().fold(health, Instant::min)
+        let doubts = self.groups.iter().any(|group| group.leads() && group.shard().has_doubts());
+        let recovery = if doubts { self.next_recovery } else { Instant::FAR };
+        let own = health.min(recovery).min(self.coordinator.deadline());
+        groups.into_iter().fold(own, Instant::min)
     }
 
     /// Is there work that waits for no event? Then the driver must not sleep.
@@ -183,7 +323,7 @@ impl Core {
 
     /// May clients ask for more?
     pub fn has_room(&self) -> bool {
-        self.groups.iter().all(Group::has_room)
+        self.groups.iter().all(Group::has_room) && self.coordinator.len() < TXNS_MAX
     }
 
     /// This node and the others, each with whether it is alive.
@@ -221,6 +361,8 @@ impl Core {
 
     fn tick(&mut self, moment: Moment, out: &mut Effects) {
         self.groups.iter_mut().for_each(|group| group.tick(moment, out));
+        self.coordinator.tick(moment, &mut self.groups, out);
+        self.recover(moment);
         if self.next_health > moment.now {
             return;
         }
@@ -229,6 +371,24 @@ impl Core {
             out.send.push((*peer, Message::Health(self.own_health())));
         }
         self.mourn(moment);
+    }
+
+    /// Settles transactions of the shards led here that nobody has decided for too long.
+    fn recover(&mut self, moment: Moment) {
+        if self.next_recovery > moment.now {
+            return;
+        }
+        self.next_recovery = moment.now + TXN_RECOVERY_INTERVAL;
+        let mut old = Vec::new();
+        for group in self.groups.iter().filter(|group| group.leads()) {
+            let wall = group.wall(moment).0;
+            let age = |doubt: &Doubt| Duration::from_millis(wall.saturating_sub(doubt.since.0));
+            let doubts = group.shard().doubts().into_iter();
+            old.extend(doubts.filter(|doubt| age(doubt) >= TXN_RECOVERY_AFTER));
+        }
+        for doubt in old {
+            self.coordinator.recover(moment, doubt, &mut self.groups);
+        }
     }
 
     /// Peers that fell silent: their clients wait no longer for keys.

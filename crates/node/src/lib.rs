@@ -19,9 +19,12 @@ mod group;
 pub mod limits;
 pub mod message;
 mod request;
+mod shards;
+mod txn;
 
-pub use core::{Core, Event, Peer};
+pub use core::{Core, Event, Peer, Route};
 pub use effects::{Effects, Save, SnapshotJob};
 pub use group::{Founding, Group, SnapshotState};
 pub use message::{GroupId, Health, Kind, Message};
-pub use request::{Asked, Call, Exec, Moment, Proposing, Replies, Ticket};
+pub use request::{Call, Called, Exec, Moment, Proposing, Replies, Ticket, Waiting};
+pub use shards::Shards;

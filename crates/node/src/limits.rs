@@ -54,5 +54,35 @@ pub const SNAPSHOT_PARTS_IN_FLIGHT_MAX: usize = 8;
 /// full and one more command, and what is around it.
 pub const MESSAGE_BYTES_MAX: usize = WAITING_BYTES_MAX + COMMAND_BYTES_MAX + 4 * 1024 * 1024;
 
+/// Transactions over several shards that a node works on, before its clients are held back.
+pub const TXNS_MAX: usize = 16_384;
+
+/// Keys of one transaction over several shards: as many as MULTI may have calls. Each is locked for
+/// two rounds.
+pub const TXN_KEYS_MAX: usize = 65_536;
+
+/// Bytes that a gateway fetches to run calls over several shards: a scratch holds them in memory, and
+/// what it changes of them goes through the log.
+pub const TXN_FETCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Rounds of fetching: a script that follows references from key to key needs one for each.
+pub const TXN_FETCHES_MAX: u32 = 256;
+
+/// How often a read over several shards is tried without locks.
+pub const TXN_SNAPSHOT_TRIES: u32 = 2;
+
+/// The longest pause before a transaction that met another one is begun anew.
+pub const TXN_BACKOFF_MAX: Duration = Duration::from_millis(50);
+
+/// When a decision is told again to a participant that could not take note of it.
+pub const TXN_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a transaction may be undecided before somebody else settles it: several rounds of a slow
+/// network, well below the five seconds after which nobody should wait for a lock any more.
+pub const TXN_RECOVERY_AFTER: Duration = Duration::from_millis(1_500);
+
+/// How often a leader looks for such transactions.
+pub const TXN_RECOVERY_INTERVAL: Duration = Duration::from_millis(250);
+
 const _: () = assert!(BATCH_BYTES < WAITING_BYTES_MAX);
 const _: () = assert!(WAITING_BYTES_MAX + COMMAND_BYTES_MAX < MESSAGE_BYTES_MAX);

@@ -56,13 +56,30 @@ pub struct Exec {
     pub calls: Vec<(u8, ArgsBuf)>,
 }
 
-/// Whether a call is answered.
+/// Whether a group has answered a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub(crate) enum Asked {
     /// The reply is in the caller's buffer.
     Replied,
     /// It will be among `Effects::replies`, under its ticket. The number is for `unblock`.
     Waits { number: u64 },
+}
+
+/// A call that waits, to be ended by `Core::unblock`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The shard, or nothing if it waits for keys of several.
+    pub(crate) shard: Option<usize>,
+    pub(crate) number: u64,
+}
+
+/// Whether a client's call is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// The reply is in the caller's buffer.
+    Replied,
+    /// It will be among `Effects::replies`, under its ticket.
+    Waits(Waiting),
 }
 
 /// Who waits for the reply to an operation.
@@ -96,6 +113,25 @@ impl Replies {
     /// Are there none?
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
+    }
+
+    /// Takes out those that `mine` claims, and gives them to `take`.
+    pub(crate) fn extract(
+        &mut self,
+        mine: impl Fn(Ticket) -> bool,
+        mut take: impl FnMut(Ticket, &[u8]),
+    ) {
+        if !self.ends.iter().any(|(ticket, _)| mine(*ticket)) {
+            return;
+        }
+        let all = std::mem::take(self);
+        for (ticket, reply) in all.iter() {
+            if mine(ticket) {
+                take(ticket, reply);
+            } else {
+                self.put(ticket, reply);
+            }
+        }
     }
 
     /// Drops all and keeps the memory, unless one reply made it huge.
@@ -162,3 +198,13 @@ pub(crate) const UNBLOCKED: &[u8] =
 /// What a client is told while the disk has no room.
 pub(crate) const DISK_FULL: &[u8] =
     b"-DISKFULL the disk of the leader is full, the command was not executed\r\n";
+
+/// What a client is told whose transaction met others again and again.
+pub(crate) const CONTENDED: &[u8] =
+    b"-TRYAGAIN other transactions held the same keys for too long, nothing was executed\r\n";
+
+/// What a client is told whose transaction names too many keys.
+pub(crate) fn too_many_keys() -> Vec<u8> {
+    let most = crate::limits::TXN_KEYS_MAX;
+    format!("-ERR a transaction over several shards may have {most} keys at most\r\n").into_bytes()
+}

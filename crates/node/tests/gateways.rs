@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use consensus::{Config, NodeId, Options, Role, SnapshotMeta, Stored};
 use keyspace::Shard;
 use node::{
-    Asked, Call, Core, Effects, Event, Founding, GroupId, Health, Kind, Message, Moment, Ticket,
+    Call, Called, Core, Effects, Event, Founding, GroupId, Health, Kind, Message, Moment, Ticket,
 };
 use stdx::{Instant, Millis};
 use wire::{ArgsBuf, Proto};
@@ -116,7 +116,10 @@ impl World {
             let (db, proto, may_block) = (0, Proto::Resp2, args.args().is(0, "blpop"));
             let call = Call { ticket, db, proto, kind, after, may_block, args: args.args() };
             let mut reply = Vec::new();
-            if self.core(node).call(moment, call, &mut reply) == Asked::Replied {
+            let command = keyspace::command::find(args.args()).expect("a known command");
+            let core = self.core(node);
+            let route = core.route(command, args.args());
+            if core.call(moment, route, call, &mut reply) == Called::Replied {
                 self.replies.insert((node, ticket), reply);
             }
         }

@@ -1,7 +1,9 @@
 //! What a shard does with a message about a transaction, and with a call that meets a locked key.
 
+use std::collections::BTreeSet;
+
 use stdx::{Millis, planted};
-use wire::{ArgsBuf, Proto, Reply};
+use wire::{Args, ArgsBuf, Proto, Reply};
 
 use super::book::{Committed, Parked, Prepared, Stage, Write};
 use super::locks::{Access, Want};
@@ -12,9 +14,13 @@ use crate::db::Entry;
 use crate::limits::{PARKED_MAX, TXN_TOMBSTONE_TIME};
 use crate::op::{Body, Op, Origin, Watch};
 use crate::shard::{Effects, Late, Outcome, Shard, execute};
+use crate::str::Str;
 
 /// Stands in an origin for "the operation with this number", where it has none of its own.
 pub const PARKED: u32 = u32::MAX;
+
+/// The reply to a call that touched a key of another shard, and left nothing behind.
+pub const ESCAPED: &[u8] = b"-ESCAPED a key of another shard is needed\r\n";
 
 const BUSY: &str = "BUSY";
 const CHANGED: &str = "CHANGED";
@@ -53,7 +59,7 @@ impl Shard {
     }
 
     /// What a call needs: every key that it names.
-    pub(crate) fn wants_of(db: u8, args: wire::Args<'_>, wants: &mut Vec<Want>) {
+    pub(crate) fn wants_of(db: u8, args: Args<'_>, wants: &mut Vec<Want>) {
         let Some(command) = command::find(args) else { return };
         let access = if command.flags.has(Flags::WRITE) { Access::Write } else { Access::Read };
         for at in command.key_positions(args) {
@@ -121,6 +127,16 @@ impl Shard {
     /// The transactions that are not over.
     pub fn doubts(&self) -> Vec<Doubt> {
         self.txns.doubts().collect()
+    }
+
+    /// Whose operations wait for transactions.
+    pub fn parked_origins(&self) -> BTreeSet<Origin> {
+        self.txns.parked.values().map(|parked| parked.origin).collect()
+    }
+
+    /// Is there a transaction that is not over?
+    pub fn has_doubts(&self) -> bool {
+        self.txns.has_doubts()
     }
 
     /// How many operations wait for transactions.
@@ -243,6 +259,45 @@ impl Shard {
             replies.push(bytes);
         }
         replies
+    }
+
+    /// Runs a call that may touch keys which it does not name. If one of them is of another shard, or
+    /// locked, it is all undone, and the reply is `ESCAPED`: the gateway has to run it.
+    pub(crate) fn run_roaming(
+        &mut self,
+        asker: Asker,
+        args: Args<'_>,
+        reply: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) {
+        let slots = self.slots.clone().expect("a shard that is alone has nothing to escape to");
+        let sees = self.txns.is_locking();
+        for db in &mut self.dbs {
+            db.journal_begin();
+            db.probe_slots(slots.clone(), sees);
+        }
+        let (mark, mut inner) = (reply.len(), Effects::default());
+        let mut cx = Context::write(self, &mut inner, Asker { origin: None, ..asker });
+        execute(&mut cx, args, &mut Reply::new(reply, asker.proto));
+        let (mut escaped, mut wants) = (false, Vec::new());
+        for (number, db) in self.dbs.iter_mut().enumerate() {
+            let noted = db.probe_take();
+            db.probe_end();
+            escaped |= noted.walked || !noted.missing.is_empty();
+            let want = |key: &Str| {
+                let (db, access) = (number as u8, Access::Write);
+                Want { db, key: key.to_vec(), access }
+            };
+            wants.extend(noted.seen.iter().map(want));
+        }
+        if escaped || self.obstructs(&wants) {
+            self.take_writes();
+            reply.truncate(mark);
+            reply.extend_from_slice(ESCAPED);
+            return;
+        }
+        self.dbs.iter_mut().for_each(|db| drop(db.journal_end()));
+        effects.publish.append(&mut inner.publish);
     }
 
     /// Makes a prepared transaction true.

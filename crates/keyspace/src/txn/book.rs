@@ -114,6 +114,11 @@ impl Book {
         }
     }
 
+    /// Is there any that is not over?
+    pub(crate) fn has_doubts(&self) -> bool {
+        !(self.prepared.is_empty() && self.committed.is_empty())
+    }
+
     /// The transactions that are not over, the oldest first.
     pub(crate) fn doubts(&self) -> impl Iterator<Item = Doubt> {
         let prepared = self.prepared.iter().map(|(txn, one)| {

@@ -30,11 +30,11 @@ mod scratch;
 #[cfg(test)]
 mod tests;
 
-pub use apply::PARKED;
+pub use apply::{ESCAPED, PARKED};
 pub(crate) use book::Book;
 pub use book::{Doubt, Standing};
 pub(crate) use codec::{put_txn, read_txn};
-pub use scratch::{Key, Ran, Scratch};
+pub use scratch::{Done, Key, Ran, Scratch};
 
 use stdx::Millis;
 use wire::{ArgsBuf, Proto};

@@ -59,13 +59,29 @@ impl Scratch {
     pub fn new(clock: Millis, seed: u64) -> Scratch {
         let mut shard = Shard::new();
         (shard.clock, shard.sequence) = (clock, seed.max(1));
-        shard.dbs.iter_mut().for_each(|db| db.probe_begin());
+        shard.dbs.iter_mut().for_each(|db| db.probe_keys());
         Scratch { shard, versions: BTreeMap::new() }
     }
 
     /// The settings that all shards share, by their names.
     pub fn set(&mut self, settings: Settings) {
         self.shard.settings = settings;
+    }
+
+    /// A script, so that its digest is known.
+    pub fn add_script(&mut self, source: &[u8]) {
+        self.call(&[b"script", b"load", source]);
+    }
+
+    /// A library, so that its functions are known.
+    pub fn add_library(&mut self, source: &[u8]) {
+        self.call(&[b"function", b"load", b"replace", source]);
+    }
+
+    /// A call of the gateway itself; its reply does not matter.
+    fn call(&mut self, args: &[&[u8]]) {
+        let calls = [(0, args.iter().copied().collect())];
+        self.shard.run_calls(Proto::Resp2, &calls, &mut Effects::default());
     }
 
     /// A key as SYNOD.FETCH told it; a negative `expires` is never. Absent without a value.
@@ -98,9 +114,9 @@ impl Scratch {
         let replies = self.shard.run_calls(proto, calls, &mut effects);
         let (mut missing, mut walks) = (Vec::new(), false);
         for (number, db) in self.shard.dbs.iter_mut().enumerate() {
-            let (keys, walked) = db.probe_take();
-            missing.extend(keys.iter().map(|key| (number as u8, key.to_vec())));
-            walks |= walked;
+            let noted = db.probe_take();
+            missing.extend(noted.missing.iter().map(|key| (number as u8, key.to_vec())));
+            walks |= noted.walked;
         }
         let puts = self.shard.take_writes().into_iter().map(|write| {
             let mut args = ArgsBuf::new();

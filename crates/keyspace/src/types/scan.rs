@@ -20,7 +20,9 @@ pub(crate) const COMMANDS: &[Command] =
     )];
 
 fn scan(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
-    let cursor = parse_cursor(&args[1])?;
+    let (shard, count) = cx.shard_of();
+    // The low bits of a cursor say which shard the walk is in: it goes from one to the next.
+    let cursor = parse_cursor(&args[1])? / count;
     let options = Scan::parse_typed(args, 2)?;
     let now = cx.now();
     let mut seen = Vec::new();
@@ -35,6 +37,10 @@ fn scan(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
             seen.push((key.clone(), live));
         }
     });
+    let next = match next {
+        0 => (shard + 1) % count,
+        next => next * count + shard,
+    };
     seen.retain(|(key, live)| *live || cx.exists(key));
     reply.array(2);
     reply.bulk(itoa::Buffer::new().format(next).as_bytes());

@@ -8,12 +8,13 @@ use stdx::codec::Reader;
 use wire::{Args, Reply};
 
 use crate::command::{Command, Flags, Group, Keys, Run};
-use crate::context::Context;
+use crate::context::{Context, OnTimeout};
 use crate::introspection::help;
 use crate::number::parse_i64;
 use crate::reject::Reject;
 use crate::settings::Settings;
 use crate::snapshot::{put_value, read_value};
+use crate::value::Value;
 
 const SYNOD: &[Command] = &[
     Command::new("help", 2, Flags::ANYTIME, Keys::None, Run::Pure(help)).doc(
@@ -71,6 +72,19 @@ pub(crate) const COMMANDS: &[Command] = &[
             "O(N) in the size of the value",
             "Puts a value that SYNOD.FETCH told at a key, or nothing",
         ),
+    Command::new(
+        "synod.await",
+        -2,
+        Flags::WRITE.and(Flags::NOSCRIPT).and(Flags::BLOCKING),
+        Keys::Range { first: 1, last: -1, step: 1 },
+        Run::Write(wait),
+    )
+    .doc(
+        Group::Transactions,
+        "7.0.0",
+        "O(N) in the keys",
+        "Waits until one of the keys has a value",
+    ),
     Command::new("synod.script", 2, Flags::READONLY, Keys::None, Run::Read(script)).doc(
         Group::Scripting,
         "7.0.0",
@@ -149,6 +163,19 @@ fn put(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
         }
     }
     reply.ok();
+    Ok(())
+}
+
+/// For a gateway whose blocking call names keys of several shards: it takes nothing.
+fn wait(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
+    let keys = || args.from(1).iter();
+    let filled = keys().any(|key| cx.get(key).is_some_and(Value::can_be_waited_for));
+    if filled || !cx.may_block() {
+        reply.ok();
+        return Ok(());
+    }
+    let keys = keys().map(<[u8]>::to_vec).collect();
+    cx.block(args.iter().collect(), keys, Millis::FAR, OnTimeout::Null);
     Ok(())
 }
 

@@ -71,9 +71,9 @@ impl Group {
         let batch = batch.unwrap_or_default();
         let mut items = batch.items.iter();
         while !reader.is_empty() {
-            let request = self.reads_before_op(&batch, &mut items, out);
+            let request = self.reads_before_op(moment, &batch, &mut items, out);
             let head = op::read_head(&mut reader).expect(WHOLE);
-            self.reads_of_gateway_before_op(request, head.origin, out);
+            self.reads_of_gateway_before_op(moment, request, head.origin, out);
             let outcome = if head.is_call() {
                 let mut spans = std::mem::take(&mut self.spans);
                 let db = op::read_call(&mut reader, &mut spans).expect(WHOLE);
@@ -103,6 +103,7 @@ impl Group {
     /// Runs the reads of a batch up to its next operation, and says who asked for that.
     fn reads_before_op<'a>(
         &mut self,
+        moment: Moment,
         batch: &Batch,
         items: &mut impl Iterator<Item = &'a Item>,
         out: &mut Effects,
@@ -111,7 +112,7 @@ impl Group {
             match item {
                 Item::Op(request) => return Some(*request),
                 Item::Read(request, range) => {
-                    self.read_in_place(*request, batch.read_at(range.clone()), out);
+                    self.read_in_place(moment, *request, batch.read_at(range.clone()), out);
                 }
             }
         }
@@ -122,6 +123,7 @@ impl Group {
     /// elsewhere than in the batch.
     fn reads_of_gateway_before_op(
         &mut self,
+        moment: Moment,
         request: Option<Request>,
         origin: Option<Origin>,
         out: &mut Effects,
@@ -153,7 +155,7 @@ impl Group {
             }
         }
         for (request, op) in early {
-            self.read_in_place(request, &op, out);
+            self.read_in_place(moment, request, &op, out);
         }
     }
 
@@ -188,6 +190,11 @@ impl Group {
                     self.blocked.insert(origin.number, ticket);
                 }
             }
+            (Outcome::Parked { origin }, who) => {
+                if let Some(Who::Client(ticket)) = who {
+                    self.parked.insert(origin, ticket);
+                }
+            }
             (_, Some(Who::Client(ticket))) => out.replies.close(ticket),
             (_, Some(Who::Node(node))) => {
                 let number = request.expect("there is somebody").number;
@@ -214,7 +221,11 @@ impl Group {
     /// A blocked call has its reply. The leader tells the gateway at once; the gateway also finds
     /// out by itself.
     fn settle_late(&mut self, origin: Origin, reply: Vec<u8>, out: &mut Effects) {
-        if origin.node == self.node.0 {
+        if let Some(ticket) = self.parked.remove(&origin) {
+            out.replies.put(ticket, &reply);
+        } else if origin.node == keyspace::txn::PARKED {
+            // The replica that took it knows whose it is.
+        } else if origin.node == self.node.0 {
             if let Some(ticket) = self.waiting_ticket(origin.number) {
                 out.replies.put(ticket, &reply);
             }
@@ -235,7 +246,9 @@ impl Group {
     pub(crate) fn answered(&mut self, applied: Index, answers: Vec<Answer>, out: &mut Effects) {
         self.answered = self.answered.max(applied);
         for Answer { number, reply } in answers {
-            if let Some(ticket) = self.waiting_ticket(number) {
+            let origin = Origin { node: self.node.0, number };
+            let parked = self.parked.remove(&origin);
+            if let Some(ticket) = parked.or_else(|| self.waiting_ticket(number)) {
                 out.replies.put(ticket, &reply);
             }
         }
@@ -279,17 +292,33 @@ impl Group {
                 let put = |out: &mut Vec<u8>| out.extend_from_slice(op);
                 self.open.push_read(moment.now, request, put);
             }
-            Outcome::Due => self.read_in_place(request, op, out),
+            Outcome::Due => self.read_in_place(moment, request, op, out),
+            Outcome::Locked => self.read_behind_lock(moment, request, op),
             _ => self.answer(request, &reply, out),
         }
     }
 
     /// Runs a read at this place of the log, by the log's clock.
-    fn read_in_place(&mut self, request: Request, op: &[u8], out: &mut Effects) {
+    fn read_in_place(&mut self, moment: Moment, request: Request, op: &[u8], out: &mut Effects) {
         let mut reply = Vec::new();
-        let outcome = self.read_op(self.shard.clock(), op, &mut reply);
-        assert!(outcome == Outcome::Replied, "no key is due by the log's own clock");
-        self.answer(request, &reply, out);
+        match self.read_op(self.shard.clock(), op, &mut reply) {
+            Outcome::Locked => self.read_behind_lock(moment, request, op),
+            outcome => {
+                assert!(outcome == Outcome::Replied, "no key is due by the log's own clock");
+                self.answer(request, &reply, out);
+            }
+        }
+    }
+
+    /// A read met a key that a transaction has locked: it goes through the log, and waits in the
+    /// shard until that is decided.
+    pub(super) fn read_behind_lock(&mut self, moment: Moment, request: Request, op: &[u8]) {
+        if self.leads() {
+            let put = |out: &mut Vec<u8>| out.extend_from_slice(op);
+            self.open.push_op(moment.now, request, put);
+        } else {
+            self.read_elsewhere(moment, request, op);
+        }
     }
 
     fn read_op(&mut self, wall: stdx::Millis, op: &[u8], reply: &mut Vec<u8>) -> Outcome {

@@ -2,6 +2,7 @@
 
 use consensus::{Event, NodeId, Role, Term};
 use keyspace::op::{self, Body, Op, Origin, Unblock};
+use keyspace::txn::Txn;
 use keyspace::{Asker, Outcome};
 use stdx::codec::{Malformed, Reader};
 use stdx::planted;
@@ -16,7 +17,7 @@ use crate::request::{Asked, Call, DISK_FULL, Exec, FULL, Moment, Ticket, Who};
 impl Group {
     /// A command of one of this node's clients. A read that this replica may serve at once is
     /// answered into `reply`.
-    pub fn call(&mut self, moment: Moment, call: Call<'_>, reply: &mut Vec<u8>) -> Asked {
+    pub(crate) fn call(&mut self, moment: Moment, call: Call<'_>, reply: &mut Vec<u8>) -> Asked {
         let number = self.number();
         let Call { ticket, db, proto, kind, after, may_block, args } = call;
         let origin = Origin { node: self.node.0, number };
@@ -47,14 +48,20 @@ impl Group {
     }
 
     /// MULTI's queue of one of this node's clients.
-    pub fn exec(&mut self, moment: Moment, exec: Exec) {
+    pub(crate) fn exec(&mut self, moment: Moment, exec: Exec) -> u64 {
         let Exec { ticket, proto, watches, calls } = exec;
-        self.write(moment, Some(ticket), proto, Body::Exec { watches, calls });
+        self.write(moment, Some(ticket), proto, Body::Exec { watches, calls })
     }
 
     /// Ends the wait of a blocked call of this node's clients, if it still waits. The reply to
     /// `ticket` says whether it did.
-    pub fn unblock(&mut self, moment: Moment, target: u64, how: Unblock, ticket: Option<Ticket>) {
+    pub(crate) fn unblock(
+        &mut self,
+        moment: Moment,
+        target: u64,
+        how: Unblock,
+        ticket: Option<Ticket>,
+    ) {
         let target = Origin { node: self.node.0, number: target };
         self.write(moment, ticket, Proto::Resp2, Body::Unblock { target, how });
     }
@@ -83,15 +90,22 @@ impl Group {
         }
     }
 
+    /// A message about a transaction, for the node's coordinator.
+    pub(crate) fn transact(&mut self, moment: Moment, ticket: Ticket, proto: Proto, txn: Txn) {
+        self.write(moment, Some(ticket), proto, Body::Txn(Box::new(txn)));
+    }
+
     /// A request that goes through the log, of a client or (without a ticket) of the node itself.
-    fn write(&mut self, moment: Moment, ticket: Option<Ticket>, proto: Proto, body: Body) {
+    fn write(&mut self, moment: Moment, ticket: Option<Ticket>, proto: Proto, body: Body) -> u64 {
         let number = self.number();
         let origin = Some(Origin { node: self.node.0, number });
         if self.takes_directly() {
             let who = ticket.map_or(Who::Nobody, Who::Client);
+            let locks = matches!(body, Body::Txn(_));
             let op = Op { proto, origin: None, body };
             let put = |out: &mut Vec<u8>| op::put_op(out, &op);
             self.open.push_op(moment.now, Request { who, number }, put);
+            self.open.note_locks(locks);
         } else {
             let mut op = Vec::new();
             op::put_op(&mut op, &Op { proto, origin, body });
@@ -99,6 +113,7 @@ impl Group {
             let pending = Pending::new(ticket, Kind::Write, true, op, moment.now);
             self.send_away(moment, number, pending);
         }
+        number
     }
 
     /// May a request of a client go straight into a batch? Only on the leader, and not before
@@ -120,7 +135,10 @@ impl Group {
             let request = Request { who: Who::Client(pending.ticket), number };
             let put = |out: &mut Vec<u8>| out.extend_from_slice(&pending.op);
             match pending.kind {
-                Kind::Write => self.open.push_op(moment.now, request, put),
+                Kind::Write => {
+                    self.open.push_op(moment.now, request, put);
+                    self.open.note_locks(op::is_txn(&pending.op));
+                }
                 Kind::Read => self.read_behind(moment, request, put),
             }
         }
@@ -145,6 +163,7 @@ impl Group {
                 }
                 self.seen.entry(source).or_default().taken = number;
                 self.open.push_op(moment.now, request, put);
+                self.open.note_locks(op::is_txn(&op));
             }
             // It has been here before, and a write that came after it may be applied already. The
             // gateway serves the read itself when it applies that write.
@@ -178,7 +197,12 @@ impl Group {
         reply: &mut Vec<u8>,
     ) -> Asked {
         if after && !(self.open.is_empty() && self.flight.is_empty()) {
-            self.read_behind(moment, request, put);
+            // Behind a transaction that may lock its keys it has to be able to wait in the shard.
+            if self.open.locks() || self.flight.iter().any(|flight| flight.batch.locks()) {
+                self.open.push_op(moment.now, request, put);
+            } else {
+                self.read_behind(moment, request, put);
+            }
             return Asked::Waits { number: request.number };
         }
         if !self.may_read(moment) {
@@ -196,8 +220,14 @@ impl Group {
                 self.open.push_read(moment.now, request, put);
                 Asked::Waits { number: request.number }
             }
+            Outcome::Locked => {
+                self.open.push_op(moment.now, request, put);
+                Asked::Waits { number: request.number }
+            }
             Outcome::Replied => Asked::Replied,
-            Outcome::Blocked => unreachable!("a read does not wait for a key"),
+            Outcome::Blocked | Outcome::Parked { .. } => {
+                unreachable!("a read outside the log leaves nothing in the state")
+            }
         }
     }
 

@@ -98,6 +98,8 @@ pub struct Group {
     asks_commit: bool,
     /// Calls of this node's clients that wait for a key.
     blocked: BTreeMap<u64, Ticket>,
+    /// Requests of this node's clients that wait in the shard for transactions.
+    parked: BTreeMap<Origin, Ticket>,
     /// The newest write taken from each gateway in this term.
     seen: BTreeMap<NodeId, Seen>,
     answers: BTreeMap<NodeId, Vec<Answer>>,
@@ -121,6 +123,8 @@ pub struct Group {
     fx: consensus::Effects,
     shard_fx: keyspace::Effects,
     spans: Vec<Span>,
+    /// The slots of its keys, if there are other groups.
+    slots: Option<std::ops::RangeInclusive<u16>>,
 }
 
 /// Numbers of requests: the node's starts in the high bits.
@@ -149,6 +153,7 @@ impl Group {
             answered: Index(0),
             asks_commit: false,
             blocked: BTreeMap::new(),
+            parked: BTreeMap::new(),
             seen: BTreeMap::new(),
             answers: BTreeMap::new(),
             next_number: if planted!("numbers-used-again") {
@@ -171,12 +176,19 @@ impl Group {
             fx: consensus::Effects::default(),
             shard_fx: keyspace::Effects::default(),
             spans: Vec::new(),
+            slots: None,
         }
     }
 
     /// Its name.
     pub fn id(&self) -> GroupId {
         self.id
+    }
+
+    /// The slots whose keys it keeps, if there are other groups.
+    pub(crate) fn set_slots(&mut self, slots: std::ops::RangeInclusive<u16>) {
+        self.slots = Some(slots.clone());
+        self.shard.set_slots(slots);
     }
 
     /// The keys, to look at.
@@ -378,7 +390,7 @@ impl Group {
     /// The wall clock, as this replica goes on with it: the machine's, but never slower than time
     /// passes since the log last showed it. A clock that was set back, or a new leader whose clock
     /// is behind, would else hold up every timeout until it has caught up.
-    pub(super) fn wall(&self, moment: Moment) -> Millis {
+    pub(crate) fn wall(&self, moment: Moment) -> Millis {
         if planted!("log-clock-stands-still") {
             return moment.wall.max(self.shard.clock());
         }

@@ -219,6 +219,9 @@ impl Group {
             }
             self.note_clock(moment);
             self.snapshot = Snapshotting::new(snapshot, self.snapshot.step_bytes);
+            if let Some(slots) = self.slots.clone() {
+                self.set_slots(slots);
+            }
             self.applied = snapshot;
             self.config = meta.config;
             self.leap(moment, meta.term, out);
@@ -246,6 +249,7 @@ impl Group {
             let origin = keyspace::op::Origin { node: self.node.0, number };
             self.shard.waiters().get(origin).is_some()
         };
+        let parked = self.shard.parked_origins();
         let gone: Vec<u64> = self.blocked.keys().copied().filter(|n| !waits(*n)).collect();
         let repeats = planted!("retry-behind-a-snapshot");
         let leapt = self.gateway.take_sent(if repeats { Term(0) } else { term });
@@ -256,11 +260,17 @@ impl Group {
             }
         }
         for (number, pending) in leapt {
+            let origin = keyspace::op::Origin { node: self.node.0, number };
             if waits(number) {
                 self.blocked.insert(number, pending.ticket);
+            } else if parked.contains(&origin) {
+                self.parked.insert(origin, pending.ticket);
             } else {
                 out.replies.put(pending.ticket, LEAPT);
             }
+        }
+        for (_, ticket) in self.parked.extract_if(.., |origin, _| !parked.contains(origin)) {
+            out.replies.put(ticket, LEAPT);
         }
         for number in gone {
             if let Some(ticket) = self.blocked.remove(&number) {

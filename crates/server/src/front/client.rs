@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use keyspace::op::Watch;
-use node::Ticket;
+use node::{Ticket, Waiting};
 use stdx::{Instant, Millis};
 use wire::resp::Parser;
 use wire::{ArgsBuf, Proto};
@@ -171,7 +171,7 @@ pub(crate) struct Client {
     /// Its next command waits for CLIENT UNPAUSE.
     pub(crate) paused: bool,
     /// The call that may wait for a key, by the core's number.
-    pub(crate) blocking: Option<u64>,
+    pub(crate) blocking: Option<Waiting>,
     /// Bytes that came and wait for the call that is being run to end, that call's included.
     pub(crate) pumped: usize,
     /// The bytes of `input` are no whole command: only more of them help.

@@ -16,6 +16,8 @@
 mod client;
 mod commands;
 mod hub;
+#[cfg(test)]
+mod sharded_tests;
 mod stats;
 #[cfg(test)]
 mod testing;
@@ -25,7 +27,7 @@ mod tests;
 use keyspace::command::{Command, Flags, Run};
 use keyspace::op::Unblock;
 use keyspace::{Publish, Reject};
-use node::{Asked, Call, Core, Effects, Event, Kind, Moment, Proposing, Ticket};
+use node::{Call, Called, Core, Effects, Event, Kind, Moment, Proposing, Ticket};
 use stdx::{Instant, Millis};
 use wire::resp::{Limits, Parsed, Parser};
 use wire::{Args, Proto, Reply};
@@ -171,8 +173,8 @@ impl Front {
     /// A client is gone, or the driver gave it up.
     pub fn close(&mut self, moment: Moment, key: usize) {
         let Some(client) = self.clients.get_mut(key).and_then(Option::take) else { return };
-        if let Some(number) = client.blocking {
-            self.core.unblock(moment, number, Unblock::Gone, None);
+        if let Some(waiting) = client.blocking {
+            self.core.unblock(moment, waiting, Unblock::Gone, None, &mut self.fx);
         }
         for kind in [hub::Kind::Channel, hub::Kind::Pattern, hub::Kind::Shard] {
             for name in self.hub.of(key, kind) {
@@ -308,7 +310,7 @@ impl Front {
     /// answered about; but if that lasts, an old figure is better than none.
     fn may_look(&self, moment: Moment) -> bool {
         let waited = self.behind_until.is_some_and(|until| until <= moment.now);
-        waited || self.core.group().is_level()
+        waited || self.core.all().iter().all(node::Group::is_level)
     }
 
     /// When `Event::Tick` is due.
@@ -441,7 +443,7 @@ impl Front {
                 Flow::Behind => {
                     self.behind_until.get_or_insert(moment.now + BEHIND_MAX);
                     self.behind.push(key);
-                    self.core.group_mut().catch_up();
+                    self.core.all_mut().iter_mut().for_each(node::Group::catch_up);
                     return start;
                 }
             }
@@ -524,8 +526,10 @@ impl Front {
         args: Args<'_>,
     ) -> Flow {
         let may_block = command.flags.has(Flags::BLOCKING);
+        let route = self.core.route(command, args);
+        let alone = may_block || route.is_wide();
         let client = self.clients[key].as_mut().expect("the client that is served is there");
-        if may_block && client.owed() > 0 {
+        if alone && client.owed() > 0 {
             return Flow::Hold;
         }
         let (ticket, silent) = (client.next_ticket(), client.is_silent());
@@ -534,25 +538,27 @@ impl Front {
         let purpose = if silent { Purpose::Silence } else { Purpose::Reply };
         if after || silent {
             let mut reply = Vec::new();
-            match self.core.call(moment, call, &mut reply) {
-                Asked::Replied => {
+            match self.core.call(moment, route, call, &mut reply) {
+                Called::Replied => {
                     self.stats.note_reply(client.call, &reply);
                     client.give(|out| out.extend_from_slice(&reply));
                 }
-                Asked::Waits { .. } => client.owe(purpose),
+                Called::Waits(_) => {
+                    client.owe(purpose);
+                    client.held |= alone;
+                }
             }
         } else {
             let mark = client.out.len();
-            match self.core.call(moment, call, &mut client.out) {
-                Asked::Replied => {
+            match self.core.call(moment, route, call, &mut client.out) {
+                Called::Replied => {
                     self.stats.note_reply(client.call, &client.out[mark..]);
                     client.dirty = true;
                 }
-                Asked::Waits { number } => {
+                Called::Waits(waiting) => {
                     client.owe(purpose);
-                    if may_block {
-                        (client.held, client.blocking) = (true, Some(number));
-                    }
+                    client.held |= alone;
+                    client.blocking = may_block.then_some(waiting);
                 }
             }
         }

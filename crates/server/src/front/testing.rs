@@ -11,8 +11,6 @@ use stdx::{Instant, Millis};
 use super::Front;
 use crate::config::Config;
 
-const GROUP: GroupId = GroupId(0);
-
 /// A node that leads itself, and the time of day.
 pub(crate) struct Stage {
     pub(crate) front: Front,
@@ -27,19 +25,30 @@ impl Stage {
 
     /// A node with these settings, elected.
     pub(crate) fn with(config: Config) -> Stage {
+        Stage::build(config, 1)
+    }
+
+    /// A node whose keys are in several shards, elected in all.
+    pub(crate) fn sharded(shards: u32) -> Stage {
+        Stage::build(Config::default(), shards)
+    }
+
+    fn build(config: Config, shards: u32) -> Stage {
         let moment = Moment { now: Instant(1_000_000), wall: Millis(1_700_000_000_000) };
         let node = NodeId(1);
-        let members = Members::of([node]);
-        let snapshot = SnapshotMeta { config: members, ..SnapshotMeta::default() };
-        let stored = Stored { snapshot: snapshot.clone(), ..Stored::default() };
-        let replica = raft::Replica::new(Options::new(node, 7), stored, moment.now).unwrap();
-        let (id, replica, shard) = (GROUP, Box::new(replica), Shard::new());
-        let snapshot_step_bytes = node::limits::SNAPSHOT_STEP_BYTES;
-        let founding =
-            Founding { id, node, replica, shard, snapshot, boot: 1, snapshot_step_bytes };
-        let core = Core::new(node, &[], Health::default(), vec![founding]);
+        let founding = |shard: u32| {
+            let members = Members::of([node]);
+            let snapshot = SnapshotMeta { config: members, ..SnapshotMeta::default() };
+            let stored = Stored { snapshot: snapshot.clone(), ..Stored::default() };
+            let options = Options::new(node, 7);
+            let replica = raft::Replica::new(options, stored, moment.now).unwrap();
+            let (id, replica, shard) = (GroupId(shard), Box::new(replica), Shard::new());
+            let snapshot_step_bytes = node::limits::SNAPSHOT_STEP_BYTES;
+            Founding { id, node, replica, shard, snapshot, boot: 1, snapshot_step_bytes }
+        };
+        let core = Core::new(node, &[], Health::default(), (0..shards).map(founding).collect());
         let mut stage = Stage { front: Front::new(core, config, moment), moment };
-        while stage.front.core().group().leader().is_none() {
+        while stage.front.core().all().iter().any(|group| group.leader().is_none()) {
             stage.moment.now = stage.front.deadline(stage.moment).max(stage.moment.now);
             stage.front.step(stage.moment, Event::Tick);
             stage.settle();

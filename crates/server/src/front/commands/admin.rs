@@ -27,7 +27,7 @@ impl Front {
             }
             ("synod", "snapshot") | ("bgsave" | "save", _) => self.snapshot(key, container),
             ("bgrewriteaof", _) => {
-                self.core.group_mut().want_snapshot();
+                self.core.all_mut().iter_mut().for_each(node::Group::want_snapshot);
                 self.say(key, "Background append only file rewriting started")
             }
             ("lastsave", _) => {
@@ -50,7 +50,8 @@ impl Front {
 
     /// When the newest snapshot was durable, in seconds; before the first it is the node's start.
     pub(super) fn last_save(&self) -> u64 {
-        seconds(self.core.group().snapshot_state().taken.unwrap_or(self.started.wall))
+        let taken = |group: &node::Group| group.snapshot_state().taken.unwrap_or(self.started.wall);
+        self.core.all().iter().map(|group| seconds(taken(group))).min().unwrap_or_default()
     }
 
     fn say(&mut self, key: usize, text: &str) -> Flow {
@@ -62,7 +63,7 @@ impl Front {
 
     /// What was acknowledged is durable already; a snapshot makes the log shorter.
     fn snapshot(&mut self, key: usize, container: &str) -> Flow {
-        self.core.group_mut().want_snapshot();
+        self.core.all_mut().iter_mut().for_each(node::Group::want_snapshot);
         if container == "bgsave" {
             return self.say(key, "Background saving started");
         }
@@ -88,7 +89,7 @@ impl Front {
 
     /// To a Redis client every node is a master: each takes every command.
     fn role(&mut self, key: usize) -> Flow {
-        let commit = self.core.group().status().commit.0;
+        let commit: u64 = self.core.groups().iter().map(|(_, status)| status.commit.0).sum();
         self.answer(key, |reply| {
             reply.array(3);
             reply.bulk(b"master");

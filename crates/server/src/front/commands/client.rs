@@ -328,7 +328,7 @@ impl Front {
             return self.done(key, Err(Reject::NotInteger));
         };
         let target = self.clients().find(|(_, client)| client.id as i64 == id);
-        let Some(number) = target.and_then(|(_, client)| client.blocking) else {
+        let Some(waiting) = target.and_then(|(_, client)| client.blocking) else {
             return self.answer(key, |reply| {
                 reply.int(0);
                 Ok(())
@@ -336,7 +336,7 @@ impl Front {
         };
         if self.executes {
             // EXEC cannot wait for more: that the other waits is as true as it was at the call.
-            self.core.unblock(moment, number, how, None);
+            self.core.unblock(moment, waiting, how, None, &mut self.fx);
             return self.answer(key, |reply| {
                 reply.int(1);
                 Ok(())
@@ -346,7 +346,7 @@ impl Front {
         let ticket = client.next_ticket();
         client.owe(if client.is_silent() { Purpose::Silence } else { Purpose::Reply });
         client.session.after_call();
-        self.core.unblock(moment, number, how, Some(ticket));
+        self.core.unblock(moment, waiting, how, Some(ticket), &mut self.fx);
         Flow::Next
     }
 

@@ -1,7 +1,7 @@
 //! CONFIG: the node's settings here, the keyspace's through the log.
 
 use keyspace::{Reject, Settings, glob};
-use node::{Asked, Call, Kind, Moment};
+use node::{Call, Called, Kind, Moment};
 use wire::resp::{Decoder, ReplyLimits, Value};
 use wire::{Args, ArgsBuf};
 
@@ -50,9 +50,11 @@ impl Front {
         let (proto, kind, args) = (client.session.proto, Kind::Read, call.args());
         let call = Call { ticket, db: 0, proto, kind, after: false, may_block: false, args };
         let mut reply = Vec::new();
-        match self.core.call(moment, call, &mut reply) {
-            Asked::Replied => self.finish_config(key, &patterns, &reply),
-            Asked::Waits { .. } => {
+        let command = keyspace::command::find(args).expect("it has a row");
+        let route = self.core.route(command, args);
+        match self.core.call(moment, route, call, &mut reply) {
+            Called::Replied => self.finish_config(key, &patterns, &reply),
+            Called::Waits(_) => {
                 client.owe(Purpose::Settings(patterns));
                 client.held = true;
             }

@@ -142,7 +142,10 @@ impl Front {
         let used = self.vitals.resident_bytes;
         let policy = self.config.get("maxmemory-policy").unwrap_or_default();
         let maxmemory = self.config.get("maxmemory").unwrap_or_default();
+        // Every shard knows the same ones.
         let scripts = self.core.group().shard().scripts();
+        let vm_bytes = |group: &node::Group| group.shard().scripts().vm_bytes();
+        let vm_bytes: usize = self.core.all().iter().map(vm_bytes).sum();
         vec![
             ("used_memory", used.to_string()),
             ("used_memory_human", human(used)),
@@ -152,8 +155,8 @@ impl Front {
             ("used_memory_peak_human", human(self.vitals.resident_bytes_peak)),
             ("total_system_memory", self.vitals.memory_bytes.to_string()),
             ("total_system_memory_human", human(self.vitals.memory_bytes)),
-            ("used_memory_vm_total", scripts.vm_bytes().to_string()),
-            ("used_memory_vm_total_human", human(scripts.vm_bytes() as u64)),
+            ("used_memory_vm_total", vm_bytes.to_string()),
+            ("used_memory_vm_total_human", human(vm_bytes as u64)),
             ("used_memory_scripts", scripts.cached_bytes().to_string()),
             ("used_memory_scripts_human", human(scripts.cached_bytes() as u64)),
             ("number_of_cached_scripts", scripts.cached().to_string()),
@@ -169,12 +172,14 @@ impl Front {
     }
 
     fn info_persistence(&self) -> Vec<(&'static str, String)> {
-        let snapshot = self.core.group().snapshot_state();
+        let states = || self.core.all().iter().map(node::Group::snapshot_state);
+        let changes: u64 = states().map(|state| state.changes).sum();
+        let running = states().any(|state| state.running);
         vec![
             ("loading", "0".to_owned()),
             ("async_loading", "0".to_owned()),
-            ("rdb_changes_since_last_save", snapshot.changes.to_string()),
-            ("rdb_bgsave_in_progress", u8::from(snapshot.running).to_string()),
+            ("rdb_changes_since_last_save", changes.to_string()),
+            ("rdb_bgsave_in_progress", u8::from(running).to_string()),
             ("rdb_last_save_time", self.last_save().to_string()),
             ("rdb_last_bgsave_status", "ok".to_owned()),
             ("aof_enabled", "1".to_owned()),
@@ -187,6 +192,8 @@ impl Front {
 
     fn info_stats(&self) -> Vec<(&'static str, String)> {
         let stats = &self.stats;
+        let expired = |group: &node::Group| group.shard().expired_keys();
+        let expired: u64 = self.core.all().iter().map(expired).sum();
         vec![
             ("total_connections_received", stats.connections.to_string()),
             ("total_commands_processed", stats.commands.to_string()),
@@ -194,7 +201,7 @@ impl Front {
             ("total_net_input_bytes", stats.input_bytes.to_string()),
             ("total_net_output_bytes", stats.output_bytes.to_string()),
             ("rejected_connections", stats.rejected.to_string()),
-            ("expired_keys", self.core.group().shard().expired_keys().to_string()),
+            ("expired_keys", expired.to_string()),
             ("evicted_keys", "0".to_owned()),
             ("pubsub_channels", self.hub.names(hub::Kind::Channel).count().to_string()),
             ("pubsub_patterns", self.hub.patterns().to_string()),
@@ -206,14 +213,14 @@ impl Front {
 
     fn info_replication(&self) -> Vec<(&'static str, String)> {
         // Every node takes every command, so to a Redis client each is a master.
-        let status = self.core.group().status();
+        let commit: u64 = self.core.groups().iter().map(|(_, status)| status.commit.0).sum();
         vec![
             ("role", "master".to_owned()),
             ("connected_slaves", "0".to_owned()),
             ("master_failover_state", "no-failover".to_owned()),
             ("master_replid", self.run_id.clone()),
             ("master_replid2", "0".repeat(40)),
-            ("master_repl_offset", status.commit.0.to_string()),
+            ("master_repl_offset", commit.to_string()),
             ("second_repl_offset", "-1".to_owned()),
             ("repl_backlog_active", "0".to_owned()),
         ]
@@ -232,18 +239,25 @@ impl Front {
             "db0", "db1", "db2", "db3", "db4", "db5", "db6", "db7", "db8", "db9", "db10", "db11",
             "db12", "db13", "db14", "db15",
         ];
-        let shown = |db: &keyspace::Db| {
-            let first = db.due().next().map_or(0, |(at, _)| at.0.saturating_sub(moment.wall.0));
-            format!("keys={},expires={},avg_ttl={first}", db.len(), db.expiring())
-        };
-        let dbs = NAMES.into_iter().zip(self.core.group().shard().databases());
-        dbs.filter(|(_, db)| !db.is_empty()).map(|(name, db)| (name, shown(db))).collect()
+        let mut shown = Vec::new();
+        for (number, name) in NAMES.into_iter().enumerate() {
+            let dbs = || self.core.all().iter().map(|group| &group.shard().databases()[number]);
+            let keys: usize = dbs().map(keyspace::Db::len).sum();
+            let expiring: usize = dbs().map(keyspace::Db::expiring).sum();
+            let first = dbs().filter_map(|db| db.due().next()).map(|(at, _)| *at).min();
+            let first = first.map_or(0, |at| at.0.saturating_sub(moment.wall.0));
+            if keys > 0 {
+                shown.push((name, format!("keys={keys},expires={expiring},avg_ttl={first}")));
+            }
+        }
+        shown
     }
 
     fn info_synod(&self) -> Vec<(&'static str, String)> {
         let status = self.core.group().status();
         vec![
             ("synod_node", self.core.node().0.to_string()),
+            ("synod_shards", self.core.shards().count().to_string()),
             ("synod_leader", status.leader.map_or(0, |leader| leader.0).to_string()),
             ("synod_term", status.term.0.to_string()),
             ("synod_commit", status.commit.0.to_string()),

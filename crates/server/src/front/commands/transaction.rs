@@ -7,7 +7,7 @@
 use keyspace::Reject;
 use keyspace::command::{Command, Flags, Run};
 use keyspace::op::Watch;
-use node::{Asked, Call, Exec, Kind, Moment};
+use node::{Call, Called, Exec, Kind, Moment};
 use wire::resp::{Decoder, ReplyLimits, Scanner, Value};
 use wire::{Args, ArgsBuf, Reply};
 
@@ -102,6 +102,7 @@ impl Front {
     }
 
     pub(super) fn exec(&mut self, moment: Moment, key: usize) -> Flow {
+        let several = self.core.shards().count() > 1;
         let client = self.client(key);
         let Some(queue) = client.session.multi.take() else {
             return self.answer(key, |_| Err(Reject::text("ERR EXEC without MULTI")));
@@ -119,10 +120,14 @@ impl Front {
             true => Purpose::Reply,
             false => Purpose::Exec(Box::new(Finish { db, own, silent })),
         };
-        client.held |= matches!(purpose, Purpose::Exec(_));
+        client.held |= several || matches!(purpose, Purpose::Exec(_));
         client.owe(purpose);
         client.session.after_call();
-        self.core.exec(moment, Exec { ticket, proto, watches, calls });
+        let mut reply = Vec::new();
+        let exec = Exec { ticket, proto, watches, calls };
+        if self.core.exec(moment, exec, &mut reply) == Called::Replied {
+            self.settle(moment, ticket, &reply);
+        }
         Flow::Next
     }
 
@@ -168,9 +173,11 @@ impl Front {
         let (kind, after, may_block, args) = (Kind::Read, false, false, call.args());
         let call = Call { ticket, db, proto, kind, after, may_block, args };
         let mut reply = Vec::new();
-        match self.core.call(moment, call, &mut reply) {
-            Asked::Replied => self.finish_watch(key, keys, &reply),
-            Asked::Waits { .. } => {
+        let command = keyspace::command::find(args).expect("it has a row");
+        let route = self.core.route(command, args);
+        match self.core.call(moment, route, call, &mut reply) {
+            Called::Replied => self.finish_watch(key, keys, &reply),
+            Called::Waits(_) => {
                 client.owe(Purpose::Watch(keys));
                 client.held = true;
             }

@@ -1,0 +1,661 @@
+//! One transaction on its way: from the calls to the votes, and from the votes to the decision.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use keyspace::op::Watch;
+use keyspace::txn::{Prepare, Span, Txn, TxnId};
+use stdx::{Instant, Millis, planted};
+use wire::{ArgsBuf, Proto};
+
+use super::plan::{Mode, Plan, elements};
+use super::scratch::Trial;
+use super::{Coordinator, Question, Request};
+use crate::effects::Effects;
+use crate::group::Group;
+use crate::limits::{TXN_BACKOFF_MAX, TXN_RETRY_INTERVAL};
+use crate::message::Kind;
+use crate::request::{CONTENDED, Exec, Moment, NO_LEADER, Ticket, UNKNOWN};
+
+/// What is asked of a group.
+#[derive(Clone, Debug)]
+pub(super) enum Ask {
+    /// All of it lies in this shard.
+    Alone,
+    /// A call that may need keys from elsewhere.
+    Try,
+    Vote(usize),
+    Decide(usize),
+    Fence(usize),
+    /// Whatever is answered is well.
+    Forget,
+    Fetch {
+        db: u8,
+        keys: Vec<Vec<u8>>,
+    },
+    Versions(Vec<Watch>),
+    Script,
+    Library,
+    /// A key of this shard has a value.
+    Await,
+    /// Answers that belong at these places among all.
+    Places(Vec<usize>),
+}
+
+/// How a participant voted.
+#[derive(Clone, Debug)]
+enum Vote {
+    Yes(Vec<Vec<u8>>),
+    /// No answer will come that says what became of it.
+    Unknown,
+}
+
+/// How far it is.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// It begins (again) when it is woken.
+    Idle,
+    /// One shard does it all.
+    Alone(Box<Plan>),
+    Trying,
+    /// Answers of several shards that need not be of one moment.
+    Gathering(Vec<Vec<u8>>),
+    /// At the gateway.
+    Trial(Box<Trial>),
+    Preparing(Box<Preparing>),
+    Fencing {
+        standings: BTreeMap<usize, Vec<u8>>,
+    },
+    Deciding(Box<Deciding>),
+    Over,
+}
+
+#[derive(Debug)]
+pub(super) struct Preparing {
+    votes: BTreeMap<usize, Vote>,
+    span: Span,
+    answer: Answer,
+}
+
+/// What the client gets once all have agreed.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// What the votes bring.
+    Votes(Plan),
+    /// What the calls said on the scratch, and what they published.
+    Known { replies: Vec<Vec<u8>>, publish: Vec<keyspace::Publish> },
+}
+
+#[derive(Debug)]
+pub(super) struct Deciding {
+    commit: bool,
+    left: BTreeSet<usize>,
+    /// Replies that come with the commit, of shards that were locked as a whole.
+    replies: BTreeMap<usize, Vec<Vec<u8>>>,
+    plan: Option<Plan>,
+}
+
+/// A transaction on its way.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) id: TxnId,
+    /// Who waits for the reply.
+    pub(super) client: Option<Ticket>,
+    pub(super) request: Option<Box<Request>>,
+    pub(super) participants: BTreeSet<usize>,
+    pub(super) phase: Phase,
+    /// Questions of this phase that are not answered yet.
+    pub(super) waits: BTreeSet<u64>,
+    /// It is somebody else's.
+    pub(super) recovers: bool,
+    /// How often it was begun anew.
+    pub(super) tries: u32,
+    pub(super) deadline: Instant,
+    pub(super) wake: Instant,
+}
+
+impl Running {
+    pub(super) fn new(id: TxnId, deadline: Instant) -> Running {
+        Running {
+            id,
+            client: None,
+            request: None,
+            participants: BTreeSet::new(),
+            phase: Phase::Idle,
+            waits: BTreeSet::new(),
+            recovers: false,
+            tries: 0,
+            deadline,
+            wake: deadline,
+        }
+    }
+
+    pub(super) fn proto(&self) -> Proto {
+        self.request.as_ref().map_or(Proto::Resp2, |request| request.exec.proto)
+    }
+
+    /// Gives the client its reply.
+    pub(super) fn reply(&mut self, reply: &[u8], out: &mut Effects) {
+        if let Some(ticket) = self.client.take() {
+            out.replies.put(ticket, reply);
+        }
+    }
+
+    /// Gives the client the replies of its calls.
+    pub(super) fn reply_all(&mut self, replies: &[Vec<u8>], out: &mut Effects) {
+        let single = self.request.as_ref().is_some_and(|request| request.is_single);
+        if single && let [reply] = replies {
+            return self.reply(reply, out);
+        }
+        let mut all = format!("*{}\r\n", replies.len()).into_bytes();
+        replies.iter().for_each(|reply| all.extend_from_slice(reply));
+        self.reply(&all, out);
+    }
+
+    /// Tells the client that what it watched has changed.
+    pub(super) fn reply_changed(&mut self, out: &mut Effects) {
+        let null: &[u8] = if self.proto() == Proto::Resp3 { b"_\r\n" } else { b"*-1\r\n" };
+        self.reply(null, out);
+        self.phase = Phase::Over;
+    }
+}
+
+impl Coordinator {
+    /// Begins, or begins anew.
+    pub(super) fn start(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        groups: &mut [Group],
+    ) {
+        run.waits.clear();
+        run.wake = run.deadline;
+        let request = run.request.as_ref().expect("what begins was asked for");
+        let calls = &request.exec.calls;
+        if request.is_single
+            && run.tries == 0
+            && let [(db, args)] = &calls[..]
+            && keyspace::command::roams(args.args())
+            && let Some(shard) = self.home_of(args)
+        {
+            let (db, proto, args) = (*db, request.exec.proto, args.clone());
+            run.phase = Phase::Trying;
+            let (ask, kind, may_block, args) = (Ask::Try, Kind::Write, false, &args);
+            let question = Question { shard, ask, db, proto, kind, may_block, args };
+            self.call(moment, serial, run, question, groups);
+            return;
+        }
+        if request.is_single
+            && let [(db, args)] = &calls[..]
+            && args.args().is(0, "synod.versions")
+        {
+            let (db, args) = (*db, args.clone());
+            return self.gather(moment, serial, run, (db, args), groups);
+        }
+        let plan = Plan::of(self.shards, calls);
+        if plan.mode == Mode::Scratch {
+            return self.try_out(moment, serial, run, groups);
+        }
+        self.prepare_plan(moment, serial, run, plan, groups);
+    }
+
+    /// WATCH: the version of each key, from its shard.
+    fn gather(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        (db, args): (u8, ArgsBuf),
+        groups: &mut [Group],
+    ) {
+        let args = args.args();
+        let mut places: BTreeMap<usize, (Vec<usize>, ArgsBuf)> = BTreeMap::new();
+        for (at, key) in args.from(1).iter().enumerate() {
+            let place = places.entry(self.shards.of_key(key));
+            let (of, words) =
+                place.or_insert_with(|| (Vec::new(), [args.at(0)].into_iter().collect()));
+            of.push(at);
+            words.push(key);
+        }
+        run.phase = Phase::Gathering(vec![Vec::new(); args.len() - 1]);
+        for (shard, (of, args)) in places {
+            let (ask, proto, kind) = (Ask::Places(of), Proto::Resp2, Kind::Read);
+            let question = Question { shard, ask, db, proto, kind, may_block: false, args: &args };
+            self.call(moment, serial, run, question, groups);
+        }
+    }
+
+    fn heard_places(run: &mut Running, of: &[usize], reply: &[u8], out: &mut Effects) {
+        let Phase::Gathering(answers) = &mut run.phase else {
+            unreachable!("answers are gathered")
+        };
+        if reply.first() == Some(&b'-') {
+            run.reply(reply, out);
+            run.phase = Phase::Over;
+            return;
+        }
+        for (at, element) in of.iter().zip(elements(reply)) {
+            answers[*at] = element.to_vec();
+        }
+        if run.waits.is_empty() {
+            let mut all = format!("*{}\r\n", answers.len()).into_bytes();
+            answers.iter().for_each(|answer| all.extend_from_slice(answer));
+            run.reply(&all, out);
+            run.phase = Phase::Over;
+        }
+    }
+
+    /// The shard of a call that names its keys, if they are all in one.
+    fn home_of(&self, args: &ArgsBuf) -> Option<usize> {
+        let command = keyspace::command::find(args.args())?;
+        match self.shards.home(command, args.args()) {
+            crate::shards::Home::One(shard) => Some(shard),
+            _ => None,
+        }
+    }
+
+    fn prepare_plan(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        mut plan: Plan,
+        groups: &mut [Group],
+    ) {
+        let request = run.request.as_ref().expect("what is prepared was asked for");
+        let watches = request.exec.watches.clone();
+        let mut parts: BTreeMap<usize, Part> = BTreeMap::new();
+        for (shard, pieces) in &plan.pieces {
+            let calls = pieces.iter().map(|(_, db, args)| (*db, args.clone()));
+            parts.entry(*shard).or_default().calls = calls.collect();
+        }
+        for watch in watches {
+            parts.entry(self.shards.of_key(&watch.key)).or_default().compares.push(watch);
+        }
+        if parts.is_empty() {
+            parts.insert(0, Part::default());
+        }
+        if parts.len() == 1 {
+            let (shard, part) = parts.pop_first().expect("there is one");
+            plan.pieces.entry(shard).or_default();
+            run.phase = Phase::Alone(Box::new(plan));
+            return self.alone(moment, serial, run, (shard, part), groups);
+        }
+        let span = if plan.mode == Mode::Whole { Span::Whole } else { Span::Keys };
+        self.prepare(moment, serial, run, (parts, span, Answer::Votes(plan)), groups);
+    }
+
+    /// One shard does it all: no lock, no second round.
+    pub(super) fn alone(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        (shard, part): (usize, Part),
+        groups: &mut [Group],
+    ) {
+        let ticket = self.ticket(serial, run, Ask::Alone);
+        let (proto, watches, calls) = (run.proto(), part.compares, part.calls);
+        groups[shard].exec(moment, Exec { ticket, proto, watches, calls });
+    }
+
+    /// Asks every participant whether it agrees.
+    pub(super) fn prepare(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        (parts, span, answer): (BTreeMap<usize, Part>, Span, Answer),
+        groups: &mut [Group],
+    ) {
+        run.waits.clear();
+        run.participants = parts.keys().copied().collect();
+        run.phase = Phase::Preparing(Box::new(Preparing { votes: BTreeMap::new(), span, answer }));
+        let participants: Vec<u32> = parts.keys().map(|shard| *shard as u32).collect();
+        let (txn, proto, done_below) = (run.id, run.proto(), self.done_below());
+        for (shard, Part { compares, calls }) in parts {
+            let participants = participants.clone();
+            let prepare = Prepare { txn, proto, participants, done_below, compares, calls, span };
+            let message = (shard, Ask::Vote(shard), Txn::Prepare(prepare));
+            self.tell(moment, serial, run, message, groups);
+        }
+    }
+
+    /// A group has answered a question of the present phase.
+    #[expect(clippy::too_many_arguments, reason = "an answer, and all that it may concern")]
+    pub(super) fn heard(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        ask: Ask,
+        reply: &[u8],
+        groups: &mut [Group],
+        out: &mut Effects,
+    ) {
+        match ask {
+            Ask::Alone => self.heard_alone(moment, serial, run, reply, out),
+            Ask::Try if reply == keyspace::txn::ESCAPED => {
+                self.try_out(moment, serial, run, groups);
+            }
+            Ask::Try => {
+                run.reply(reply, out);
+                run.phase = Phase::Over;
+            }
+            Ask::Vote(shard) => {
+                self.heard_vote(moment, serial, run, (shard, reply), groups, out);
+            }
+            Ask::Fence(shard) => self.heard_fence(moment, serial, run, (shard, reply), groups),
+            Ask::Decide(shard) => {
+                self.heard_decision(moment, serial, run, (shard, reply), groups, out);
+            }
+            Ask::Forget => {}
+            Ask::Places(of) => Coordinator::heard_places(run, &of, reply, out),
+            Ask::Fetch { .. } | Ask::Versions(_) | Ask::Script | Ask::Library | Ask::Await => {
+                self.heard_trial(moment, serial, run, ask, reply, groups, out);
+            }
+        }
+    }
+
+    /// The only participant has done it, or refused.
+    fn heard_alone(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        reply: &[u8],
+        out: &mut Effects,
+    ) {
+        let is_array = reply.first() == Some(&b'*') && !reply.starts_with(b"*-1");
+        match std::mem::replace(&mut run.phase, Phase::Over) {
+            Phase::Alone(plan) if is_array => {
+                let replies = elements(reply).iter().map(|reply| reply.to_vec()).collect();
+                let shard = *plan.pieces.keys().next().expect("it is alone in one");
+                run.reply_all(&plan.merge(&BTreeMap::from([(shard, replies)])), out);
+            }
+            Phase::Alone(_) => run.reply(reply, out),
+            Phase::Trial(trial) => match *trial {
+                Trial { done: Some(done), .. } if is_array => {
+                    self.publish.extend(done.publish);
+                    run.reply_all(&done.replies, out);
+                }
+                _ if reply.first() == Some(&b'-') => run.reply(reply, out),
+                _ => self.again(moment, serial, run),
+            },
+            _ => unreachable!("a question of this phase"),
+        }
+    }
+
+    fn heard_vote(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        (shard, reply): (usize, &[u8]),
+        groups: &mut [Group],
+        out: &mut Effects,
+    ) {
+        let Phase::Preparing(preparing) = &mut run.phase else { unreachable!("a vote was asked") };
+        match reply.first() {
+            Some(b'*') => {
+                let replies = elements(reply).iter().map(|bulk| bulk_bytes(bulk)).collect();
+                preparing.votes.insert(shard, Vote::Yes(replies));
+            }
+            // A command may have been executed, says the gateway: so may the Prepare.
+            Some(b'-') if reply.starts_with(b"-UNKNOWN") => {
+                preparing.votes.insert(shard, Vote::Unknown);
+            }
+            _ => return self.refused(moment, serial, run, reply, groups, out),
+        }
+        if !run.waits.is_empty() {
+            return;
+        }
+        let unknown = |vote: &Vote| matches!(vote, Vote::Unknown);
+        if preparing.votes.values().any(unknown) && !planted!("an unknown vote is taken for a yes")
+        {
+            run.reply(UNKNOWN, out);
+            return self.fence(moment, serial, run, groups);
+        }
+        self.agreed(moment, serial, run, groups, out);
+    }
+
+    /// All have agreed: it is committed.
+    fn agreed(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        groups: &mut [Group],
+        out: &mut Effects,
+    ) {
+        let Phase::Preparing(preparing) = std::mem::replace(&mut run.phase, Phase::Idle) else {
+            unreachable!("votes were counted");
+        };
+        let Preparing { votes, span, answer } = *preparing;
+        let mut later = None;
+        match answer {
+            Answer::Votes(plan) if span == Span::Whole => later = Some(plan),
+            Answer::Votes(plan) => {
+                let replies = votes.into_iter().filter_map(|(shard, vote)| match vote {
+                    Vote::Yes(replies) => Some((shard, replies)),
+                    Vote::Unknown => None,
+                });
+                run.reply_all(&plan.merge(&replies.collect()), out);
+            }
+            Answer::Known { replies, publish } => {
+                self.publish.extend(publish);
+                run.reply_all(&replies, out);
+            }
+        }
+        self.decide(moment, serial, run, (true, later), groups);
+    }
+
+    /// One has refused: it is aborted, and begins anew unless the client has to know.
+    fn refused(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        reply: &[u8],
+        groups: &mut [Group],
+        out: &mut Effects,
+    ) {
+        let tried = matches!(
+            &run.phase,
+            Phase::Preparing(preparing) if matches!(preparing.answer, Answer::Known { .. })
+        );
+        self.abandon(moment, run, groups);
+        if let Some(clock) = reply.strip_prefix(b"+FENCED ") {
+            let text = std::str::from_utf8(clock.trim_ascii()).unwrap_or_default();
+            self.clock = self.clock.max(Millis(text.parse().unwrap_or_default()));
+            let TxnId { number, .. } = run.id;
+            run.id = TxnId { number, ..self.name(moment, serial, groups) };
+            run.id.attempt = run.tries + 1;
+            return self.again(moment, serial, run);
+        }
+        if reply.starts_with(b"+BUSY") || (reply.starts_with(b"+CHANGED") && tried) {
+            return self.again(moment, serial, run);
+        }
+        if reply.starts_with(b"+CHANGED") {
+            return run.reply_changed(out);
+        }
+        run.reply(reply, out);
+        run.phase = Phase::Over;
+    }
+
+    /// Has the present attempt aborted everywhere, beside what comes next.
+    fn abandon(&mut self, moment: Moment, run: &mut Running, groups: &mut [Group]) {
+        run.waits.clear();
+        let serial = self.next_serial();
+        let mut abort = Running::new(run.id, Instant::FAR);
+        abort.participants = std::mem::take(&mut run.participants);
+        self.open.insert((abort.id.number, serial));
+        self.decide(moment, serial, &mut abort, (false, None), groups);
+        self.keep(serial, abort);
+    }
+
+    /// Begins anew after a while that grows, and differs from that of others.
+    pub(super) fn again(&mut self, moment: Moment, _serial: u64, run: &mut Running) {
+        run.tries += 1;
+        run.id.attempt += 1;
+        let most = Duration::from_micros(200 << run.tries.min(16)).min(TXN_BACKOFF_MAX);
+        let nanos = self.rng.below(most.as_nanos() as u64) + 1;
+        (run.phase, run.wake) = (Phase::Idle, moment.now + Duration::from_nanos(nanos));
+    }
+
+    /// Tells every participant what was decided, until each has taken note.
+    fn decide(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        (commit, plan): (bool, Option<Plan>),
+        groups: &mut [Group],
+    ) {
+        run.waits.clear();
+        let left = run.participants.clone();
+        let replies = BTreeMap::new();
+        let deciding = Deciding { commit, left: left.clone(), replies, plan };
+        (run.phase, run.wake) = (Phase::Deciding(Box::new(deciding)), Instant::FAR);
+        for shard in left {
+            let message = (shard, Ask::Decide(shard), Txn::Decide { txn: run.id, commit });
+            self.tell(moment, serial, run, message, groups);
+        }
+    }
+
+    fn heard_decision(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        (shard, reply): (usize, &[u8]),
+        groups: &mut [Group],
+        out: &mut Effects,
+    ) {
+        let Phase::Deciding(deciding) = &mut run.phase else { unreachable!("it was decided") };
+        if reply.first() == Some(&b'-') {
+            // Asked again when it is woken: a decision can be repeated.
+            run.wake = moment.now + TXN_RETRY_INTERVAL;
+            return;
+        }
+        deciding.left.remove(&shard);
+        if deciding.plan.is_some() {
+            let replies = elements(reply).iter().map(|bulk| bulk_bytes(bulk)).collect();
+            deciding.replies.insert(shard, replies);
+        }
+        if !deciding.left.is_empty() {
+            return;
+        }
+        if let Some(plan) = deciding.plan.take() {
+            let replies = plan.merge(&deciding.replies);
+            run.reply_all(&replies, out);
+        }
+        let Phase::Deciding(deciding) = std::mem::replace(&mut run.phase, Phase::Over) else {
+            unreachable!("it was looked at just before");
+        };
+        if run.recovers && deciding.commit {
+            for shard in run.participants.clone() {
+                let message = (shard, Ask::Forget, Txn::Forget { txns: vec![run.id] });
+                self.tell(moment, serial, run, message, groups);
+            }
+        }
+    }
+
+    /// Asks every participant how the transaction stands, and settles that.
+    pub(super) fn fence(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        groups: &mut [Group],
+    ) {
+        run.waits.clear();
+        (run.phase, run.wake) = (Phase::Fencing { standings: BTreeMap::new() }, Instant::FAR);
+        for shard in run.participants.clone() {
+            let message = (shard, Ask::Fence(shard), Txn::Fence { txn: run.id });
+            self.tell(moment, serial, run, message, groups);
+        }
+    }
+
+    fn heard_fence(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        (shard, reply): (usize, &[u8]),
+        groups: &mut [Group],
+    ) {
+        let Phase::Fencing { standings } = &mut run.phase else { unreachable!("it was fenced") };
+        if reply.first() == Some(&b'-') {
+            run.wake = moment.now + TXN_RETRY_INTERVAL;
+            return;
+        }
+        standings.insert(shard, reply.to_vec());
+        if standings.len() < run.participants.len() {
+            return;
+        }
+        let is = |word: &'static [u8]| move |reply: &Vec<u8>| reply.starts_with(word);
+        let commit = standings.values().any(is(b"+COMMITTED"))
+            || standings.values().all(is(b"+PREPARED"))
+            || planted!("recovery commits what one participant has prepared")
+                && standings.values().any(is(b"+PREPARED"));
+        self.decide(moment, serial, run, (commit, None), groups);
+    }
+
+    /// Its time has come.
+    pub(super) fn woken(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        groups: &mut [Group],
+        out: &mut Effects,
+    ) {
+        let late = moment.now >= run.deadline;
+        match &run.phase {
+            Phase::Over => {}
+            Phase::Deciding(deciding) => {
+                let (commit, left) = (deciding.commit, deciding.left.clone());
+                run.wake = Instant::FAR;
+                run.waits.clear();
+                for shard in left {
+                    let message = (shard, Ask::Decide(shard), Txn::Decide { txn: run.id, commit });
+                    self.tell(moment, serial, run, message, groups);
+                }
+            }
+            Phase::Fencing { .. } => self.fence(moment, serial, run, groups),
+            Phase::Preparing(_) if late => {
+                run.reply(UNKNOWN, out);
+                self.fence(moment, serial, run, groups);
+            }
+            // The group itself says what became of it.
+            Phase::Alone(_) | Phase::Trying | Phase::Gathering(_) => run.wake = Instant::FAR,
+            Phase::Trial(trial) if trial.is_waiting() => {
+                self.end_wait(moment, serial, run, keyspace::op::Unblock::Timeout, groups, out);
+            }
+            Phase::Trial(trial) if trial.done.is_some() && !trial.is_checking() => {
+                run.wake = Instant::FAR;
+            }
+            _ if late => {
+                run.reply(if run.tries > 0 { CONTENDED } else { NO_LEADER }, out);
+                run.phase = Phase::Over;
+            }
+            Phase::Idle => self.start(moment, serial, run, groups),
+            Phase::Preparing(_) | Phase::Trial(_) => run.wake = run.deadline,
+        }
+    }
+}
+
+/// What one participant is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    pub(super) compares: Vec<Watch>,
+    pub(super) calls: Vec<(u8, ArgsBuf)>,
+}
+
+/// The bytes of a bulk string.
+fn bulk_bytes(bulk: &[u8]) -> Vec<u8> {
+    let start = bulk.iter().position(|byte| *byte == b'\n').map_or(bulk.len(), |at| at + 1);
+    bulk[start..bulk.len().saturating_sub(2).max(start)].to_vec()
+}

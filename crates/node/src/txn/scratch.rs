@@ -1,0 +1,421 @@
+//! Calls that run at the gateway: their keys are fetched, a scratch shard runs them, and what they
+//! changed is prepared everywhere, on the condition that nothing has changed meanwhile.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use keyspace::command::{self, Flags};
+use keyspace::op::{Unblock, Watch};
+use keyspace::txn::{Done, Key, Ran, Scratch, Span};
+use stdx::Instant;
+use wire::resp::{Decoder, ReplyLimits, Value};
+use wire::{Args, ArgsBuf, Proto};
+
+use super::run::{Answer, Ask, Part, Phase, Running};
+use super::{Coordinator, Question};
+use crate::effects::Effects;
+use crate::group::Group;
+use crate::limits::{TXN_FETCH_BYTES_MAX, TXN_FETCHES_MAX, TXN_SNAPSHOT_TRIES};
+use crate::message::Kind;
+use crate::request::Moment;
+
+/// A run at the gateway.
+#[derive(Debug)]
+pub(super) struct Trial {
+    scratch: Scratch,
+    bytes: usize,
+    fetches: u32,
+    /// What the run did; then it is checked, or prepared.
+    pub(super) done: Option<Done>,
+    checking: bool,
+    changed: bool,
+    /// The questions that wait for keys: where, and under which number.
+    awaits: Vec<(usize, u64)>,
+}
+
+impl Trial {
+    /// Does it wait for a key?
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.awaits.is_empty()
+    }
+
+    /// Is it looked at whether anything has changed since?
+    pub(super) fn is_checking(&self) -> bool {
+        self.checking
+    }
+}
+
+impl Coordinator {
+    /// Begins to run the calls here.
+    pub(super) fn try_out(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        groups: &mut [Group],
+    ) {
+        let request = run.request.as_ref().expect("what is tried was asked for");
+        let seed = run.id.number.wrapping_mul(31).wrapping_add(u64::from(run.id.attempt));
+        let mut scratch = Scratch::new(self.clock.max(moment.wall), seed);
+        scratch.set(groups[0].shard().settings().clone());
+        let mut keys: Vec<Key> = Vec::new();
+        for Watch { db, key, .. } in &request.exec.watches {
+            keys.push((*db, key.clone()));
+        }
+        let mut sources = Vec::new();
+        for (db, args) in &request.exec.calls {
+            let args = args.args();
+            let Some(command) = command::find(args) else { continue };
+            for at in command.key_positions(args) {
+                keys.push((*db, args[at].to_vec()));
+            }
+            sources.extend(source_of(args));
+        }
+        keys.sort();
+        keys.dedup();
+        let trial = Trial {
+            scratch,
+            bytes: 0,
+            fetches: 0,
+            done: None,
+            checking: false,
+            changed: false,
+            awaits: Vec::new(),
+        };
+        run.waits.clear();
+        run.phase = Phase::Trial(Box::new(trial));
+        run.wake = run.deadline;
+        for (ask, args) in sources {
+            let (shard, db, proto, kind) = (0, 0, Proto::Resp2, Kind::Read);
+            let question = Question { shard, ask, db, proto, kind, may_block: false, args: &args };
+            self.call(moment, serial, run, question, groups);
+        }
+        self.fetch(moment, serial, run, keys, groups);
+    }
+
+    /// Asks the shards of these keys for them.
+    fn fetch(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        keys: Vec<Key>,
+        groups: &mut [Group],
+    ) {
+        let mut places: BTreeMap<(usize, u8), Vec<Vec<u8>>> = BTreeMap::new();
+        for (db, key) in keys {
+            places.entry((self.shards.of_key(&key), db)).or_default().push(key);
+        }
+        for ((shard, db), keys) in places {
+            let words = [&b"synod.fetch"[..]].into_iter().chain(keys.iter().map(Vec::as_slice));
+            let (args, proto, kind) = (words.collect(), Proto::Resp2, Kind::Read);
+            let ask = Ask::Fetch { db, keys };
+            let question = Question { shard, ask, db, proto, kind, may_block: false, args: &args };
+            self.call(moment, serial, run, question, groups);
+        }
+        if run.waits.is_empty() {
+            // No key to begin with: an empty answer lets it run.
+            let ask = Ask::Fetch { db: 0, keys: Vec::new() };
+            let ticket = self.ticket(serial, run, ask);
+            self.answered(ticket, b"*0\r\n");
+        }
+    }
+
+    /// An answer to a question of a trial.
+    #[expect(clippy::too_many_arguments, reason = "an answer, and all that it may concern")]
+    pub(super) fn heard_trial(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        ask: Ask,
+        reply: &[u8],
+        groups: &mut [Group],
+        out: &mut Effects,
+    ) {
+        let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial has asked") };
+        if let Ask::Await = ask {
+            // A value, or a new leader that knows nothing of those who wait: it is tried again.
+            self.stop_waiting(moment, run, groups);
+            return self.start(moment, serial, run, groups);
+        }
+        if reply.first() == Some(&b'-') {
+            // Reads, all of them: nothing was done.
+            run.reply(reply, out);
+            run.phase = Phase::Over;
+            return;
+        }
+        let value = Decoder::new(ReplyLimits::default()).decode(reply);
+        let Ok(Some((value, _))) = value else { unreachable!("a group answers in RESP") };
+        match (ask, value) {
+            (Ask::Fetch { db, keys }, Value::Array(items)) => {
+                trial.bytes += reply.len();
+                for (key, item) in keys.into_iter().zip(items) {
+                    if !add(trial, run.request.as_deref(), (db, key), item) {
+                        return run.reply_changed(out);
+                    }
+                }
+            }
+            (Ask::Versions(watches), Value::Array(items)) => {
+                let same =
+                    |(watch, item): (&Watch, &Value)| *item == Value::Int(watch.version as i64);
+                trial.changed |= !watches.iter().zip(&items).all(same);
+            }
+            (Ask::Script, Value::Bulk(source)) => trial.scratch.add_script(&source),
+            (Ask::Library, Value::Bulk(source)) => trial.scratch.add_library(&source),
+            _ => {}
+        }
+        if !run.waits.is_empty() {
+            return;
+        }
+        if trial.checking {
+            return self.checked(moment, serial, run, groups, out);
+        }
+        self.run_trial(moment, serial, run, groups, out);
+    }
+
+    /// All that was asked for is here: the calls run.
+    fn run_trial(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        groups: &mut [Group],
+        out: &mut Effects,
+    ) {
+        let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial is run") };
+        let request = run.request.as_ref().expect("what is tried was asked for");
+        trial.fetches += 1;
+        let refusal: &[u8] = match trial.scratch.run(request.exec.proto, &request.exec.calls) {
+            Ran::Done(done) => return self.ran(moment, serial, run, done, groups, out),
+            Ran::Missing(keys) if trial.fetches < TXN_FETCHES_MAX && trial.bytes < TXN_FETCH_BYTES_MAX => {
+                return self.fetch(moment, serial, run, keys, groups);
+            }
+            Ran::Missing(_) => {
+                b"-ERR a transaction over several shards read too much: at most 64 MiB, in 256 rounds\r\n"
+            }
+            Ran::Walked => {
+                b"-ERR KEYS, SCAN, RANDOMKEY, DBSIZE and FLUSHALL can't run together with scripts or \
+                commands whose keys are on several shards\r\n"
+            }
+        };
+        run.reply(refusal, out);
+        run.phase = Phase::Over;
+    }
+
+    /// The calls have run: what they changed is to become true, if what they read still is.
+    fn ran(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        done: Done,
+        groups: &mut [Group],
+        out: &mut Effects,
+    ) {
+        if done.puts.is_empty() && self.wait_for_keys(moment, serial, run, &done, groups) {
+            return;
+        }
+        let reads = done.puts.is_empty() && done.publish.is_empty();
+        let mut parts: BTreeMap<usize, Part> = BTreeMap::new();
+        for watch in &done.compares {
+            let part = parts.entry(self.shards.of_key(&watch.key)).or_default();
+            part.compares.push(watch.clone());
+        }
+        if reads && run.tries < TXN_SNAPSHOT_TRIES {
+            return self.check(moment, serial, run, (parts, done), groups, out);
+        }
+        for ((db, key), args) in &done.puts {
+            let part = parts.entry(self.shards.of_key(key)).or_default();
+            part.calls.push((*db, args.clone()));
+        }
+        if parts.len() <= 1 {
+            let (shard, part) = parts.pop_first().unwrap_or_default();
+            let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial has run") };
+            trial.done = Some(done);
+            return self.alone(moment, serial, run, (shard, part), groups);
+        }
+        let answer = Answer::Known { replies: done.replies, publish: done.publish };
+        self.prepare(moment, serial, run, (parts, Span::Keys, answer), groups);
+    }
+
+    /// Nothing was changed: if what was read is so still, it was so at one moment in between.
+    fn check(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        (parts, done): (BTreeMap<usize, Part>, Done),
+        groups: &mut [Group],
+        out: &mut Effects,
+    ) {
+        let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial has run") };
+        let single = parts.len() <= 1 && trial.fetches <= 1;
+        trial.done = Some(done);
+        trial.checking = true;
+        if single {
+            return self.checked(moment, serial, run, groups, out);
+        }
+        for (shard, part) in parts {
+            let mut of_db: BTreeMap<u8, Vec<Watch>> = BTreeMap::new();
+            part.compares.into_iter().for_each(|one| of_db.entry(one.db).or_default().push(one));
+            for (db, watches) in of_db {
+                let keys = watches.iter().map(|watch| watch.key.as_slice());
+                let words = [&b"synod.versions"[..]].into_iter().chain(keys);
+                let (args, proto, kind) = (words.collect(), Proto::Resp2, Kind::Read);
+                let (ask, may_block, args) = (Ask::Versions(watches), false, &args);
+                let question = Question { shard, ask, db, proto, kind, may_block, args };
+                self.call(moment, serial, run, question, groups);
+            }
+        }
+    }
+
+    /// All versions were looked at again.
+    fn checked(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        _groups: &mut [Group],
+        out: &mut Effects,
+    ) {
+        let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial was checked") };
+        if trial.changed && !stdx::planted!("a read over shards does not look twice") {
+            return self.again(moment, serial, run);
+        }
+        let done = trial.done.take().expect("what is checked was done");
+        run.reply_all(&done.replies, out);
+        run.phase = Phase::Over;
+    }
+
+    /// A blocking call that found nothing waits until one of its keys has a value. False if it is
+    /// none, or has found something.
+    fn wait_for_keys(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        done: &Done,
+        groups: &mut [Group],
+    ) -> bool {
+        let request = run.request.as_ref().expect("what waits was asked for");
+        let ([(db, args)], [reply]) = (&request.exec.calls[..], &done.replies[..]) else {
+            return false;
+        };
+        let (db, args) = (*db, args.args());
+        let Some(command) = command::find(args) else { return false };
+        let is_null =
+            reply.starts_with(b"*-1") || reply.starts_with(b"$-1") || reply.starts_with(b"_");
+        if !request.is_single || !command.flags.has(Flags::BLOCKING) || !is_null {
+            return false;
+        }
+        let mut places: BTreeMap<usize, ArgsBuf> = BTreeMap::new();
+        for at in awaited(command, args) {
+            let words = places.entry(self.shards.of_key(&args[at]));
+            words.or_insert_with(|| [&b"synod.await"[..]].into_iter().collect()).push(&args[at]);
+        }
+        let timeout = timeout_of(args);
+        let first = run.tries == 0;
+        let mut awaits = Vec::new();
+        for (shard, args) in places {
+            let (proto, kind) = (Proto::Resp2, Kind::Write);
+            let (ask, may_block, args) = (Ask::Await, true, &args);
+            let question = Question { shard, ask, db, proto, kind, may_block, args };
+            let number = self.call(moment, serial, run, question, groups);
+            awaits.extend(number.map(|number| (shard, number)));
+        }
+        if first {
+            run.deadline = timeout.map_or(Instant::FAR, |timeout| moment.now + timeout);
+            run.tries = 1;
+        }
+        let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial waits") };
+        (trial.awaits, trial.done) = (awaits, Some(done.clone()));
+        run.wake = run.deadline;
+        true
+    }
+
+    /// The keys are waited for no more.
+    fn stop_waiting(&mut self, moment: Moment, run: &mut Running, groups: &mut [Group]) {
+        run.waits.clear();
+        let Phase::Trial(trial) = &mut run.phase else { return };
+        for (shard, number) in std::mem::take(&mut trial.awaits) {
+            groups[shard].unblock(moment, number, Unblock::Gone, None);
+        }
+    }
+
+    /// Ends the wait of a blocked call, if it waits.
+    pub(super) fn end_wait(
+        &mut self,
+        moment: Moment,
+        _serial: u64,
+        run: &mut Running,
+        how: Unblock,
+        groups: &mut [Group],
+        out: &mut Effects,
+    ) -> bool {
+        let Phase::Trial(trial) = &run.phase else { return false };
+        if !trial.is_waiting() {
+            return false;
+        }
+        let replies = trial.done.as_ref().map(|done| done.replies.clone()).unwrap_or_default();
+        self.stop_waiting(moment, run, groups);
+        match how {
+            Unblock::Gone => run.client = None,
+            Unblock::Timeout => run.reply_all(&replies, out),
+            Unblock::Error => {
+                run.reply(b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n", out);
+            }
+        }
+        run.phase = Phase::Over;
+        true
+    }
+}
+
+/// Takes a fetched key in. False if the client watches it and it has changed.
+fn add(trial: &mut Trial, request: Option<&super::Request>, key: Key, item: Value) -> bool {
+    let Value::Array(parts) = item else { unreachable!("SYNOD.FETCH tells three things of a key") };
+    let [Value::Int(version), Value::Int(expires), value] = &parts[..] else {
+        unreachable!("SYNOD.FETCH tells three things of a key");
+    };
+    let value = match value {
+        Value::Bulk(bytes) => Some(&bytes[..]),
+        _ => None,
+    };
+    let watches = request.map(|request| &request.exec.watches[..]).unwrap_or_default();
+    let (db, name) = (key.0, key.1.clone());
+    let fits =
+        |watch: &Watch| watch.db != db || watch.key != name || watch.version == *version as u64;
+    let fits = watches.iter().all(fits);
+    let added = trial.scratch.add(key, *version as u64, *expires, value);
+    added.expect("a group serializes its values whole");
+    fits
+}
+
+/// What to ask for, so that a script or function of this call is known.
+fn source_of(args: Args<'_>) -> Option<(Ask, ArgsBuf)> {
+    let (ask, word) = if args.is(0, "evalsha") || args.is(0, "evalsha_ro") {
+        (Ask::Script, &b"synod.script"[..])
+    } else if args.is(0, "fcall") || args.is(0, "fcall_ro") {
+        (Ask::Library, &b"synod.library"[..])
+    } else {
+        return None;
+    };
+    Some((ask, [word, args.get(1)?].into_iter().collect()))
+}
+
+/// Where the keys are that a blocking call waits for: not the target of a move.
+fn awaited(command: &command::Command, args: Args<'_>) -> Vec<usize> {
+    let mut positions = command.key_positions(args);
+    if args.is(0, "blmove") || args.is(0, "brpoplpush") {
+        positions.truncate(1);
+    }
+    positions
+}
+
+/// How long a blocking call waits; nothing for ever.
+fn timeout_of(args: Args<'_>) -> Option<Duration> {
+    let at = if args.is(0, "blmpop") || args.is(0, "bzmpop") { 1 } else { args.len() - 1 };
+    let text = std::str::from_utf8(&args[at]).ok()?;
+    let seconds: f64 = text.parse().ok().filter(|seconds| *seconds > 0.0)?;
+    Duration::try_from_secs_f64(seconds).ok()
+}

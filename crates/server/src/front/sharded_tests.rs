@@ -1,0 +1,201 @@
+//! What clients of a node see whose keys are in sixteen shards: what they would see with one.
+
+use super::testing::Stage;
+
+/// Lines of one client and what it hears.
+#[track_caller]
+fn check(table: &[(&str, &str)]) {
+    let mut stage = Stage::sharded(16);
+    let client = stage.open();
+    for (line, expect) in table {
+        assert_eq!(stage.say(client, line), *expect, "{line}");
+    }
+    for group in stage.front.core().all() {
+        assert_eq!(group.shard().parked(), 0, "somebody waits");
+        group.shard().check_txns();
+    }
+}
+
+#[test]
+fn keys_of_several_shards_are_written_and_read_at_once() {
+    check(&[
+        ("mset a 1 b 2 c 3 d 4", "+OK\r\n"),
+        ("mget a b nosuch c d", "*5\r\n$1\r\n1\r\n$1\r\n2\r\n$-1\r\n$1\r\n3\r\n$1\r\n4\r\n"),
+        ("exists a b x a", ":3\r\n"),
+        ("msetnx a 9 z 9", ":0\r\n"),
+        ("msetnx y 8 z 9", ":1\r\n"),
+        ("get z", "$1\r\n9\r\n"),
+        ("del a b nosuch", ":2\r\n"),
+        ("unlink y z", ":2\r\n"),
+        ("dbsize", ":2\r\n"),
+        ("touch c d e", ":2\r\n"),
+    ]);
+}
+
+#[test]
+fn a_command_moves_values_from_one_shard_to_another() {
+    check(&[
+        ("set a 1 px 100000", "+OK\r\n"),
+        ("rename a b", "+OK\r\n"),
+        ("exists a", ":0\r\n"),
+        ("get b", "$1\r\n1\r\n"),
+        ("pttl b", ":100000\r\n"),
+        ("copy b c", ":1\r\n"),
+        ("renamenx b c", ":0\r\n"),
+        ("rename nosuch d", "-ERR no such key\r\n"),
+        ("sadd s1 x y z", ":3\r\n"),
+        ("sadd s2 y z w", ":3\r\n"),
+        ("sinterstore s3 s1 s2", ":2\r\n"),
+        ("scard s3", ":2\r\n"),
+        ("sinter s1 s3", "*2\r\n$1\r\ny\r\n$1\r\nz\r\n"),
+        ("smove s1 s2 x", ":1\r\n"),
+        ("rpush l1 1 2 3", ":3\r\n"),
+        ("lmove l1 l2 left right", "$1\r\n1\r\n"),
+        ("rpoplpush l1 l2", "$1\r\n3\r\n"),
+        ("lrange l2 0 -1", "*2\r\n$1\r\n3\r\n$1\r\n1\r\n"),
+        ("set c text", "+OK\r\n"),
+        (
+            "lmove l1 c left left",
+            "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n",
+        ),
+        ("llen l1", ":1\r\n"),
+        ("zadd z1 1 a 2 b", ":2\r\n"),
+        ("zadd z2 10 b", ":1\r\n"),
+        ("zunionstore z3 2 z1 z2", ":2\r\n"),
+        ("zscore z3 b", "$2\r\n12\r\n"),
+        ("set bits1 abc", "+OK\r\n"),
+        ("bitop not bits2 bits1", ":3\r\n"),
+        ("sort l2 store l9", ":2\r\n"),
+        ("lrange l9 0 -1", "*2\r\n$1\r\n1\r\n$1\r\n3\r\n"),
+    ]);
+}
+
+#[test]
+fn multi_runs_over_any_keys_and_watch_sees_any_of_them() {
+    check(&[
+        ("multi", "+OK\r\n"),
+        ("set a 1", "+QUEUED\r\n"),
+        ("incr b", "+QUEUED\r\n"),
+        ("lpush c x", "+QUEUED\r\n"),
+        ("incr c", "+QUEUED\r\n"),
+        ("mget a b", "+QUEUED\r\n"),
+        (
+            "exec",
+            "*5\r\n+OK\r\n:1\r\n:1\r\n-WRONGTYPE Operation against a key holding the wrong kind of \
+             value\r\n*2\r\n$1\r\n1\r\n$1\r\n1\r\n",
+        ),
+        ("watch a b c", "+OK\r\n"),
+        ("multi", "+OK\r\n"),
+        ("set a 2", "+QUEUED\r\n"),
+        ("set b 2", "+QUEUED\r\n"),
+        ("exec", "*2\r\n+OK\r\n+OK\r\n"),
+        ("watch a b", "+OK\r\n"),
+        ("set b 3", "+OK\r\n"),
+        ("multi", "+OK\r\n"),
+        ("set a 9", "+QUEUED\r\n"),
+        ("exec", "*-1\r\n"),
+        ("get a", "$1\r\n2\r\n"),
+        ("watch b", "+OK\r\n"),
+        ("set b 4", "+OK\r\n"),
+        ("multi", "+OK\r\n"),
+        ("rename a d", "+QUEUED\r\n"),
+        ("exec", "*-1\r\n"),
+        ("multi", "+OK\r\n"),
+        ("flushall", "+QUEUED\r\n"),
+        ("set a 5", "+QUEUED\r\n"),
+        ("dbsize", "+QUEUED\r\n"),
+        ("get b", "+QUEUED\r\n"),
+        ("exec", "*4\r\n+OK\r\n+OK\r\n:1\r\n$-1\r\n"),
+        ("dbsize", ":1\r\n"),
+        ("multi", "+OK\r\n"),
+        ("exec", "*0\r\n"),
+    ]);
+}
+
+#[test]
+fn scripts_touch_keys_that_they_do_not_name() {
+    check(&[
+        ("mset a 1 b 2", "+OK\r\n"),
+        ("eval \"return redis.call('incr', KEYS[1])\" 1 a", ":2\r\n"),
+        ("eval \"redis.call('incr', KEYS[1]) return redis.call('get', 'b')\" 1 a", "$1\r\n2\r\n"),
+        ("get a", "$1\r\n3\r\n"),
+        (
+            "eval \"redis.call('set', KEYS[1], 'x') return redis.call('get', KEYS[2])\" 2 a b",
+            "$1\r\n2\r\n",
+        ),
+        (
+            "script load \"return redis.call('mset', 'p', 1, 'q', 2)\"",
+            "$40\r\n8a0ca3dcca5fd5a66e44ba7cdde6a2e7c3ec2aec\r\n",
+        ),
+        ("mget a b", "*2\r\n$1\r\nx\r\n$1\r\n2\r\n"),
+    ]);
+}
+
+#[test]
+fn settings_and_scans_are_of_all_shards() {
+    let mut stage = Stage::sharded(16);
+    let client = stage.open();
+    stage.say(client, "config set list-max-listpack-size 4");
+    for group in stage.front.core().all() {
+        let setting = group.shard().settings().get("list-max-listpack-size");
+        assert_eq!(setting.as_deref(), Some("4"));
+    }
+    for n in 0..100 {
+        stage.say(client, &format!("set key:{n} {n}"));
+    }
+    let (mut cursor, mut found) = ("0".to_owned(), std::collections::BTreeSet::new());
+    loop {
+        let reply = stage.say(client, &format!("scan {cursor} count 7"));
+        let mut words = reply.split("\r\n").filter(|word| !word.starts_with(['*', '$']));
+        cursor = words.next().unwrap().to_owned();
+        found.extend(words.filter(|word| !word.is_empty()).map(str::to_owned));
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert_eq!(found.len(), 100);
+    let keys = stage.say(client, "keys key:1*");
+    assert!(keys.starts_with("*11\r\n"), "{keys}");
+    assert!(stage.say(client, "randomkey").starts_with('$'));
+    assert_eq!(stage.say(client, "swapdb 0 1"), "+OK\r\n");
+    assert_eq!(stage.say(client, "dbsize"), ":0\r\n");
+    assert_eq!(stage.say(client, "flushall"), "+OK\r\n");
+}
+
+#[test]
+fn who_waits_for_keys_of_several_shards_is_served_by_any() {
+    let mut stage = Stage::sharded(16);
+    let (one, two, other) = (stage.open(), stage.open(), stage.open());
+    stage.check_all(&[
+        (one, "blpop a b c 0", ""),
+        (other, "rpush b 1", ":1\r\n"),
+        (one, "", "*2\r\n$1\r\nb\r\n$1\r\n1\r\n"),
+        (one, "blpop a b 0", ""),
+        (two, "blmove x y left right 0", ""),
+        (other, "mset m 1 n 2", "+OK\r\n"),
+        (other, "rpush x 5", ":1\r\n"),
+        (two, "", "$1\r\n5\r\n"),
+        (other, "lrange y 0 -1", "*1\r\n$1\r\n5\r\n"),
+        (two, "bzpopmin z1 z2 1", ""),
+    ]);
+    stage.pass(1_100);
+    stage.check_all(&[
+        (two, "", "*-1\r\n"),
+        (two, "client id", ":2\r\n"),
+        (other, "client unblock 1", ":1\r\n"),
+        (one, "", "*-1\r\n"),
+        (other, "rpush a 7", ":1\r\n"),
+        (other, "llen a", ":1\r\n"),
+    ]);
+}
+
+#[test]
+fn a_pipeline_gets_its_replies_in_order_and_a_wide_command_waits_for_what_came_before() {
+    let mut stage = Stage::sharded(16);
+    let client = stage.open();
+    let heard = stage.send(
+        client,
+        b"set a 1\r\nset b 2\r\nmget a b\r\nincr a\r\ndel a b\r\nget a\r\nset c 3\r\n",
+    );
+    assert_eq!(heard, "+OK\r\n+OK\r\n*2\r\n$1\r\n1\r\n$1\r\n2\r\n:2\r\n:2\r\n$-1\r\n+OK\r\n");
+}
