@@ -7,7 +7,6 @@ use std::ops::RangeInclusive;
 use stdx::Millis;
 
 use crate::dict::{self, Dict, Place};
-use crate::slot::slot;
 use crate::snapshot::DbSaving;
 use crate::str::Str;
 use crate::value::Value;
@@ -64,7 +63,7 @@ impl Probe {
     fn note(&self, key: &[u8]) {
         let here = match &self.here {
             Here::Keys(known) => known.contains(key),
-            Here::Slots(slots) => slots.contains(&slot(key)),
+            Here::Slots(slots) => slots.contains(&ring::Slot::of(key).number()),
         };
         if !here {
             self.missing.borrow_mut().insert(Str::from(key));

@@ -26,7 +26,9 @@ use crate::message::{GroupId, Health, Message};
 use crate::request::{
     Asked, Call, Called, Exec, Moment, Proposing, Ticket, Waiting, too_many_keys,
 };
-use crate::shards::{Home, Shards};
+use ring::Shards;
+
+use crate::route::{Home, home};
 use crate::txn::{self, Coordinator, Request};
 
 /// What happened in the world.
@@ -108,7 +110,7 @@ impl Core {
         let mut groups: Vec<Group> = groups.into_iter().map(Group::new).collect();
         let shards = Shards::new(groups.len()).expect("the shards are a power of two");
         for (shard, group) in groups.iter_mut().enumerate().filter(|_| shards.count() > 1) {
-            group.set_slots(shards.slots(shard));
+            group.set_slots(shards.slots(ring::ShardId(shard as u16)));
         }
         let peers = peers.iter().map(|peer| (*peer, Peer::default())).collect();
         let coordinator = Coordinator::new(node, shards, boot);
@@ -205,7 +207,7 @@ impl Core {
 
     /// The shard that can run a call alone.
     fn place(&self, command: &Command, args: Args<'_>) -> Option<usize> {
-        match self.shards.home(command, args) {
+        match home(self.shards, command, args) {
             _ if command::roams(args) => None,
             Home::One(shard) => Some(shard),
             Home::Several => None,

@@ -19,7 +19,7 @@ mod group;
 pub mod limits;
 pub mod message;
 mod request;
-mod shards;
+mod route;
 mod txn;
 
 pub use core::{Core, Event, Peer, Route};
@@ -27,4 +27,4 @@ pub use effects::{Effects, Save, SnapshotJob};
 pub use group::{Founding, Group, SnapshotState};
 pub use message::{GroupId, Health, Kind, Message};
 pub use request::{Call, Called, Exec, Moment, Proposing, Replies, Ticket, Waiting};
-pub use shards::Shards;
+pub use ring::Shards;

@@ -215,7 +215,7 @@ fn a_follower_knows_how_far_it_is_behind_what_its_clients_were_told() {
     assert_eq!(world.reply(follower, 0), "+OK\r\n");
     assert!(!world.core(follower).group().is_level(), "it does not know of the commit yet");
     assert!(world.core(leader).group().is_level());
-    world.core(follower).group_mut().catch_up();
+    world.core(follower).all_mut()[0].catch_up();
     world.finish(follower, Effects::default());
     world.deliver();
     assert!(world.core(follower).group().is_level(), "it asked, and no time has passed");

@@ -27,6 +27,7 @@ use stdx::codec::{Reader, put_u32};
 
 use crate::driver::{PeerOptions, answer_call, call, nonce};
 use crate::limits::HANDSHAKES_MAX;
+use crate::limits::SHARDS_DEFAULT;
 use crate::links::{About, HandshakeError, Id, Purpose};
 
 /// How long to wait between two rounds of probes.
@@ -48,6 +49,11 @@ pub enum Refused {
     ListsDiffer {
         ours: Vec<String>,
         theirs: Vec<String>,
+    },
+    /// Two nodes were given different numbers of shards, or this cluster has another one.
+    ShardsDiffer {
+        ours: u32,
+        theirs: u32,
     },
     /// None of the addresses leads to this node.
     NotListed {
@@ -72,6 +78,11 @@ impl std::fmt::Display for Refused {
                 "the nodes were given different lists of members: here {}, there {}",
                 ours.join(","),
                 theirs.join(",")
+            ),
+            Refused::ShardsDiffer { ours, theirs } => write!(
+                f,
+                "this node was told to have {ours} shards, and the cluster has {theirs}: the number \
+                 is set when a cluster is founded, the same on each node"
             ),
             Refused::NotListed { list } => write!(
                 f,
@@ -154,9 +165,16 @@ fn founder(dir: &Path) -> Result<Id, Refused> {
 }
 
 /// A cluster of this node alone.
-pub fn found_alone(dir: &Path, addr: &str, instance: Id) -> Result<About, Refused> {
+pub fn found_alone(
+    dir: &Path,
+    addr: &str,
+    instance: Id,
+    shards: Option<u32>,
+) -> Result<About, Refused> {
     let (cluster, members) = (nonce(), vec![addr.to_owned()]);
-    let about = About { instance, cluster, node: 1, members, founders: vec![instance] };
+    let (node, founders) = (1, vec![instance]);
+    let shards = shards.unwrap_or(SHARDS_DEFAULT);
+    let about = About { instance, cluster, node, members, founders, shards };
     remember(dir, &about)?;
     Ok(about)
 }
@@ -165,15 +183,16 @@ pub fn found_alone(dir: &Path, addr: &str, instance: Id) -> Result<About, Refuse
 pub fn found(
     dir: &Path,
     listener: &TcpListener,
-    list: &[String],
+    wish: Wish<'_>,
     secret: &[u8],
     stop: &AtomicBool,
 ) -> Result<About, Refused> {
     let instance = founder(dir)?;
-    let mut members = list.to_vec();
+    let mut members = wish.list.to_vec();
     members.sort();
     members.dedup();
-    let about = About { instance, members, ..About::default() };
+    let shards = wish.shards.unwrap_or_default();
+    let about = About { instance, members, shards, ..About::default() };
     let shared = Arc::new(Shared {
         options: Mutex::new(PeerOptions { secret: secret.to_vec(), about }),
         other_list: Mutex::new(None),
@@ -187,6 +206,14 @@ pub fn found(
         shared.done.store(true, Ordering::Release);
         found
     })
+}
+
+/// What the operator wants of a cluster that is founded.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// The addresses of all members.
+    pub list: &'a [String],
+    pub shards: Option<u32>,
 }
 
 /// What the thread that probes and those that answer share.
@@ -309,6 +336,10 @@ fn decide(ours: &About, answers: &[Option<About>]) -> Result<Option<About>, Refu
         let (ours, theirs) = (ours.members.clone(), other.members.clone());
         return Err(Refused::ListsDiffer { ours, theirs });
     }
+    let differs = |about: &&&About| about.shards != ours.shards && about.shards > 0;
+    if let Some(other) = present.iter().find(differs).filter(|_| ours.shards > 0) {
+        return Err(Refused::ShardsDiffer { ours: ours.shards, theirs: other.shards });
+    }
     let place = answers
         .iter()
         .position(|answer| answer.as_ref().is_some_and(|about| about.instance == ours.instance));
@@ -334,8 +365,10 @@ fn decide(ours: &About, answers: &[Option<About>]) -> Result<Option<About>, Refu
         return Ok(None);
     }
     let founders = present.iter().map(|about| about.instance).collect();
-    let members = ours.members.clone();
-    Ok(Some(About { instance: ours.instance, cluster: nonce(), node: 1, members, founders }))
+    let wished = present.iter().map(|about| about.shards).max().filter(|shards| *shards > 0);
+    let shards = wished.unwrap_or(SHARDS_DEFAULT);
+    let (instance, members) = (ours.instance, ours.members.clone());
+    Ok(Some(About { instance, cluster: nonce(), node: 1, members, founders, shards }))
 }
 
 #[cfg(test)]
@@ -395,10 +428,24 @@ mod tests {
     }
 
     #[test]
+    fn the_number_of_shards_is_agreed_on() {
+        let with = |instance, shards| About { shards, ..fresh(instance) };
+        let (first, other) = (with(1, 16), with(2, 0));
+        let about = decide(&first, &[Some(first.clone()), Some(other)]).unwrap().unwrap();
+        assert_eq!(about.shards, 16);
+        let (mute, wishing) = (fresh(1), with(2, 4));
+        let about = decide(&mute, &[Some(mute.clone()), Some(wishing.clone())]).unwrap().unwrap();
+        assert_eq!(about.shards, 4, "one that was not told takes what the other was told");
+        let answers = [Some(first.clone()), Some(wishing)];
+        let refused = decide(&first, &answers).unwrap_err();
+        assert!(matches!(refused, Refused::ShardsDiffer { ours: 16, theirs: 4 }));
+    }
+
+    #[test]
     fn members_are_remembered_and_damage_is_seen() {
         let dir = tempfile::tempdir().unwrap();
         assert!(recall(dir.path()).unwrap().is_none());
-        let about = found_alone(dir.path(), "a:1", [5; 16]).unwrap();
+        let about = found_alone(dir.path(), "a:1", [5; 16], Some(4)).unwrap();
         assert_eq!(recall(dir.path()).unwrap().unwrap(), about);
         let path = dir.path().join(MEMBERS_FILE);
         let mut bytes = std::fs::read(&path).unwrap();

@@ -77,3 +77,10 @@ pub const PEER_OUT_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// How long the making of a segment rests between two steps, unless the log waits for it: commits
 /// find the disk idle most of the time, and 25 MB of zeros a second are more than most logs grow by.
 pub const FILL_REST: Duration = Duration::from_millis(10);
+
+/// Shards of a cluster that was not told how many.
+pub const SHARDS_DEFAULT: u32 = 1;
+
+/// The most shards that a cluster can have: one core serves them all, and each costs a heartbeat, a
+/// log of its own and the memory of an empty keyspace (some 200 KiB).
+pub const SHARDS_MAX: u32 = 1_024;

@@ -64,6 +64,8 @@ pub struct About {
     pub members: Vec<String>,
     /// The instances of the founders, in the same order; empty if this node does not know them.
     pub founders: Vec<Id>,
+    /// How many shards the keys are in; 0 if this node was not told and the cluster not founded.
+    pub shards: u32,
 }
 
 impl About {
@@ -81,6 +83,7 @@ impl About {
         self.members.iter().for_each(|member| put_bytes(out, member.as_bytes()));
         put_varint(out, self.founders.len() as u64);
         self.founders.iter().for_each(|founder| out.extend_from_slice(founder));
+        put_varint(out, u64::from(self.shards));
     }
 
     /// Reads what `encode` wrote.
@@ -94,6 +97,7 @@ impl About {
         for _ in 0..reader.length()? {
             about.founders.push(read_id(reader)?);
         }
+        about.shards = reader.varint()? as u32;
         Ok(about)
     }
 }
@@ -312,6 +316,7 @@ mod tests {
             node,
             members,
             founders: vec![[7; 16]],
+            shards: 16,
         }
     }
 

@@ -13,8 +13,10 @@ use storage::disk::Disk;
 use storage::store::{Found, Store};
 use storage::{Error, Fault, GroupId, Place};
 
-/// Stands in the data directory while its replica is not whole.
-const MARK: &str = "repairing";
+/// Stands in the data directory while the replica of this group is not whole.
+fn mark_of(group: GroupId) -> String {
+    format!("repairing-{}", group.0)
+}
 
 /// What was found about a replica at its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,7 +71,8 @@ pub fn prepare(
 ) -> Result<Diagnosis, Refusal> {
     let Some(fault) = found.faults.iter().find(|fault| fault.touches(group)).cloned() else {
         let names = disk.list("").map_err(|error| failed("list", "", error))?;
-        return Ok(Diagnosis { faulty: names.iter().any(|name| name == MARK), news: None });
+        let mark = mark_of(group);
+        return Ok(Diagnosis { faulty: names.contains(&mark), news: None });
     };
     if members == 1 {
         return Err(Refusal::Alone(fault));
@@ -81,7 +84,7 @@ pub fn prepare(
     if lost_vote {
         return Err(Refusal::Vote(fault));
     }
-    mark(disk)?;
+    mark(disk, group)?;
     let cleared = store.wal.reset_group(group).and_then(|()| store.wal.commit());
     cleared.and_then(|()| store.snapshots.forget(group)).map_err(Refusal::Disk)?;
     if let Some(stored) = found.groups.get_mut(&group) {
@@ -94,14 +97,15 @@ pub fn prepare(
 
 /// The replica is whole again. If the mark cannot be removed (false) it is repaired once more at
 /// the next start, which costs time and nothing else.
-pub fn done(disk: &dyn Disk) -> bool {
-    disk.remove(MARK).and_then(|()| disk.sync_folder("")).is_ok()
+pub fn done(disk: &dyn Disk, group: GroupId) -> bool {
+    disk.remove(&mark_of(group)).and_then(|()| disk.sync_folder("")).is_ok()
 }
 
-fn mark(disk: &dyn Disk) -> Result<(), Refusal> {
-    let file = disk.create(MARK).map_err(|error| failed("create", MARK, error))?;
+fn mark(disk: &dyn Disk, group: GroupId) -> Result<(), Refusal> {
+    let mark = mark_of(group);
+    let file = disk.create(&mark).map_err(|error| failed("create", &mark, error))?;
     let synced = file.sync().and_then(|()| disk.sync_folder(""));
-    synced.map_err(|error| failed("sync", MARK, error))
+    synced.map_err(|error| failed("sync", &mark, error))
 }
 
 fn failed(action: &'static str, path: &str, source: std::io::Error) -> Refusal {

@@ -3,6 +3,7 @@
 //! Everything that could make the node lie is checked before it answers its first client: whose
 //! data this is, whether all of it is there, and who the members are.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::config::Config;
 use crate::driver::{
     Channel, Driver, Ended, LogThread, Parts, PeerOptions, Peers, SnapshotThread, nonce,
 };
-use crate::founding;
+use crate::founding::{self, Wish};
 use crate::front::Front;
 use crate::keeper::snapshot_meta;
 use crate::limits::OTHER_FILES_MAX;
@@ -45,6 +46,8 @@ pub struct NodeOptions {
     pub election_timeout: Duration,
     pub heartbeat_interval: Duration,
     pub clock_drift_ppm: u32,
+    /// How many shards a new cluster has.
+    pub shards: Option<u32>,
     /// Gives free memory back to the system: called when much was freed.
     pub give_back: fn(),
 }
@@ -66,14 +69,18 @@ pub fn run(options: NodeOptions, stop: Arc<AtomicBool>) -> Result<Ended, String>
     home.claim(identity).map_err(|error| error.to_string())?;
     let (mut store, mut found) = Store::open(disk.clone(), storage::wal::Options::default())
         .map_err(|error| error.to_string())?;
-    let (members, group) = (about.members.len(), storage::GroupId(GROUP.0));
-    let diagnosis = repair::prepare(&*disk, members, group, &mut store, &mut found);
-    let diagnosis = diagnosis.map_err(|refusal| refusal.to_string())?;
-    if let Some(news) = &diagnosis.news {
-        eprintln!("synod: {news}");
+    let mut faulty = BTreeSet::new();
+    for shard in 0..about.shards {
+        let (members, group) = (about.members.len(), storage::GroupId(shard));
+        let diagnosis = repair::prepare(&*disk, members, group, &mut store, &mut found);
+        let diagnosis = diagnosis.map_err(|refusal| refusal.to_string())?;
+        if let Some(news) = &diagnosis.news {
+            eprintln!("synod: {news}");
+        }
+        faulty.extend(diagnosis.faulty.then_some(GroupId(shard)));
     }
     let channel = Channel::new().map_err(|error| error.to_string())?;
-    let core = core(&options, &about, &found, diagnosis.faulty, home.boots(), &channel)?;
+    let core = core(&options, &about, &found, faulty, home.boots(), &channel)?;
     let parts = parts(&options, disk, about, store, core, listener, &channel, stop);
     let ended = Driver::new(channel, parts).and_then(Driver::run);
     drop(home);
@@ -108,6 +115,10 @@ fn join(
                     about.members[own - 1]
                 ));
             }
+            if let Some(ours) = options.shards.filter(|ours| *ours != about.shards) {
+                let refused = founding::Refused::ShardsDiffer { ours, theirs: about.shards };
+                return Err(refused.to_string());
+            }
             About { instance, ..about }
         }
         None if home.identity().is_some() => {
@@ -116,11 +127,12 @@ fn join(
         }
         None if options.join.len() < 2 => {
             let addr = options.join.first().unwrap_or(&options.listen);
-            founding::found_alone(&options.data, addr, instance).map_err(|e| e.to_string())?
+            founding::found_alone(&options.data, addr, instance, options.shards)
+                .map_err(|error| error.to_string())?
         }
         None => {
-            let list = &options.join;
-            let about = founding::found(&options.data, listener, list, &options.secret, stop)
+            let wish = Wish { list: &options.join, shards: options.shards };
+            let about = founding::found(&options.data, listener, wish, &options.secret, stop)
                 .map_err(|error| error.to_string())?;
             About { instance, ..about }
         }
@@ -133,7 +145,7 @@ fn core(
     options: &NodeOptions,
     about: &About,
     found: &Found,
-    faulty: bool,
+    faulty: BTreeSet<GroupId>,
     boot: u64,
     channel: &Channel,
 ) -> Result<Core, String> {
@@ -147,8 +159,9 @@ fn core(
     let addr = about.members[about.node as usize - 1].clone();
     let own = Health { pid: std::process::id(), addr, ..Health::default() };
     let members = about.members.len() as u32;
+    let shards = about.shards;
     let snapshot_step_bytes = SNAPSHOT_STEP_BYTES;
-    let told = Restore { raft, members, faulty, boot, own, snapshot_step_bytes };
+    let told = Restore { raft, members, shards, faulty, boot, own, snapshot_step_bytes };
     restore(told, found, channel.moment().now).map_err(|refusal| refusal.to_string())
 }
 
@@ -158,8 +171,10 @@ pub struct Restore {
     pub raft: Options,
     /// The founders are the nodes from 1 to this.
     pub members: u32,
-    /// It is to be repaired by its peers; see `repair`.
-    pub faulty: bool,
+    /// The keys are in so many groups.
+    pub shards: u32,
+    /// Those that are to be repaired by their peers; see `repair`.
+    pub faulty: BTreeSet<GroupId>,
     pub boot: u64,
     pub own: Health,
     /// Bytes of a snapshot made in one turn.
@@ -168,11 +183,25 @@ pub struct Restore {
 
 /// The core that this disk is the memory of.
 pub fn restore(restore: Restore, found: &Found, now: stdx::Instant) -> Result<Core, Refusal> {
+    let Restore { ref raft, members, shards, .. } = restore;
+    let node = raft.node;
+    let groups: Result<Vec<Founding>, Refusal> =
+        (0..shards).map(|shard| restore_group(&restore, GroupId(shard), found, now)).collect();
+    let peers: Vec<NodeId> = (1..=members).map(NodeId).filter(|other| *other != node).collect();
+    Ok(Core::new(node, &peers, restore.own, groups?))
+}
+
+/// One group of it.
+fn restore_group(
+    restore: &Restore,
+    id: GroupId,
+    found: &Found,
+    now: stdx::Instant,
+) -> Result<Founding, Refusal> {
     let broken = |why: String| Refusal::Broken(why);
-    let Restore { raft, members, faulty, boot, own, snapshot_step_bytes } = restore;
-    let voters = (1..=members).map(NodeId);
-    let config = consensus::Config::of(voters.clone());
-    let group = found.groups.get(&storage::GroupId(GROUP.0));
+    let Restore { raft, members, faulty, boot, snapshot_step_bytes, .. } = restore;
+    let config = consensus::Config::of((1..=*members).map(NodeId));
+    let group = found.groups.get(&storage::GroupId(id.0));
     let mut snapshot = SnapshotMeta { config, ..SnapshotMeta::default() };
     let mut shard = Shard::new();
     if let Some(kept) = group.and_then(|group| group.snapshot.as_ref()) {
@@ -181,19 +210,20 @@ pub fn restore(restore: Restore, found: &Found, now: stdx::Instant) -> Result<Co
         let meta = snapshot_meta(kept);
         snapshot = meta.ok_or_else(|| broken("the snapshot does not say what it is of".into()))?;
     }
+    let faulty = faulty.contains(&id);
     let mut stored = Stored { snapshot: snapshot.clone(), faulty, ..Stored::default() };
     if let Some(group) = group {
         (stored.term, stored.vote) = (Term(group.term), group.vote.map(NodeId));
         stored.entries = entries(group, snapshot.term).map_err(broken)?;
     }
-    let node = raft.node;
-    let replica = consensus::raft::Replica::new(raft, stored, now)
+    // Groups that draw different timeouts have their leaders on different nodes.
+    let seed = raft.seed.wrapping_add(u64::from(id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let tail_bytes_max = raft.tail_bytes_max / restore.shards as usize;
+    let (node, options) = (raft.node, Options { seed, tail_bytes_max, ..raft.clone() });
+    let replica = consensus::raft::Replica::new(options, stored, now)
         .map_err(|why| broken(format!("the log on the disk contradicts itself: {why:?}")))?;
-    let replica = Box::new(replica);
-    let founding =
-        Founding { id: GROUP, node, replica, shard, snapshot, boot, snapshot_step_bytes };
-    let peers: Vec<NodeId> = voters.filter(|other| *other != node).collect();
-    Ok(Core::new(node, &peers, own, vec![founding]))
+    let (replica, boot, snapshot_step_bytes) = (Box::new(replica), *boot, *snapshot_step_bytes);
+    Ok(Founding { id, node, replica, shard, snapshot, boot, snapshot_step_bytes })
 }
 
 /// The entries behind the snapshot. Those that a crash left beside a snapshot that was installed

@@ -201,10 +201,12 @@ impl Machine {
             chunk_bytes_max: CHUNK_BYTES_MAX[(dice >> 24) as usize % CHUNK_BYTES_MAX.len()],
             ..consensus::Options::new(NodeId(self.id), dice)
         };
+        let faulty = faulty.then_some(GROUP).into_iter().collect();
         let own = Health { pid: self.id, addr: format!("node{}", self.id), ..Health::default() };
         let snapshot_step_bytes =
             SNAPSHOT_STEP_BYTES[(dice >> 16) as usize % SNAPSHOT_STEP_BYTES.len()];
-        Restore { raft, members: self.nodes, faulty, boot: home.boots(), own, snapshot_step_bytes }
+        let (members, shards, boot) = (self.nodes, 1, home.boots());
+        Restore { raft, members, shards, faulty, boot, own, snapshot_step_bytes }
     }
 
     /// The process ends. `power`: so does what was not synced.

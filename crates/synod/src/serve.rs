@@ -69,6 +69,7 @@ fn node_options(checked: Checked) -> NodeOptions {
         election_timeout: checked.election_timeout,
         heartbeat_interval: checked.heartbeat_interval,
         clock_drift_ppm: checked.clock_drift_ppm,
+        shards: checked.shards,
         give_back: crate::allocator::give_back,
     }
 }

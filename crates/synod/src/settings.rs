@@ -51,6 +51,9 @@ pub(crate) struct Settings {
     /// How far two clocks may drift apart, in parts per million [default: 10000]
     #[arg(long, env = "SYNOD_CLOCK_DRIFT_PPM", value_name = "PPM")]
     clock_drift_ppm: Option<u32>,
+    /// How many shards a new cluster has, a power of two: the same on each node [default: 1]
+    #[arg(long, env = "SYNOD_SHARDS", value_name = "N")]
+    shards: Option<u32>,
 }
 
 /// The names in a file.
@@ -67,6 +70,7 @@ const NAMES: &[&str] = &[
     "election-timeout-ms",
     "heartbeat-interval-ms",
     "clock-drift-ppm",
+    "shards",
 ];
 
 /// Settings that were checked.
@@ -82,6 +86,7 @@ pub(crate) struct Checked {
     pub(crate) election_timeout: Duration,
     pub(crate) heartbeat_interval: Duration,
     pub(crate) clock_drift_ppm: u32,
+    pub(crate) shards: Option<u32>,
 }
 
 impl Settings {
@@ -100,6 +105,7 @@ impl Settings {
             election_timeout_ms: self.election_timeout_ms.or(file.election_timeout_ms),
             heartbeat_interval_ms: self.heartbeat_interval_ms.or(file.heartbeat_interval_ms),
             clock_drift_ppm: self.clock_drift_ppm.or(file.clock_drift_ppm),
+            shards: self.shards.or(file.shards),
         }
     }
 
@@ -158,6 +164,12 @@ impl Settings {
             let max = server::limits::CLIENTS_MAX;
             return Err(format!("maxclients ({maxclients}) must be between 1 and {max}"));
         }
+        let most = server::limits::SHARDS_MAX;
+        if let Some(shards) = self.shards
+            && !(shards.is_power_of_two() && shards <= most)
+        {
+            return Err(format!("shards ({shards}) must be a power of two, at most {most}"));
+        }
         Ok(Checked {
             listen,
             join,
@@ -168,6 +180,7 @@ impl Settings {
             election_timeout: Duration::from_millis(election),
             heartbeat_interval: Duration::from_millis(heartbeat),
             clock_drift_ppm: self.clock_drift_ppm.unwrap_or(10_000),
+            shards: self.shards,
         })
     }
 }

@@ -21,6 +21,8 @@ const ENTRY_OVERHEAD_BYTES: u64 = 64;
 pub(super) struct Snapshotting {
     /// Bytes made in one turn.
     step_bytes: usize,
+    /// How many groups there are.
+    shards: u64,
     /// The newest that is durable here.
     newest: Index,
     /// Bytes of entries applied since the newest one was begun.
@@ -67,6 +69,7 @@ impl Snapshotting {
         Snapshotting {
             step_bytes,
             newest,
+            shards: 1,
             log_bytes: 0,
             size: 0,
             wanted: false,
@@ -77,6 +80,11 @@ impl Snapshotting {
         }
     }
 
+    /// The memory that logs may take is shared by so many groups.
+    pub(super) fn set_shards(&mut self, shards: usize) {
+        self.shards = shards as u64;
+    }
+
     pub(super) fn note_applied(&mut self, now: Instant, entry_bytes: usize) {
         self.log_bytes += entry_bytes as u64 + ENTRY_OVERHEAD_BYTES;
         self.written = now;
@@ -84,7 +92,7 @@ impl Snapshotting {
 
     /// When a snapshot is due because nothing is written any more.
     pub(super) fn idle_deadline(&self) -> Instant {
-        if self.running.is_some() || self.log_bytes < SNAPSHOT_IDLE_LOG_BYTES {
+        if self.running.is_some() || self.log_bytes < SNAPSHOT_IDLE_LOG_BYTES / self.shards {
             return Instant::FAR;
         }
         self.written + SNAPSHOT_IDLE_TIME
@@ -96,7 +104,7 @@ impl Snapshotting {
     }
 
     fn is_due(&self, now: Instant) -> bool {
-        let long = self.log_bytes >= self.size.max(SNAPSHOT_LOG_BYTES_MIN);
+        let long = self.log_bytes >= self.size.max(SNAPSHOT_LOG_BYTES_MIN / self.shards);
         self.wanted || long || self.idle_deadline() <= now
     }
 }

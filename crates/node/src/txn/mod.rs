@@ -29,6 +29,7 @@ use consensus::NodeId;
 use keyspace::Publish;
 use keyspace::op::Unblock;
 use keyspace::txn::{Doubt, Txn, TxnId};
+use ring::Shards;
 use stdx::{Instant, Millis, Rng};
 use wire::{ArgsBuf, Proto};
 
@@ -37,7 +38,7 @@ use crate::group::Group;
 use crate::limits::REQUEST_TIMEOUT;
 use crate::message::Kind;
 use crate::request::{Asked, Call, Exec, Moment, Ticket};
-use crate::shards::Shards;
+
 pub(crate) use plan::is_everywhere;
 use run::{Ask, Phase, Running};
 

@@ -14,7 +14,9 @@ use keyspace::command::{self, Command, Run};
 use wire::resp::{ReplyLimits, Scanner};
 use wire::{Args, ArgsBuf};
 
-use crate::shards::{Home, Shards};
+use ring::Shards;
+
+use crate::route::{Home, home, shard_of};
 
 /// How calls are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,7 +68,7 @@ impl Plan {
                 plan.merges.push(Merge::First);
                 continue;
             }
-            match shards.home(command, args) {
+            match home(shards, command, args) {
                 Home::One(shard) => plan.put(shard, at, *db, args, Merge::First),
                 Home::Several => plan.split(shards, at, *db, args),
                 Home::Keyless => match everywhere(command) {
@@ -114,7 +116,7 @@ impl Plan {
         };
         let mut pieces: BTreeMap<usize, ArgsBuf> = BTreeMap::new();
         for from in (1..args.len()).step_by(step) {
-            let shard = shards.of_key(&args[from]);
+            let shard = shard_of(shards, &args[from]);
             let piece = pieces.entry(shard).or_insert_with(|| [&args[0]].into_iter().collect());
             args.range(from, from + step).iter().for_each(|arg| piece.push(arg));
         }
@@ -216,7 +218,7 @@ mod tests {
         assert_eq!(plan.mode, Mode::Pieces);
         let shards = Shards::new(16).unwrap();
         let of = |key: &[u8]| {
-            let pieces = &plan.pieces[&shards.of_key(key)];
+            let pieces = &plan.pieces[&shard_of(shards, key)];
             let words = |args: &ArgsBuf| {
                 let words = args.args().iter().map(|arg| String::from_utf8_lossy(arg).into_owned());
                 words.collect::<Vec<_>>().join(" ")

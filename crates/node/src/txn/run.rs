@@ -16,6 +16,7 @@ use crate::group::Group;
 use crate::limits::{TXN_BACKOFF_MAX, TXN_RETRY_INTERVAL};
 use crate::message::Kind;
 use crate::request::{CONTENDED, Exec, Moment, NO_LEADER, Ticket, UNKNOWN};
+use crate::route::{Home, home, shard_of};
 
 /// What is asked of a group.
 #[derive(Clone, Debug)]
@@ -212,7 +213,7 @@ impl Coordinator {
         let args = args.args();
         let mut places: BTreeMap<usize, (Vec<usize>, ArgsBuf)> = BTreeMap::new();
         for (at, key) in args.from(1).iter().enumerate() {
-            let place = places.entry(self.shards.of_key(key));
+            let place = places.entry(shard_of(self.shards, key));
             let (of, words) =
                 place.or_insert_with(|| (Vec::new(), [args.at(0)].into_iter().collect()));
             of.push(at);
@@ -249,8 +250,8 @@ impl Coordinator {
     /// The shard of a call that names its keys, if they are all in one.
     fn home_of(&self, args: &ArgsBuf) -> Option<usize> {
         let command = keyspace::command::find(args.args())?;
-        match self.shards.home(command, args.args()) {
-            crate::shards::Home::One(shard) => Some(shard),
+        match home(self.shards, command, args.args()) {
+            Home::One(shard) => Some(shard),
             _ => None,
         }
     }
@@ -271,7 +272,7 @@ impl Coordinator {
             parts.entry(*shard).or_default().calls = calls.collect();
         }
         for watch in watches {
-            parts.entry(self.shards.of_key(&watch.key)).or_default().compares.push(watch);
+            parts.entry(shard_of(self.shards, &watch.key)).or_default().compares.push(watch);
         }
         if parts.is_empty() {
             parts.insert(0, Part::default());

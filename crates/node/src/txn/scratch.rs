@@ -18,6 +18,7 @@ use crate::group::Group;
 use crate::limits::{TXN_FETCH_BYTES_MAX, TXN_FETCHES_MAX, TXN_SNAPSHOT_TRIES};
 use crate::message::Kind;
 use crate::request::Moment;
+use crate::route::shard_of;
 
 /// A run at the gateway.
 #[derive(Debug)]
@@ -104,7 +105,7 @@ impl Coordinator {
     ) {
         let mut places: BTreeMap<(usize, u8), Vec<Vec<u8>>> = BTreeMap::new();
         for (db, key) in keys {
-            places.entry((self.shards.of_key(&key), db)).or_default().push(key);
+            places.entry((shard_of(self.shards, &key), db)).or_default().push(key);
         }
         for ((shard, db), keys) in places {
             let words = [&b"synod.fetch"[..]].into_iter().chain(keys.iter().map(Vec::as_slice));
@@ -219,14 +220,14 @@ impl Coordinator {
         let reads = done.puts.is_empty() && done.publish.is_empty();
         let mut parts: BTreeMap<usize, Part> = BTreeMap::new();
         for watch in &done.compares {
-            let part = parts.entry(self.shards.of_key(&watch.key)).or_default();
+            let part = parts.entry(shard_of(self.shards, &watch.key)).or_default();
             part.compares.push(watch.clone());
         }
         if reads && run.tries < TXN_SNAPSHOT_TRIES {
             return self.check(moment, serial, run, (parts, done), groups, out);
         }
         for ((db, key), args) in &done.puts {
-            let part = parts.entry(self.shards.of_key(key)).or_default();
+            let part = parts.entry(shard_of(self.shards, key)).or_default();
             part.calls.push((*db, args.clone()));
         }
         if parts.len() <= 1 {
@@ -311,7 +312,7 @@ impl Coordinator {
         }
         let mut places: BTreeMap<usize, ArgsBuf> = BTreeMap::new();
         for at in awaited(command, args) {
-            let words = places.entry(self.shards.of_key(&args[at]));
+            let words = places.entry(shard_of(self.shards, &args[at]));
             words.or_insert_with(|| [&b"synod.await"[..]].into_iter().collect()).push(&args[at]);
         }
         let timeout = timeout_of(args);

@@ -349,9 +349,11 @@ impl Driver {
         for (target, message) in fx.send.drain(..) {
             self.peers.send(target, &message);
         }
-        let repaired = !std::mem::take(&mut fx.repaired).is_empty();
-        if repaired && crate::repair::done(&*self.disk) {
-            eprintln!("synod: this replica is repaired");
+        for group in std::mem::take(&mut fx.repaired) {
+            let done = crate::repair::done(&*self.disk, storage::GroupId(group.0));
+            if done {
+                eprintln!("synod: the replica of shard {} is repaired", group.0);
+            }
         }
         for at in self.peers.take_overfull() {
             self.drop_connection(at);

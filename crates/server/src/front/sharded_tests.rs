@@ -125,8 +125,11 @@ fn scripts_touch_keys_that_they_do_not_name() {
         ),
         (
             "script load \"return redis.call('mset', 'p', 1, 'q', 2)\"",
-            "$40\r\n8a0ca3dcca5fd5a66e44ba7cdde6a2e7c3ec2aec\r\n",
+            "$40\r\n0b2f882f2d25bec6fc8936df0a8efe61e6e049bf\r\n",
         ),
+        ("evalsha 0b2f882f2d25bec6fc8936df0a8efe61e6e049bf 0", "+OK\r\n"),
+        ("mget p q", "*2\r\n$1\r\n1\r\n$1\r\n2\r\n"),
+        ("evalsha 0b2f882f2d25bec6fc8936df0a8efe61e6e049bf 1 a", "+OK\r\n"),
         ("mget a b", "*2\r\n$1\r\nx\r\n$1\r\n2\r\n"),
     ]);
 }

@@ -108,7 +108,7 @@ impl World {
         self.tell(|| format!("node {node} is repaired"));
         self.coverage.hit(Mark::Repaired);
         let machine = self.machine(node);
-        if server::repair::done(&machine.disk) {
+        if server::repair::done(&machine.disk, storage::GroupId(0)) {
             machine.rotten = false;
             self.replicas.broken.retain(|broken| *broken != node);
         }
