@@ -95,7 +95,7 @@ impl Shard {
             let due = |entry: &Entry| entry.expires <= self.clock;
             self.dbs[usize::from(*db)].get(key).is_some_and(due) && self.txns.locks.has(*db, key)
         });
-        obstructed && !planted!("a locked key is read by anybody")
+        obstructed && !planted!("locked-key-read")
     }
 
     /// Lets an operation wait until what it needs is free.
@@ -156,7 +156,7 @@ impl Shard {
         self.txns.forget_done(txn.node, prepare.done_below, floor);
         match self.txns.standing(txn) {
             Some(Standing::Prepared) => return self.agree_again(txn, reply),
-            Some(Standing::Aborted) if planted!("a prepare is taken after its rollback") => {}
+            Some(Standing::Aborted) if planted!("prepare-after-rollback") => {}
             None if txn.born >= floor => {}
             _ => {
                 reply.status(&format!("FENCED {}", self.clock.0));
@@ -201,7 +201,7 @@ impl Shard {
     fn obstacle(&self, txn: TxnId, span: Span, wants: &[Want]) -> Obstacle {
         let mut worst = Obstacle::None;
         let mut meet = |holder: TxnId| {
-            let waits = txn.is_older_than(&holder) || planted!("everybody waits for everybody");
+            let waits = txn.is_older_than(&holder) || planted!("wait-for-everybody");
             worst = worst.max(if waits { Obstacle::Younger } else { Obstacle::Older });
         };
         match span {
@@ -354,7 +354,7 @@ impl Shard {
             self.txns.locks.free(txn, &prepared.wants);
         }
         self.txns.aborted.insert(txn);
-        if planted!("a rollback leaves no record") {
+        if planted!("rollback-without-record") {
             self.txns.aborted.remove(&txn);
         }
     }

@@ -413,8 +413,7 @@ impl Coordinator {
             return;
         }
         let unknown = |vote: &Vote| matches!(vote, Vote::Unknown);
-        if preparing.votes.values().any(unknown) && !planted!("an unknown vote is taken for a yes")
-        {
+        if preparing.votes.values().any(unknown) && !planted!("unknown-vote-is-yes") {
             run.reply(UNKNOWN, out);
             return self.fence(moment, serial, run, groups);
         }
@@ -599,8 +598,7 @@ impl Coordinator {
         let is = |word: &'static [u8]| move |reply: &Vec<u8>| reply.starts_with(word);
         let commit = standings.values().any(is(b"+COMMITTED"))
             || standings.values().all(is(b"+PREPARED"))
-            || planted!("recovery commits what one participant has prepared")
-                && standings.values().any(is(b"+PREPARED"));
+            || planted!("recovery-commits-one") && standings.values().any(is(b"+PREPARED"));
         self.decide(moment, serial, run, (commit, None), groups);
     }
 

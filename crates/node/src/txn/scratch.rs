@@ -281,7 +281,7 @@ impl Coordinator {
         out: &mut Effects,
     ) {
         let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial was checked") };
-        if trial.changed && !stdx::planted!("a read over shards does not look twice") {
+        if trial.changed && !stdx::planted!("shards-read-once") {
             return self.again(moment, serial, run);
         }
         let done = trial.done.take().expect("what is checked was done");
