@@ -11,7 +11,7 @@ use bytes::Bytes;
 use consensus::{Index, NodeId, SnapshotMeta, Status};
 use keyspace::command::{self, Command};
 use keyspace::op::Unblock;
-use keyspace::txn::Doubt;
+use keyspace::txn::{Doubt, TxnId};
 use keyspace::{Publish, Shard};
 use stdx::Instant;
 use wire::{Args, ArgsBuf};
@@ -373,6 +373,28 @@ impl Core {
             out.send.push((*peer, Message::Health(self.own_health())));
         }
         self.mourn(moment);
+    }
+
+    /// The transactions that are not decided everywhere, with the shards that say so, as this node's
+    /// replicas know them.
+    pub fn doubts(&self) -> Vec<(Doubt, Vec<usize>)> {
+        let mut all: BTreeMap<TxnId, (Doubt, Vec<usize>)> = BTreeMap::new();
+        for (shard, group) in self.groups.iter().enumerate() {
+            for doubt in group.shard().doubts() {
+                all.entry(doubt.txn).or_insert_with(|| (doubt, Vec::new())).1.push(shard);
+            }
+        }
+        all.into_values().collect()
+    }
+
+    /// Settles a transaction that is in doubt. False if none of this name is known here.
+    pub fn resolve(&mut self, moment: Moment, txn: TxnId) -> bool {
+        let doubts = self.doubts().into_iter();
+        let Some((doubt, _)) = doubts.into_iter().find(|(doubt, _)| doubt.txn == txn) else {
+            return false;
+        };
+        self.coordinator.recover(moment, doubt, &mut self.groups);
+        true
     }
 
     /// Settles transactions of the shards led here that nobody has decided for too long.

@@ -5,7 +5,8 @@
 
 use keyspace::command::{Command, Keys};
 use keyspace::cursor::parse_cursor;
-use ring::Shards;
+use keyspace::number::parse_i64;
+use ring::{Shards, Slot};
 use wire::Args;
 
 /// Where a call belongs.
@@ -36,6 +37,11 @@ pub(crate) fn home(shards: Shards, command: &Command, args: Args<'_>) -> Home {
         // A walk goes through one shard behind the other: its cursor says where it is.
         let cursor = args.get(1).and_then(|text| parse_cursor(text).ok()).unwrap_or_default();
         return Home::One((cursor % shards.count() as u64) as usize);
+    }
+    if command.name == "countkeysinslot" || command.name == "getkeysinslot" {
+        let slot = args.get(2).and_then(parse_i64).and_then(|slot| u16::try_from(slot).ok());
+        let shard = slot.and_then(Slot::new).map_or(0, |slot| shards.of_slot(slot).index());
+        return Home::One(shard);
     }
     let mut home = Home::Keyless;
     for at in command.key_positions(args) {

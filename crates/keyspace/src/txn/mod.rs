@@ -60,6 +60,23 @@ impl TxnId {
     }
 }
 
+impl std::fmt::Display for TxnId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let TxnId { born, node, number, attempt } = self;
+        write!(f, "{}-{node}-{number}-{attempt}", born.0)
+    }
+}
+
+impl std::str::FromStr for TxnId {
+    type Err = std::num::ParseIntError;
+    fn from_str(text: &str) -> Result<TxnId, Self::Err> {
+        let mut parts = text.splitn(4, '-');
+        let mut part = || parts.next().unwrap_or_default();
+        let (born, node) = (Millis(part().parse()?), part().parse()?);
+        Ok(TxnId { born, node, number: part().parse()?, attempt: part().parse()? })
+    }
+}
+
 /// What is asked of one participant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepare {

@@ -1,25 +1,28 @@
-//! Redis Cluster's commands: their rows. Slots are not spread over nodes yet, so all but HELP are
-//! refused as a Redis without cluster support refuses them.
+//! Redis Cluster's commands: their rows, and those that look at the keys of a slot. The map itself is
+//! known to the session.
 
 use wire::{Args, Reply};
 
 use crate::command::{Command, Flags, Group, Keys, Run};
+use crate::context::Context;
 use crate::introspection::help;
+use crate::number::parse_i64;
 use crate::reject::Reject;
+use crate::str::Str;
 
 /// The subcommands of CLUSTER.
 const CLUSTER: &[Command] = &[
-    Command::new("countkeysinslot", 3, Flags::STALE, Keys::None, Run::Pure(cluster_disabled)).doc(
+    Command::new("countkeysinslot", 3, Flags::READONLY, Keys::None, Run::Read(count_keys)).doc(
         Group::Cluster,
         "3.0.0",
         "O(1)",
-        "Would count the keys of a slot",
+        "Counts the keys of a slot",
     ),
-    Command::new("getkeysinslot", 4, Flags::STALE, Keys::None, Run::Pure(cluster_disabled)).doc(
+    Command::new("getkeysinslot", 4, Flags::READONLY, Keys::None, Run::Read(get_keys)).doc(
         Group::Cluster,
         "3.0.0",
         "O(log(N)) in the keys asked for",
-        "Would list keys of a slot",
+        "Lists keys of a slot",
     ),
     Command::new("help", 2, Flags::ANYTIME, Keys::None, Run::Pure(help)).doc(
         Group::Cluster,
@@ -27,81 +30,106 @@ const CLUSTER: &[Command] = &[
         "O(1)",
         "Lists the subcommands",
     ),
-    Command::new("info", 2, Flags::STALE, Keys::None, Run::Pure(cluster_disabled)).doc(
+    Command::new("info", 2, Flags::ANYTIME, Keys::None, Run::Session(None)).doc(
         Group::Cluster,
         "3.0.0",
         "O(1)",
-        "Would tell the state of the cluster",
+        "Tells the state of the cluster",
     ),
-    Command::new("keyslot", 3, Flags::STALE, Keys::None, Run::Pure(cluster_disabled)).doc(
+    Command::new("keyslot", 3, Flags::ANYTIME, Keys::None, Run::Session(None)).doc(
         Group::Cluster,
         "3.0.0",
         "O(N) in the bytes of the key",
-        "Would tell the slot of a key",
+        "Tells the slot of a key",
     ),
-    Command::new("myid", 2, Flags::STALE, Keys::None, Run::Pure(cluster_disabled)).doc(
+    Command::new("myid", 2, Flags::ANYTIME, Keys::None, Run::Session(None)).doc(
         Group::Cluster,
         "3.0.0",
         "O(1)",
-        "Would tell the name of the node",
+        "Tells the name of the node",
     ),
-    Command::new("nodes", 2, Flags::STALE, Keys::None, Run::Pure(cluster_disabled)).doc(
+    Command::new("nodes", 2, Flags::ANYTIME, Keys::None, Run::Session(None)).doc(
         Group::Cluster,
         "3.0.0",
         "O(N) in the nodes",
-        "Would list the nodes",
+        "Lists the nodes",
     ),
     Command::new(
         "reset",
         -2,
         Flags::ADMIN.and(Flags::STALE).and(Flags::NOSCRIPT),
         Keys::None,
-        Run::Pure(cluster_disabled),
+        Run::Session(None),
     )
-    .doc(Group::Cluster, "3.0.0", "O(N) in the nodes", "Would take a node out of the cluster"),
-    Command::new("shards", 2, Flags::STALE, Keys::None, Run::Pure(cluster_disabled)).doc(
-        Group::Cluster,
-        "7.0.0",
-        "O(N) in the nodes",
-        "Would list the shards",
-    ),
-    Command::new("slots", 2, Flags::STALE, Keys::None, Run::Pure(cluster_disabled)).doc(
+    .doc(
         Group::Cluster,
         "3.0.0",
         "O(N) in the nodes",
-        "Would list the slots",
+        "Is refused: members change by Synod's own commands",
+    ),
+    Command::new("shards", 2, Flags::ANYTIME, Keys::None, Run::Session(None)).doc(
+        Group::Cluster,
+        "7.0.0",
+        "O(N) in the nodes",
+        "Lists the shards",
+    ),
+    Command::new("slots", 2, Flags::ANYTIME, Keys::None, Run::Session(None)).doc(
+        Group::Cluster,
+        "3.0.0",
+        "O(N) in the nodes",
+        "Lists the slots",
     ),
 ];
 
 /// The rows of this file.
 pub(crate) const COMMANDS: &[Command] = &[
-    Command::new("asking", 1, Flags::FAST, Keys::None, Run::Pure(cluster_disabled)).doc(
+    Command::new("asking", 1, Flags::FAST, Keys::None, Run::Pure(agreed)).doc(
         Group::Cluster,
         "3.0.0",
         "O(1)",
-        "Would let a call through during a move of slots",
+        "Is agreed to: any node serves any key",
     ),
     Command::new("cluster", -2, Flags::NONE, Keys::None, Run::Container)
         .doc(Group::Cluster, "3.0.0", "Depends on the subcommand", "Looks into the cluster")
         .with(CLUSTER),
-    Command::new(
-        "readonly",
-        1,
-        Flags::ANYTIME.and(Flags::FAST),
-        Keys::None,
-        Run::Pure(cluster_disabled),
-    )
-    .doc(Group::Cluster, "3.0.0", "O(1)", "Would allow reads on a replica"),
-    Command::new(
-        "readwrite",
-        1,
-        Flags::ANYTIME.and(Flags::FAST),
-        Keys::None,
-        Run::Pure(cluster_disabled),
-    )
-    .doc(Group::Cluster, "3.0.0", "O(1)", "Would end READONLY"),
+    Command::new("readonly", 1, Flags::ANYTIME.and(Flags::FAST), Keys::None, Run::Pure(agreed))
+        .doc(Group::Cluster, "3.0.0", "O(1)", "Is agreed to: any node serves any key"),
+    Command::new("readwrite", 1, Flags::ANYTIME.and(Flags::FAST), Keys::None, Run::Pure(agreed))
+        .doc(Group::Cluster, "3.0.0", "O(1)", "Is agreed to: any node serves any key"),
 ];
 
-fn cluster_disabled(_: Args<'_>, _: &mut Reply<'_>) -> Result<(), Reject> {
-    Err(Reject::text("ERR This instance has cluster support disabled"))
+/// Any node serves any key, linearizably: there is nothing to switch.
+fn agreed(_: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
+    reply.ok();
+    Ok(())
+}
+
+fn slot_of(text: &[u8]) -> Result<u16, Reject> {
+    let number = parse_i64(text).and_then(|number| u16::try_from(number).ok());
+    let slot = number.and_then(ring::Slot::new).map(ring::Slot::number);
+    slot.ok_or(Reject::text("ERR Invalid slot"))
+}
+
+/// The keys of a slot, in the first database, as in Redis Cluster, which has no other.
+fn keys_of(cx: &mut Context<'_>, slot: u16, most: usize) -> Vec<Str> {
+    let now = cx.now();
+    let keys = cx.database().dict().iter();
+    let live =
+        keys.filter(|(key, entry)| entry.expires > now && ring::Slot::of(key).number() == slot);
+    live.take(most).map(|(key, _)| key.clone()).collect()
+}
+
+fn count_keys(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
+    let slot = slot_of(&args[2])?;
+    reply.count(keys_of(cx, slot, usize::MAX).len());
+    Ok(())
+}
+
+fn get_keys(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
+    let slot = slot_of(&args[2])?;
+    let most = parse_i64(&args[3]).and_then(|most| usize::try_from(most).ok());
+    let keys = keys_of(cx, slot, most.ok_or(Reject::text("ERR Invalid number of keys"))?);
+    reply.array(keys.len());
+    keys.iter().for_each(|key| reply.bulk(key));
+    Ok(())
 }

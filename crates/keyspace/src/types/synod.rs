@@ -33,6 +33,23 @@ const SYNOD: &[Command] = &[
     ),
 ];
 
+const TXN: &[Command] = &[
+    Command::new("help", 2, Flags::ANYTIME, Keys::None, Run::Pure(help)).doc(
+        Group::Server,
+        "7.0.0",
+        "O(1)",
+        "Lists the subcommands",
+    ),
+    Command::new("list", 2, Flags::SESSION, Keys::None, Run::Session(None)).doc(
+        Group::Transactions,
+        "7.0.0",
+        "O(N) in the transactions",
+        "Lists the transactions over several shards that are not decided everywhere",
+    ),
+    Command::new("resolve", 3, Flags::SESSION.and(Flags::ADMIN), Keys::None, Run::Session(None))
+        .doc(Group::Transactions, "7.0.0", "O(1)", "Settles such a transaction now"),
+];
+
 /// The rows of this file.
 pub(crate) const COMMANDS: &[Command] = &[
     Command::new("synod", -2, Flags::NONE, Keys::None, Run::Container)
@@ -85,6 +102,9 @@ pub(crate) const COMMANDS: &[Command] = &[
         "O(N) in the keys",
         "Waits until one of the keys has a value",
     ),
+    Command::new("synod.txn", -2, Flags::NONE, Keys::None, Run::Container)
+        .doc(Group::Transactions, "7.0.0", "Depends on the subcommand", "Transactions in doubt")
+        .with(TXN),
     Command::new("synod.script", 2, Flags::READONLY, Keys::None, Run::Read(script)).doc(
         Group::Scripting,
         "7.0.0",

@@ -202,3 +202,37 @@ fn a_pipeline_gets_its_replies_in_order_and_a_wide_command_waits_for_what_came_b
     );
     assert_eq!(heard, "+OK\r\n+OK\r\n*2\r\n$1\r\n1\r\n$1\r\n2\r\n:2\r\n:2\r\n$-1\r\n+OK\r\n");
 }
+
+#[test]
+fn clients_that_know_a_cluster_get_its_map() {
+    let mut stage = Stage::sharded(16);
+    let client = stage.open();
+    let slots = stage.say(client, "cluster slots");
+    assert!(slots.starts_with("*1\r\n*3\r\n:0\r\n:16383\r\n*4\r\n"), "one node has all: {slots}");
+    assert!(stage.say(client, "cluster info").contains("cluster_state:ok"));
+    stage.check_all(&[
+        (client, "cluster keyslot foo", ":12182\r\n"),
+        (client, "mset {a}1 x {a}2 y b z", "+OK\r\n"),
+        (client, "cluster countkeysinslot 15495", ":2\r\n"),
+        (client, "cluster countkeysinslot 99999", "-ERR Invalid slot\r\n"),
+        (client, "cluster getkeysinslot 15495 0", "*0\r\n"),
+        (client, "readonly", "+OK\r\n"),
+    ]);
+}
+
+#[test]
+fn nothing_is_in_doubt_once_all_is_decided() {
+    let mut stage = Stage::sharded(4);
+    let client = stage.open();
+    stage.say(client, "mset a 1 b 2 c 3");
+    stage.pass(3_000);
+    stage.check_all(&[
+        (client, "synod.txn list", "*0\r\n"),
+        (client, "synod.txn resolve 1-1-1-1", "-ERR no such transaction is in doubt here\r\n"),
+        (
+            client,
+            "synod.txn resolve x",
+            "-ERR a transaction is named by four numbers: see SYNOD.TXN LIST\r\n",
+        ),
+    ]);
+}

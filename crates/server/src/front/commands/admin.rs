@@ -37,6 +37,8 @@ impl Front {
                     Ok(())
                 })
             }
+            ("synod.txn", "list") => self.list_doubts(key),
+            ("synod.txn", "resolve") => self.resolve(moment, key, args),
             ("shutdown", _) => self.shut_down(key, args),
             ("role", _) => self.role(key),
             ("wait", _) => self.wait(key, args),
@@ -68,6 +70,45 @@ impl Front {
             return self.say(key, "Background saving started");
         }
         self.done(key, Ok(()))
+    }
+
+    /// For each its name, how it stands, its participants, those that know it, how many keys it has
+    /// locked, and since when, in milliseconds of Unix time.
+    fn list_doubts(&mut self, key: usize) -> Flow {
+        let doubts = self.core.doubts();
+        self.answer(key, |reply| {
+            reply.array(doubts.len());
+            for (doubt, shards) in &doubts {
+                reply.map(6);
+                reply.bulk(b"id");
+                reply.bulk(doubt.txn.to_string().as_bytes());
+                reply.bulk(b"state");
+                reply.bulk(format!("{:?}", doubt.standing).to_lowercase().as_bytes());
+                reply.bulk(b"participants");
+                reply.array(doubt.participants.len());
+                doubt.participants.iter().for_each(|shard| reply.int(i64::from(*shard)));
+                reply.bulk(b"known-by");
+                reply.array(shards.len());
+                shards.iter().for_each(|shard| reply.count(*shard));
+                reply.bulk(b"keys-locked");
+                reply.count(doubt.keys);
+                reply.bulk(b"since");
+                reply.int(doubt.since.0 as i64);
+            }
+            Ok(())
+        })
+    }
+
+    fn resolve(&mut self, moment: Moment, key: usize, args: Args<'_>) -> Flow {
+        let text = std::str::from_utf8(&args[2]).unwrap_or_default();
+        let result = match text.parse() {
+            Err(_) => {
+                Err(Reject::text("ERR a transaction is named by four numbers: see SYNOD.TXN LIST"))
+            }
+            Ok(txn) if self.core.resolve(moment, txn) => Ok(()),
+            Ok(_) => Err(Reject::text("ERR no such transaction is in doubt here")),
+        };
+        self.done(key, result)
     }
 
     fn shut_down(&mut self, key: usize, args: Args<'_>) -> Flow {

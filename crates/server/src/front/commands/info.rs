@@ -80,7 +80,10 @@ impl Front {
             "replication" => self.info_replication(),
             "cpu" => self.info_cpu(),
             "keyspace" => self.info_keyspace(moment),
-            "cluster" => vec![("cluster_enabled", "0".to_owned())],
+            "cluster" => {
+                let several = u8::from(self.core.shards().count() > 1);
+                vec![("cluster_enabled", several.to_string())]
+            }
             "synod" => self.info_synod(),
             _ => Vec::new(),
         };

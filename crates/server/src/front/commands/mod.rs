@@ -5,6 +5,7 @@
 
 mod admin;
 mod client;
+mod cluster;
 mod config;
 mod connection;
 mod info;
@@ -93,6 +94,7 @@ impl Front {
             ("quit", _) => self.quit(key),
             ("reset", _) => self.reset(key),
             ("client", word) => self.run_client(moment, key, word, args),
+            ("cluster", word) => self.run_cluster(moment, key, word, args),
             ("config", word) => self.run_config(moment, key, word, args),
             ("info", _) => self.info(moment, key, args),
             ("pubsub", word) => self.run_pubsub(key, word, args),
