@@ -159,7 +159,7 @@ pub(crate) fn is_everywhere(command: &Command) -> bool {
 fn merged(merge: Merge, parts: &[&[u8]]) -> Vec<u8> {
     // An error of one is an error of the call: all were given the same words.
     let error = parts.iter().find(|part| part.first() == Some(&b'-'));
-    let first = error.or(parts.first()).map(|part| part.to_vec()).unwrap_or_default();
+    let first = error.or_else(|| parts.first()).map(|part| part.to_vec()).unwrap_or_default();
     if error.is_some() {
         return first;
     }

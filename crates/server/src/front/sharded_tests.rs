@@ -179,6 +179,11 @@ fn who_waits_for_keys_of_several_shards_is_served_by_any() {
         (other, "rpush x 5", ":1\r\n"),
         (two, "", "$1\r\n5\r\n"),
         (other, "lrange y 0 -1", "*1\r\n$1\r\n5\r\n"),
+        (
+            two,
+            "xread block 0 streams s1 s2 $ $",
+            "-ERR XREAD with BLOCK can't wait for streams of several shards\r\n",
+        ),
         (two, "bzpopmin z1 z2 1", ""),
     ]);
     stage.pass(1_100);
