@@ -14,7 +14,7 @@ pub(crate) const PART_BYTES: usize = 128 * 1024;
 pub(crate) const PART_ELEMENTS: usize = 1024;
 
 /// Bytes of a string that are written in one call.
-pub(crate) const STRING_PART_BYTES: usize = 16 * 1024 * 1024;
+pub(crate) const STRING_PART_BYTES: usize = 4 * 1024 * 1024;
 
 /// Bytes of calls that an import sends in one go: a quarter of an entry of the log, so that an entry
 /// is full while others are on their way.
@@ -22,6 +22,10 @@ pub(crate) const BATCH_BYTES: usize = 256 * 1024;
 
 /// Batches on a connection whose replies have not all come: one is worked on while one is sent.
 pub(crate) const BATCHES_IN_FLIGHT_MAX: usize = 2;
+
+/// Bytes of all batches whose replies have not come; a larger batch is sent when no other is. A node
+/// refuses what would make more than 64 MiB wait.
+pub(crate) const IN_FLIGHT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Keys that an export asks for in one go.
 pub(crate) const PAGE_KEYS: usize = 512;

@@ -6,7 +6,7 @@
 use rdb::{Expiry, Kind, StreamEnd, StreamId, Texts};
 use wire::resp::{encode_arg, encode_call, encode_count};
 
-use crate::limits::{BATCH_BYTES, PART_BYTES, PART_ELEMENTS, STRING_PART_BYTES};
+use crate::limits::{BATCH_BYTES, PART_BYTES, PART_ELEMENTS};
 
 /// Commands as they are sent.
 #[derive(Debug, Default)]
@@ -74,22 +74,18 @@ impl Value {
         }
     }
 
-    /// The value of a string.
-    pub(super) fn text(&mut self, text: &[u8], batch: &mut Batch) {
+    /// The value of a string, or its next part.
+    pub(super) fn text(&mut self, text: &[u8], is_whole: bool, batch: &mut Batch) {
         self.elements += 1;
-        if text.len() <= STRING_PART_BYTES {
-            match self.expiry.take() {
-                Some(Expiry(ms)) => {
-                    let ms = itoa::Buffer::new().format(ms).to_owned();
-                    batch.call(&[b"SET", &self.key, text, b"PXAT", ms.as_bytes()]);
-                }
-                None => batch.call(&[b"SET", &self.key, text]),
-            }
-            return;
+        if self.elements > 1 {
+            batch.call(&[b"APPEND", &self.key, text]);
+        } else if let (true, Some(Expiry(ms))) = (is_whole, self.expiry) {
+            self.expiry = None;
+            let ms = itoa::Buffer::new().format(ms).to_owned();
+            batch.call(&[b"SET", &self.key, text, b"PXAT", ms.as_bytes()]);
+        } else {
+            batch.call(&[b"SET", &self.key, text]);
         }
-        let (first, rest) = text.split_at(STRING_PART_BYTES);
-        batch.call(&[b"SET", &self.key, first]);
-        rest.chunks(STRING_PART_BYTES).for_each(|part| batch.call(&[b"APPEND", &self.key, part]));
     }
 
     /// An element of a list or set.

@@ -9,13 +9,14 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use wire::resp::{Decoder, ReplyLimits, Value};
 
 use super::calls::Batch;
-use crate::limits::BATCHES_IN_FLIGHT_MAX;
+use crate::limits::{BATCHES_IN_FLIGHT_MAX, IN_FLIGHT_BYTES_MAX};
 use crate::link::Link;
 
 /// Longer than a node lets a request wait.
@@ -23,6 +24,42 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes of a key that an error shows.
 const SHOWN_BYTES: usize = 100;
+
+/// Room for bytes in flight, which all lanes share.
+#[derive(Debug, Default)]
+struct Room {
+    used: Mutex<usize>,
+    freed: Condvar,
+}
+
+impl Room {
+    /// Takes room, if there is enough. A batch beyond all room takes all of it.
+    fn try_take(&self, bytes: usize) -> bool {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = *used + share(bytes) <= IN_FLIGHT_BYTES_MAX;
+        if fits {
+            *used += share(bytes);
+        }
+        fits
+    }
+
+    /// Waits for room. Only for a lane with nothing in flight: those that have will give theirs back.
+    fn take(&self, bytes: usize) {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = |used: &mut usize| *used + share(bytes) > IN_FLIGHT_BYTES_MAX;
+        let used = self.freed.wait_while(used, is_full);
+        *used.unwrap_or_else(PoisonError::into_inner) += share(bytes);
+    }
+
+    fn give_back(&self, bytes: usize) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) -= share(bytes);
+        self.freed.notify_all();
+    }
+}
+
+fn share(bytes: usize) -> usize {
+    bytes.min(IN_FLIGHT_BYTES_MAX)
+}
 
 struct Lane {
     inbox: SyncSender<Batch>,
@@ -41,11 +78,19 @@ pub(super) struct Lanes {
 impl Lanes {
     /// Opens connections.
     pub(super) fn open(addr: &str, password: Option<&str>, count: u32) -> Result<Lanes, String> {
+        let room = Arc::new(Room::default());
         let open = |_| {
+            let room = room.clone();
             let mut link = Link::connect(addr, TIMEOUT)?;
             link.authenticate(None, password)?;
             let (inbox, outbox) = sync_channel(1);
-            let thread = std::thread::spawn(move || run(&mut link, &outbox));
+            let thread = std::thread::spawn(move || {
+                let mut in_flight = VecDeque::new();
+                let ended = run(&mut link, &outbox, &room, &mut in_flight);
+                // The others must not wait for what a lane that failed has taken.
+                in_flight.iter().for_each(|batch| room.give_back(batch.bytes.len()));
+                ended
+            });
             Ok(Lane { inbox, thread, database: 0 })
         };
         let lanes: Result<Vec<Lane>, String> = (0..count.max(1)).map(open).collect();
@@ -94,9 +139,14 @@ fn end(thread: JoinHandle<Result<(), String>>) -> Result<(), String> {
     thread.join().unwrap_or_else(|_| Err("a thread of the import panicked".to_owned()))
 }
 
-/// A lane: returns once the loader has no more and every reply was good.
-fn run(link: &mut Link, outbox: &Receiver<Batch>) -> Result<(), String> {
-    let mut in_flight: VecDeque<Batch> = VecDeque::new();
+/// A lane: returns once the loader has no more and every reply was good. What is left in `in_flight`
+/// has room.
+fn run(
+    link: &mut Link,
+    outbox: &Receiver<Batch>,
+    room: &Room,
+    in_flight: &mut VecDeque<Batch>,
+) -> Result<(), String> {
     loop {
         let next = match in_flight.is_empty() {
             true => outbox.recv().map_err(|_| TryRecvError::Disconnected),
@@ -104,8 +154,15 @@ fn run(link: &mut Link, outbox: &Receiver<Batch>) -> Result<(), String> {
         };
         match next {
             Ok(batch) => {
-                link.send(&batch.bytes)?;
+                if !room.try_take(batch.bytes.len()) {
+                    while !in_flight.is_empty() {
+                        settle_first(link, room, in_flight)?;
+                    }
+                    room.take(batch.bytes.len());
+                }
                 in_flight.push_back(batch);
+                let batch = in_flight.back().expect("it was just put there");
+                link.send(&batch.bytes)?;
                 if in_flight.len() < BATCHES_IN_FLIGHT_MAX {
                     continue;
                 }
@@ -113,10 +170,21 @@ fn run(link: &mut Link, outbox: &Receiver<Batch>) -> Result<(), String> {
             Err(TryRecvError::Disconnected) if in_flight.is_empty() => return Ok(()),
             Err(_) => {}
         }
-        if let Some(batch) = in_flight.pop_front() {
-            settle(link, &batch)?;
-        }
+        settle_first(link, room, in_flight)?;
     }
+}
+
+/// Waits for the replies of the batch that was sent first.
+fn settle_first(
+    link: &mut Link,
+    room: &Room,
+    in_flight: &mut VecDeque<Batch>,
+) -> Result<(), String> {
+    let batch = in_flight.front().expect("a batch is in flight");
+    settle(link, batch)?;
+    room.give_back(batch.bytes.len());
+    in_flight.pop_front();
+    Ok(())
 }
 
 /// Waits for the replies of a batch.

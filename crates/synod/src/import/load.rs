@@ -10,6 +10,7 @@ use super::calls::Value;
 use super::lanes::Lanes;
 use super::survey::Survey;
 use crate::left_out::LeftOut;
+use crate::limits::STRING_PART_BYTES;
 use crate::meter::{Meter, mib};
 
 /// What is to be written, and how.
@@ -96,6 +97,7 @@ impl Load<'_> {
                 }
                 return self.lanes.send_full();
             }
+            Item::Text(text) => return self.text(text),
             part => {
                 self.part(part);
                 return self.lanes.send_full();
@@ -104,10 +106,22 @@ impl Load<'_> {
         Ok(())
     }
 
+    /// Writes a string; a long one in parts, each of which is sent by itself.
+    fn text(&mut self, text: &[u8]) -> Result<(), String> {
+        if text.len() <= STRING_PART_BYTES {
+            self.value.text(text, true, &mut self.lanes.batch);
+            return Ok(());
+        }
+        for part in text.chunks(STRING_PART_BYTES) {
+            self.value.text(part, false, &mut self.lanes.batch);
+            self.lanes.send_full()?;
+        }
+        Ok(())
+    }
+
     fn part(&mut self, part: Item<'_>) {
         let (value, batch) = (&mut self.value, &mut self.lanes.batch);
         match part {
-            Item::Text(text) => value.text(text, batch),
             Item::Element(element) => value.element(element, batch),
             Item::Field { field, value: content } => value.field(field, content, batch),
             Item::Member { member, score } => value.member(member, score, batch),
