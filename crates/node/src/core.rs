@@ -3,7 +3,7 @@
 //! The world comes in as one event; the consequences come out as values. Nothing here reads a
 //! clock, a socket or a disk, so the driver of the server and the simulator run the same code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use std::time::Duration;
 
@@ -38,18 +38,27 @@ pub enum Event {
     Tick,
     /// A message of a peer.
     Recv { source: NodeId, message: Message },
-    /// A connection to this peer stands, newly.
+    /// A connection to this peer stands, newly. One that was not known has joined the cluster.
     PeerUp(NodeId),
     /// The connection that this peer sends over has ended: most likely the peer has, too.
     PeerDown(NodeId),
     /// A peer was started anew: its former clients are gone.
     PeerReborn(NodeId),
+    /// A peer has left the cluster for good: nothing is sent to it any more, unless a group still
+    /// counts on it.
+    PeerLeft(NodeId),
     /// All saves of the group up to this number are durable.
     Saved { group: GroupId, number: u64 },
     /// The disk has no room for the log, or has room again.
     DiskFull(bool),
     /// The node will stop: it hands on what it leads.
     Leave,
+    /// These are to agree in a group. Nothing happens where the group is not led, or while it is
+    /// changing already, and there is no answer: whoever wants it looks at `Group::status`, and
+    /// asks again until the configuration is the one that was wished for.
+    Configure { group: GroupId, voters: BTreeSet<NodeId>, learners: BTreeSet<NodeId> },
+    /// The group's leader, if it is here, is to hand its place to this voter.
+    Transfer { group: GroupId, target: NodeId },
     /// A part of the running snapshot is written, after the last one all of it is durable.
     PartWritten { group: GroupId, last: bool },
     /// The running snapshot could not be written.
@@ -256,10 +265,15 @@ impl Core {
             Event::Tick => self.tick(moment, out),
             Event::Recv { source, message } => self.recv(moment, source, message, out),
             Event::PeerUp(peer) => {
+                self.peers.entry(peer).or_default();
                 out.send.push((peer, Message::Health(self.own_health())));
                 self.groups.iter_mut().for_each(|group| group.peer_up(peer));
             }
             Event::PeerDown(peer) | Event::PeerReborn(peer) => {
+                self.groups.iter_mut().for_each(|group| group.peer_gone(moment, peer));
+            }
+            Event::PeerLeft(peer) => {
+                self.peers.remove(&peer);
                 self.groups.iter_mut().for_each(|group| group.peer_gone(moment, peer));
             }
             Event::Saved { group, number } => {
@@ -270,6 +284,13 @@ impl Core {
             }
             Event::Leave => {
                 self.groups.iter_mut().for_each(|group| group.hand_over(moment, out));
+            }
+            Event::Configure { group, voters, learners } => {
+                self.with(group, |group| group.configure(moment, voters, learners, out));
+            }
+            Event::Transfer { group, target } => {
+                let event = consensus::Event::Transfer { target };
+                self.with(group, |group| group.step(moment, event, out));
             }
             Event::PartWritten { group, last } => {
                 self.with(group, |group| group.part_written(moment, last, out));

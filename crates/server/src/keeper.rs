@@ -18,7 +18,7 @@ use consensus::SnapshotMeta;
 use keyspace::{Loader, Shard};
 use node::{Event, GroupId, Save, SnapshotJob, message};
 use stdx::codec::Reader;
-use stdx::planted;
+use stdx::{mark, planted};
 use storage::snapshot::{Meta, Progress, Receiver, Snapshot, Snapshots, Writer};
 use storage::wal::{Prepare, Prepared, Record, Wal};
 use storage::{Error, GroupId as StoredGroup};
@@ -79,6 +79,9 @@ impl LogKeeper {
         // Entries that wait for room may be committed, applied and in a snapshot already.
         let covered = |record: &consensus::Record| matches!(record, consensus::Record::Entry(entry) if entry.index.0 <= index);
         for save in self.waiting.iter_mut().filter(|save| save.group == group) {
+            if save.records.iter().any(covered) {
+                mark!("entries that wait for room are in a snapshot already");
+            }
             save.records.retain(|record| !covered(record));
         }
         Ok(())
@@ -315,6 +318,7 @@ impl SnapshotKeeper {
         }
         let Some(receiver) = self.receiving.get_mut(&group) else {
             // A part before this one was refused. The replica waits for an answer to the last.
+            mark!("a part of a snapshot comes behind one that was refused");
             if last {
                 out.push(After::Tell(Event::Loaded { group, meta, shard: None }));
             }
@@ -364,9 +368,9 @@ pub fn snapshot_meta(snapshot: &Snapshot) -> Option<SnapshotMeta> {
 mod tests {
     use std::sync::Arc;
 
-    use super::{LogKeeper, Room};
+    use super::{After, LogKeeper, Room, SnapshotKeeper};
     use consensus::{Entry, EntryKind, Index, Record, Term};
-    use node::{GroupId, Save};
+    use node::{Event, GroupId, Save, SnapshotJob};
     use storage::disk::SimDisk;
     use storage::store::Store;
     use storage::wal::Options;
@@ -377,6 +381,49 @@ mod tests {
         let data = vec![7; 4096].into();
         let entry = Entry { index: Index(index), term: Term(1), kind: EntryKind::Command, data };
         Save { group: GROUP, number: index, records: vec![Record::Entry(entry)] }
+    }
+
+    #[test]
+    fn entries_that_wait_for_room_are_left_out_once_a_snapshot_holds_them() {
+        let disk = SimDisk::new(1);
+        let options = Options { segment_bytes: 64 * 1024 };
+        let (store, _) = Store::open(Arc::new(disk.clone()), options).unwrap();
+        let mut keeper = LogKeeper::new(store.wal);
+        disk.set_capacity(Some(disk.used()));
+        let mut events = Vec::new();
+        let full = (1..1_000).find(|index| {
+            keeper.save(vec![save(*index)]);
+            keeper.commit(&mut events).unwrap() != Room::All
+        });
+        let full = full.expect("the disk is full at last");
+        stdx::marks::take();
+        keeper.trim(GROUP, full, 1).unwrap();
+        let reached = stdx::marks::take();
+        assert!(reached.contains_key("entries that wait for room are in a snapshot already"));
+        disk.set_capacity(None);
+        assert_eq!(keeper.commit(&mut events).unwrap(), Room::All);
+        keeper.save(vec![save(full + 1)]);
+        assert_eq!(keeper.commit(&mut events).unwrap(), Room::All);
+    }
+
+    #[test]
+    fn a_part_of_a_snapshot_that_has_no_beginning_is_answered_if_it_is_the_last() {
+        let disk = SimDisk::new(1);
+        let options = Options { segment_bytes: 64 * 1024 };
+        let (store, _) = Store::open(Arc::new(disk), options).unwrap();
+        let mut keeper = SnapshotKeeper::new(store.snapshots);
+        let part = |last| {
+            let (meta, data) = (consensus::SnapshotMeta::default(), vec![1].into());
+            SnapshotJob::Receive { group: GROUP, meta, offset: 5, data, last }
+        };
+        let mut after = Vec::new();
+        stdx::marks::take();
+        keeper.work(part(false), &mut after).unwrap();
+        assert!(after.is_empty());
+        keeper.work(part(true), &mut after).unwrap();
+        assert!(matches!(after[..], [After::Tell(Event::Loaded { shard: None, .. })]));
+        let reached = stdx::marks::take();
+        assert!(reached.contains_key("a part of a snapshot comes behind one that was refused"));
     }
 
     #[test]

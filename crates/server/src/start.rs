@@ -158,10 +158,10 @@ fn core(
     };
     let addr = about.members[about.node as usize - 1].clone();
     let own = Health { pid: std::process::id(), addr, ..Health::default() };
-    let members = about.members.len() as u32;
-    let shards = about.shards;
-    let snapshot_step_bytes = SNAPSHOT_STEP_BYTES;
-    let told = Restore { raft, members, shards, faulty, boot, own, snapshot_step_bytes };
+    let founders: BTreeSet<NodeId> = (1..=about.members.len() as u32).map(NodeId).collect();
+    let peers = founders.iter().copied().filter(|other| *other != node).collect();
+    let (shards, snapshot_step_bytes) = (about.shards, SNAPSHOT_STEP_BYTES);
+    let told = Restore { raft, founders, peers, shards, faulty, boot, own, snapshot_step_bytes };
     restore(told, found, channel.moment().now).map_err(|refusal| refusal.to_string())
 }
 
@@ -169,8 +169,10 @@ fn core(
 #[derive(Debug)]
 pub struct Restore {
     pub raft: Options,
-    /// The founders are the nodes from 1 to this.
-    pub members: u32,
+    /// Who agreed when the groups began; nobody, for a node that joins them and waits to be told.
+    pub founders: BTreeSet<NodeId>,
+    /// The other nodes of the cluster.
+    pub peers: Vec<NodeId>,
     /// The keys are in so many groups.
     pub shards: u32,
     /// Those that are to be repaired by their peers; see `repair`.
@@ -183,12 +185,11 @@ pub struct Restore {
 
 /// The core that this disk is the memory of.
 pub fn restore(restore: Restore, found: &Found, now: stdx::Instant) -> Result<Core, Refusal> {
-    let Restore { ref raft, members, shards, .. } = restore;
-    let node = raft.node;
-    let groups: Result<Vec<Founding>, Refusal> =
-        (0..shards).map(|shard| restore_group(&restore, GroupId(shard), found, now)).collect();
-    let peers: Vec<NodeId> = (1..=members).map(NodeId).filter(|other| *other != node).collect();
-    Ok(Core::new(node, &peers, restore.own, groups?))
+    let node = restore.raft.node;
+    let groups: Result<Vec<Founding>, Refusal> = (0..restore.shards)
+        .map(|shard| restore_group(&restore, GroupId(shard), found, now))
+        .collect();
+    Ok(Core::new(node, &restore.peers, restore.own, groups?))
 }
 
 /// One group of it.
@@ -199,8 +200,8 @@ fn restore_group(
     now: stdx::Instant,
 ) -> Result<Founding, Refusal> {
     let broken = |why: String| Refusal::Broken(why);
-    let Restore { raft, members, faulty, boot, snapshot_step_bytes, .. } = restore;
-    let config = consensus::Config::of((1..=*members).map(NodeId));
+    let Restore { raft, founders, faulty, boot, snapshot_step_bytes, .. } = restore;
+    let config = consensus::Config::of(founders.iter().copied());
     let group = found.groups.get(&storage::GroupId(id.0));
     let mut snapshot = SnapshotMeta { config, ..SnapshotMeta::default() };
     let mut shard = Shard::new();

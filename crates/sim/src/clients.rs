@@ -42,6 +42,9 @@ impl World {
         let machine = self.machine(node);
         let moment = machine.moment(now);
         let Some(running) = &mut machine.running else { return Ok(()) };
+        if running.has_closed(wire) {
+            return Ok(());
+        }
         let known = running.wires.iter().find(|(_, one)| **one == wire).map(|(key, _)| *key);
         let key = match known {
             Some(key) => key,
@@ -63,6 +66,7 @@ impl World {
         let machine = self.machine(node);
         let moment = machine.moment(now);
         let Some(running) = &mut machine.running else { return };
+        running.note_closed(wire);
         let known = running.wires.iter().find(|(_, one)| **one == wire).map(|(key, _)| *key);
         if let Some(key) = known {
             running.wires.remove(&key);
@@ -85,6 +89,7 @@ impl World {
             let Some(wire) = running.wires.get(&key).copied() else { continue };
             if closes {
                 running.wires.remove(&key);
+                running.note_closed(wire);
                 running.front.close(moment, key);
             }
             outputs.push((wire, bytes, closes));
@@ -141,8 +146,10 @@ impl World {
         if self.clients[client].node.is_some() {
             return true;
         }
-        let node = 1 + self.rng.below(u64::from(self.plan.nodes)) as u32;
-        if !self.machine(node).is_up() {
+        let node = 1 + self.rng.below(u64::from(self.nodes())) as u32;
+        // Once all is healed, nobody asks those that have been removed.
+        let asks = self.machine(node).is_up() && (self.is_chaos() || self.counts_on(node));
+        if !asks {
             let after = 10_000_000 + self.rng.below(50_000_000);
             self.push(self.now + after, 0, What::Client(client));
             return false;
@@ -166,7 +173,16 @@ impl World {
         // Its bytes keep their order, for it waits for the answer before it sends more.
         let delay = self.network.draw_delay(&mut self.rng);
         let life = self.machine(node).life;
-        self.push(self.now + delay, life, What::ToNode { node, client, number, bytes });
+        let mut at = self.now + delay;
+        let mut bytes = bytes;
+        if self.strikes(self.plan.trickle) {
+            self.coverage.hit(Mark::ClientTrickled);
+            let rest = bytes.split_off(self.rng.below(bytes.len() as u64) as usize);
+            let bytes = std::mem::replace(&mut bytes, rest);
+            self.push(at, life, What::ToNode { node, client, number, bytes });
+            at += self.rng.below(300_000_000);
+        }
+        self.push(at, life, What::ToNode { node, client, number, bytes });
     }
 
     pub(crate) fn client_hears(

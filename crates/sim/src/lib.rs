@@ -11,19 +11,22 @@
 //! What always holds: a seed and a length give the same run, event by event; [`Report::trace`] is a
 //! hash of all of them. Nothing here reads a clock, and all dice are seeded.
 //!
-//! Not here: membership changes and real processes.
+//! Not here: real processes.
 //! Ideas: FoundationDB's simulation, TigerBeetle's VOPR, swarm testing (Groce et al. 2012).
 
 pub mod checker;
 mod clients;
 mod clock;
 pub mod coverage;
+mod harm;
 pub mod history;
 mod limits;
+mod lull;
 mod machine;
 mod mutants;
 mod nemesis;
 mod network;
+mod operator;
 mod plan;
 mod run;
 mod script;

@@ -51,5 +51,17 @@ pub(crate) const SEARCH_STATES_MAX: usize = 300_000;
 /// The state of replicas is hashed at one applied index in so many.
 pub(crate) const DIGEST_EVERY: u64 = 8;
 
+/// Machines of one run, those that join included: a number of a node is never used again.
+pub(crate) const NODES_MAX: u32 = 12;
+
+/// A majority that is spared all faults serves from so long after the last of them on …
+pub(crate) const LULL_SETTLE: Duration = Duration::from_secs(6);
+
+/// … and answers within this.
+pub(crate) const LULL_ANSWER: Duration = Duration::from_secs(4);
+
+/// Turns of a node's loop in one second of the world: under load it is some thousand.
+pub(crate) const TURNS_PER_SECOND_MAX: u64 = 200_000;
+
 /// Lines of a story that are kept.
 pub(crate) const STORY_LINES_MAX: usize = 200_000;

@@ -27,8 +27,9 @@ use crate::checker::replicas::OnDisk;
 use crate::clock::Clock;
 use crate::limits::{
     APPEND_BYTES_MAX, CHUNK_BYTES_MAX, DRIFT_PPM, SEGMENT_BYTES, SNAPSHOT_STEP_BYTES,
-    TAIL_BYTES_MAX,
+    TAIL_BYTES_MAX, TURNS_PER_SECOND_MAX,
 };
+use crate::world::What;
 
 /// A client's connection, at the node's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,12 +71,17 @@ pub(crate) struct Running {
     pub(crate) timer: u64,
     pub(crate) turn_due: bool,
     pub(crate) wires: BTreeMap<usize, Wire>,
+    /// The newest connection of each client that was closed.
+    closed: BTreeMap<usize, u64>,
+    /// Turns in this second of the world.
+    turns: (u64, u64),
 }
 
 /// See the head of this file.
 pub(crate) struct Machine {
     pub(crate) id: u32,
-    nodes: u32,
+    /// Who founded the group; nobody, as far as a node knows that joins it.
+    founders: u32,
     pub(crate) disk: SimDisk,
     pub(crate) clock: Clock,
     /// Counts starts and ends: what was scheduled for an earlier life is void.
@@ -84,6 +90,8 @@ pub(crate) struct Machine {
     /// It will not start again, and why.
     pub(crate) dead: Option<String>,
     pub(crate) paused_until: u64,
+    /// What came to it while it was paused, each for one of its lives.
+    pub(crate) waiting: Vec<(u64, What)>,
     /// Its disk was damaged behind its back.
     pub(crate) rotten: bool,
     /// How far it believes that clocks may part.
@@ -131,26 +139,33 @@ impl From<Refusal> for NotStarted {
 }
 
 impl Machine {
-    pub(crate) fn new(id: u32, nodes: u32, seed: u64) -> Machine {
+    /// `founders`: how many nodes found the group; 0 for one that joins it.
+    pub(crate) fn new(id: u32, founders: u32, seed: u64) -> Machine {
         let disk = SimDisk::new(seed.wrapping_mul(31).wrapping_add(u64::from(id)));
         Machine {
             id,
-            nodes,
+            founders,
             disk,
             clock: Clock::new(),
             life: 0,
             running: None,
             dead: None,
             paused_until: 0,
+            waiting: Vec::new(),
             rotten: false,
             drift_ppm: DRIFT_PPM,
         }
     }
 
-    /// Starts the node from its disk.
-    pub(crate) fn start(&mut self, now: u64, dice: u64) -> Result<OnDisk, NotStarted> {
+    /// Starts the node from its disk. `peers` are the other nodes of the cluster.
+    pub(crate) fn start(
+        &mut self,
+        now: u64,
+        dice: u64,
+        peers: Vec<NodeId>,
+    ) -> Result<OnDisk, NotStarted> {
         assert!(self.running.is_none(), "a node that runs is not started");
-        let started = self.open(now, dice);
+        let started = self.open(now, dice, peers);
         match started {
             Ok((running, on_disk)) => {
                 self.life += 1;
@@ -161,17 +176,22 @@ impl Machine {
         }
     }
 
-    fn open(&mut self, now: u64, dice: u64) -> Result<(Running, OnDisk), NotStarted> {
+    fn open(
+        &mut self,
+        now: u64,
+        dice: u64,
+        peers: Vec<NodeId>,
+    ) -> Result<(Running, OnDisk), NotStarted> {
         let disk: Arc<dyn storage::disk::Disk> = Arc::new(self.disk.clone());
         let mut home = Home::open(disk.clone())?;
         let node = storage::home::NodeId(self.id);
         home.claim(Identity { cluster: ClusterId(1), node })?;
         let options = storage::wal::Options { segment_bytes: SEGMENT_BYTES };
         let (mut store, mut found) = Store::open(disk.clone(), options)?;
-        let (members, group) = (self.nodes as usize, storage::GroupId(GROUP.0));
+        let (members, group) = (peers.len() + 1, storage::GroupId(GROUP.0));
         let diagnosis = repair::prepare(&*disk, members, group, &mut store, &mut found)?;
         let moment = self.clock.moment(now);
-        let told = self.told(&home, diagnosis.faulty, dice);
+        let told = self.told(&home, diagnosis.faulty, dice, peers);
         let core = restore(told, &found, moment.now)?;
         let on_disk = on_disk(&found, diagnosis.faulty).map_err(Refusal::Broken)?;
         let running = Running {
@@ -188,11 +208,13 @@ impl Machine {
             timer: u64::MAX,
             turn_due: false,
             wires: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            turns: (0, 0),
         };
         Ok((running, on_disk))
     }
 
-    fn told(&self, home: &Home, faulty: bool, dice: u64) -> Restore {
+    fn told(&self, home: &Home, faulty: bool, dice: u64, peers: Vec<NodeId>) -> Restore {
         let raft = consensus::Options {
             tail_bytes_max: TAIL_BYTES_MAX,
             append_bytes_max: APPEND_BYTES_MAX[(dice >> 8) as usize % APPEND_BYTES_MAX.len()],
@@ -205,8 +227,9 @@ impl Machine {
         let own = Health { pid: self.id, addr: format!("node{}", self.id), ..Health::default() };
         let snapshot_step_bytes =
             SNAPSHOT_STEP_BYTES[(dice >> 16) as usize % SNAPSHOT_STEP_BYTES.len()];
-        let (members, shards, boot) = (self.nodes, 1, home.boots());
-        Restore { raft, members, shards, faulty, boot, own, snapshot_step_bytes }
+        let founders = (1..=self.founders).map(NodeId).collect();
+        let (shards, boot) = (1, home.boots());
+        Restore { raft, founders, peers, shards, faulty, boot, own, snapshot_step_bytes }
     }
 
     /// The process ends. `power`: so does what was not synced.
@@ -227,6 +250,21 @@ impl Machine {
 
     pub(crate) fn is_up(&self) -> bool {
         self.running.is_some()
+    }
+
+    /// It does nothing until then; what comes to it waits, in its order.
+    pub(crate) fn pause(&mut self, until: u64) {
+        self.paused_until = self.paused_until.max(until);
+    }
+
+    /// Has its disk lost anything, or is it gone for good?
+    pub(crate) fn is_harmed(&self) -> bool {
+        self.rotten || self.dead.is_some()
+    }
+
+    /// Can it do something at this time?
+    pub(crate) fn is_awake(&self, now: u64) -> bool {
+        self.is_up() && self.paused_until <= now
     }
 
     /// What it is at the moment, in a few words.
@@ -268,6 +306,39 @@ impl Running {
     pub(crate) fn take_work(&mut self, saves: Vec<Save>, snapshots: Vec<SnapshotJob>) {
         self.jobs.saves.extend(saves);
         self.snapshot_jobs.extend(snapshots);
+    }
+
+    /// A connection is closed: what still arrives on it is nobody's.
+    pub(crate) fn note_closed(&mut self, wire: Wire) {
+        let newest = self.closed.entry(wire.client).or_default();
+        *newest = wire.number.max(*newest);
+    }
+
+    /// Was this connection closed?
+    pub(crate) fn has_closed(&self, wire: Wire) -> bool {
+        self.closed.get(&wire.client).is_some_and(|newest| wire.number <= *newest)
+    }
+
+    /// A turn begins. A loop that never sleeps would burn a core of its machine.
+    pub(crate) fn note_turn(&mut self, now: u64) -> Result<(), String> {
+        let second = now / 1_000_000_000;
+        let (last, count) = self.turns;
+        self.turns = (second, if last == second { count + 1 } else { 1 });
+        if self.turns.1 > TURNS_PER_SECOND_MAX {
+            let group = self.front.core().group();
+            return Err(format!("the loop of a node does not sleep: {:?}", group.status()));
+        }
+        Ok(())
+    }
+
+    /// Does the log wait to be cut behind a snapshot?
+    pub(crate) fn trims(&self) -> bool {
+        !self.jobs.trims.is_empty()
+    }
+
+    /// All clocks go on by this much, and nothing happens meanwhile.
+    pub(crate) fn sleep(&mut self, time: u64) {
+        self.timer = self.timer.saturating_add(time);
     }
 
     /// Is there work for the log, and nobody at it?

@@ -1,7 +1,8 @@
 //! The nemesis: who brings the faults, by chance and by aim.
 
+use consensus::NodeId;
 use node::Event;
-use storage::disk::Action;
+use server::start::GROUP;
 
 use crate::coverage::Mark;
 use crate::plan::Evil;
@@ -24,8 +25,48 @@ impl World {
         }
         let evils = self.plan.evils.len() as u64;
         let evil = self.plan.evils[self.rng.below(evils) as usize];
-        self.tell(|| format!("evil: {evil:?}"));
-        let node = 1 + self.rng.below(u64::from(self.plan.nodes)) as u32;
+        let node = 1 + self.rng.below(u64::from(self.nodes())) as u32;
+        if self.rng.one_in(12) {
+            self.begin_lull();
+        }
+        if self.lull.is_none() || self.spares(evil, node) {
+            self.tell(|| format!("evil: {evil:?} for node {node}"));
+            self.do_evil(evil, node)?;
+        }
+        Ok(())
+    }
+
+    /// Does this evil leave alone whoever is spared? What is cut between them gets through anyway.
+    fn spares(&self, evil: Evil, node: u32) -> bool {
+        match evil {
+            Evil::CutSymmetric
+            | Evil::CutLeader
+            | Evil::CutAsymmetric
+            | Evil::CutBridge
+            | Evil::CutLink
+            | Evil::Flap
+            | Evil::Snapshot
+            | Evil::LoseClient
+            | Evil::Drift
+            | Evil::Jump
+            | Evil::Strobe => true,
+            Evil::KillAll
+            | Evil::PauseLeader
+            | Evil::Stalest
+            | Evil::HandOver
+            | Evil::Sleep
+            | Evil::Members
+            | Evil::Storm
+            | Evil::PriorTerm
+            | Evil::Lease
+            | Evil::LeaseDrift
+            | Evil::Leap
+            | Evil::Unanswered => false,
+            _ => !self.is_spared(node),
+        }
+    }
+
+    fn do_evil(&mut self, evil: Evil, node: u32) -> Checked {
         match evil {
             Evil::CutSymmetric
             | Evil::CutLeader
@@ -49,24 +90,40 @@ impl World {
             Evil::KillAll => {
                 self.coverage.hit(Mark::KilledAll);
                 let power = self.rng.one_in(2);
-                (1..=self.plan.nodes).for_each(|node| self.fall(node, power));
+                (1..=self.nodes()).for_each(|node| self.fall(node, power));
             }
             Evil::Pause | Evil::PauseLeader | Evil::Stalest => self.pause(evil, node),
             Evil::Drift | Evil::Jump => self.touch_clock(evil, node),
-            Evil::Stall | Evil::DiskError | Evil::DiskFull | Evil::Rot => {
-                self.harm_disk(evil, node);
+            Evil::Strobe => {
+                self.coverage.hit(Mark::ClockStrobed);
+                let left = 2 * (2 + self.rng.below(20) as u32);
+                self.strobe(node, left);
             }
-            Evil::Snapshot => (1..=self.plan.nodes).for_each(|node| {
-                if self.rng.one_in(2) {
-                    self.want_snapshot(node);
+            Evil::Sleep => self.sleep(),
+            Evil::Stall
+            | Evil::DiskError
+            | Evil::DiskFull
+            | Evil::Rot
+            | Evil::ReadErrorAtStart
+            | Evil::LoseVote
+            | Evil::Misdirect
+            | Evil::Wipe => self.harm_disk(evil, node)?,
+            Evil::Snapshot => self.want_snapshots(),
+            Evil::Members => self.want_members(),
+            Evil::Storm => {
+                self.want_members();
+                if self.wish.is_some() {
+                    self.coverage.hit(Mark::MembersAmidSnapshots);
                 }
-            }),
+                self.want_snapshots();
+                self.hand_over()?;
+            }
             Evil::HandOver => self.hand_over()?,
             Evil::PriorTerm | Evil::Lease | Evil::LeaseDrift | Evil::Leap | Evil::Unanswered => {
                 self.begin_script(evil)
             }
             Evil::BreakLink => {
-                let other = 1 + self.rng.below(u64::from(self.plan.nodes)) as u32;
+                let other = 1 + self.rng.below(u64::from(self.nodes())) as u32;
                 self.coverage.hit(Mark::LinkBroken);
                 self.hang_up(node, other);
             }
@@ -95,7 +152,7 @@ impl World {
     /// Cuts a node off from all others.
     pub(crate) fn isolate(&mut self, node: u32) {
         self.tell(|| format!("node {node} is cut off"));
-        for other in (1..=self.plan.nodes).filter(|other| *other != node) {
+        for other in (1..=self.nodes()).filter(|other| *other != node) {
             self.network.cut(node, other);
             self.network.cut(other, node);
         }
@@ -104,7 +161,7 @@ impl World {
 
     fn cut(&mut self, evil: Evil, node: u32) {
         self.network.mend();
-        let nodes = self.plan.nodes;
+        let nodes = self.nodes();
         let side: Vec<bool> = (0..=nodes).map(|_| self.rng.one_in(2)).collect();
         match evil {
             Evil::CutLeader => {
@@ -166,10 +223,10 @@ impl World {
                 let Some(leader) = self.leader() else { return };
                 self.coverage.hit(Mark::PausedLeaderPastLease);
                 let time = 400 * MILLISECOND + self.rng.below(4 * SECOND);
-                self.machine(leader).paused_until = now + time;
+                self.machine(leader).pause(now + time);
             }
             Evil::Stalest => {
-                let nodes = 1..=self.plan.nodes;
+                let nodes = 1..=self.nodes();
                 let stalest = nodes.clone().min_by_key(|node| self.replicas.last_of(*node));
                 let time = 300 * MILLISECOND + self.rng.below(400 * MILLISECOND);
                 self.coverage.hit(Mark::StalestWooed);
@@ -177,13 +234,13 @@ impl World {
                     self.isolate(leader);
                 }
                 for node in nodes.filter(|node| Some(*node) != stalest) {
-                    self.machine(node).paused_until = now + time;
+                    self.machine(node).pause(now + time);
                 }
             }
             _ => {
                 self.coverage.hit(Mark::Paused);
                 let time = 10 * MILLISECOND + self.rng.below(2 * SECOND);
-                self.machine(node).paused_until = now + time;
+                self.machine(node).pause(now + time);
             }
         }
     }
@@ -195,6 +252,16 @@ impl World {
             return Ok(());
         }
         self.coverage.hit(Mark::HandedOver);
+        if self.rng.one_in(3) {
+            // The one who is to take over does nothing.
+            let voters: Vec<NodeId> = self.replicas.config().voters.iter().copied().collect();
+            let target = voters[self.rng.below(voters.len() as u64) as usize];
+            if target.0 != leader && !self.is_spared(target.0) {
+                let until = self.now + SECOND;
+                self.machine(target.0).pause(until);
+            }
+            return self.feed(leader, Event::Transfer { group: GROUP, target });
+        }
         if self.rng.one_in(2) {
             let after = self.network.draw_delay(&mut self.rng) + self.rng.below(MILLISECOND);
             self.push_node(leader, after, What::CutOff(leader));
@@ -212,7 +279,7 @@ impl World {
 
     /// A reign ends: by power, or by the network, for a short while.
     pub(crate) fn end_reign(&mut self, node: u32) {
-        if !self.is_chaos() {
+        if !self.is_chaos() || self.lull.is_some() {
             return;
         }
         match self.rng.below(3) {
@@ -224,7 +291,7 @@ impl World {
             }
             _ => {}
         }
-        for other in (1..=self.plan.nodes).filter(|other| *other != node) {
+        for other in (1..=self.nodes()).filter(|other| *other != node) {
             self.network.cut(node, other);
             self.network.cut(other, node);
         }
@@ -246,50 +313,32 @@ impl World {
         }
     }
 
-    fn harm_disk(&mut self, evil: Evil, node: u32) {
-        let now = self.now;
-        match evil {
-            Evil::Stall => {
-                self.coverage.hit(Mark::DiskStalled);
-                let time = self.rng.below(2 * SECOND);
-                self.stalled_until[node as usize] = now + time;
-            }
-            Evil::DiskError if !self.machine(node).is_up() => {}
-            Evil::DiskError => {
-                let actions = [Action::Read, Action::Write, Action::Sync, Action::Metadata];
-                let action = actions[self.rng.below(4) as usize];
-                self.machine(node).disk.fail_next(action, std::io::ErrorKind::Other);
-            }
-            Evil::DiskFull => {
-                // What is prepared is still to be had, so it takes a while to fill.
-                let room = self.rng.below(32 * 1024);
-                let disk = &self.machine(node).disk;
-                disk.set_capacity(Some(disk.used().saturating_sub(room)));
-                let after = SECOND + self.rng.below(20 * SECOND);
-                self.push(now + after, 0, What::DiskHasRoom(node));
-            }
-            _ => self.rot(node),
-        }
-    }
-
-    /// An atlas keeps one good copy of everything: only a minority is ever damaged.
-    fn rot(&mut self, node: u32) {
-        let harmed = |world: &World, node: u32| {
-            let machine = &world.machines[node as usize - 1];
-            machine.rotten || machine.dead.is_some()
-        };
-        let nodes = self.plan.nodes;
-        let others = (1..=nodes).filter(|other| *other != node && harmed(self, *other)).count();
-        if (others + 1) * 2 >= nodes as usize || !self.rng.one_in(4) {
+    /// The wall clock goes back and forth.
+    pub(crate) fn strobe(&mut self, node: u32, left: u32) {
+        if left == 0 || !self.is_chaos() {
             return;
         }
-        let prefix = ["wal/", "snapshots/", ""][self.rng.below(3) as usize];
-        let Some((path, offset)) = self.machine(node).disk.rot(prefix) else { return };
-        self.tell(|| format!("node {node}: a bit of {path} turns at {offset}"));
-        self.coverage.hit(Mark::DiskRotten);
-        self.machine(node).rotten = true;
-        self.replicas.broken.push(node);
-        self.power_fails(node, Mark::PowerFailed);
+        let millis = 1 + self.rng.below(4_000) as i64;
+        let machine = self.machine(node);
+        machine.clock.jump(if left.is_multiple_of(2) { millis } else { -millis });
+        let after = 5 * MILLISECOND + self.rng.below(300 * MILLISECOND);
+        self.push(self.now + after, 0, What::Strobe { node, left: left - 1 });
+    }
+
+    /// Nothing happens for hours, and then the messages arrive that were on their way before.
+    fn sleep(&mut self) {
+        self.coverage.hit(Mark::MessagesHoursLate);
+        let hours = 1 + self.rng.below(6);
+        self.tell(|| format!("everybody sleeps for {hours} h"));
+        self.pass(hours * 3_600 * SECOND);
+    }
+
+    fn want_snapshots(&mut self) {
+        for node in 1..=self.nodes() {
+            if self.rng.one_in(2) {
+                self.want_snapshot(node);
+            }
+        }
     }
 
     /// A client of this node asks for a snapshot.

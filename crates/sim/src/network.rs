@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! send ─▶ cut? ─▶ broken: lost, until the connection is dialed anew ─▶ Event::PeerUp at both ends
-//!    └─▶ lost · duplicated · reordered · hours late: what agreement must bear
+//!    └─▶ lost · duplicated · reordered · much too late: what agreement must bear
 //! ```
 //!
 //! A loss of anything but agreement's messages breaks the connection, as it would with TCP: whoever
@@ -42,6 +42,8 @@ pub(crate) struct Network {
     links: Vec<Link>,
     /// Directions in which nothing gets through.
     cut: BTreeSet<(u32, u32)>,
+    /// Between these everything gets through, whatever is cut.
+    spared: BTreeSet<u32>,
     pub(crate) rates: NetworkRates,
     delay: (Duration, Duration),
 }
@@ -50,7 +52,7 @@ impl Network {
     /// Whole connections between all nodes.
     pub(crate) fn new(nodes: u32, rates: NetworkRates, delay: (Duration, Duration)) -> Network {
         let links = vec![Link::default(); ((nodes + 1) * (nodes + 1)) as usize];
-        Network { nodes, links, cut: BTreeSet::new(), rates, delay }
+        Network { nodes, links, cut: BTreeSet::new(), spared: BTreeSet::new(), rates, delay }
     }
 
     fn link(&mut self, source: u32, target: u32) -> &mut Link {
@@ -99,8 +101,10 @@ impl Network {
         }
         if strikes(rng, rates.late) {
             coverage.hit(Mark::MessageLate);
-            let hours = rng.below(30_000_000_000);
-            arrivals.push(Arrival { at: at + hours, ..message.clone() });
+            // Up to the whole of a run; see also `nemesis::sleep`.
+            let most = if rng.one_in(4) { 60_000_000_000 } else { 5_000_000_000 };
+            let later = rng.below(most);
+            arrivals.push(Arrival { at: at + later, ..message.clone() });
         }
         arrivals.push(Arrival { at, ..message });
         arrivals
@@ -108,7 +112,13 @@ impl Network {
 
     /// Does nothing get through from `source` to `target`?
     pub(crate) fn is_cut(&self, source: u32, target: u32) -> bool {
-        self.cut.contains(&(source, target))
+        let spared = self.spared.contains(&source) && self.spared.contains(&target);
+        self.cut.contains(&(source, target)) && !spared
+    }
+
+    /// Between these nodes nothing is cut from here on, until others are named.
+    pub(crate) fn spare(&mut self, nodes: BTreeSet<u32>) {
+        self.spared = nodes;
     }
 
     /// Nothing gets through in this direction from here on.

@@ -41,9 +41,17 @@ pub(crate) enum Evil {
     LeaseDrift,
     Leap,
     Unanswered,
+    Strobe,
+    Sleep,
+    ReadErrorAtStart,
+    LoseVote,
+    Misdirect,
+    Wipe,
+    Members,
+    Storm,
 }
 
-const EVILS: [Evil; 28] = [
+const EVILS: [Evil; 36] = [
     Evil::CutSymmetric,
     Evil::CutLeader,
     Evil::CutAsymmetric,
@@ -72,6 +80,14 @@ const EVILS: [Evil; 28] = [
     Evil::LeaseDrift,
     Evil::Leap,
     Evil::Unanswered,
+    Evil::Strobe,
+    Evil::Sleep,
+    Evil::ReadErrorAtStart,
+    Evil::LoseVote,
+    Evil::Misdirect,
+    Evil::Wipe,
+    Evil::Members,
+    Evil::Storm,
 ];
 
 /// What some seeds are about, and nothing else: one seed in three, in turn.
@@ -132,12 +148,18 @@ pub(crate) struct Directed {
     pub(crate) before_save: u64,
     /// When it is durable and nobody knows.
     pub(crate) after_save: u64,
+    /// When some of its messages have left, and others have not.
+    pub(crate) in_send: u64,
+    /// While the log is cut behind a snapshot.
+    pub(crate) in_compaction: u64,
     /// While a snapshot is being written.
     pub(crate) in_snapshot: u64,
     /// While a snapshot of the leader is being installed.
     pub(crate) in_install: u64,
     /// The leader is cut off the moment that it commits.
     pub(crate) cut_at_commit: u64,
+    /// The leader is cut off the moment that it begins to change the members.
+    pub(crate) cut_at_change: u64,
     /// The leader is cut off, or falls, soon after it was elected.
     pub(crate) end_early: u64,
     /// A vote comes when its candidate may stand again already, or a part of a snapshot comes once
@@ -161,6 +183,8 @@ pub(crate) struct Plan {
     pub(crate) disk: (Duration, Duration),
     /// How far two clocks may part, in parts per million.
     pub(crate) drift_ppm: u32,
+    /// How likely a client's bytes trickle in, in millionths.
+    pub(crate) trickle: u64,
     /// Between two operations of a client, on average.
     pub(crate) think: Duration,
 }
@@ -190,15 +214,19 @@ impl Plan {
             directed: Directed {
                 before_save: rate(rng, 1_000),
                 after_save: rate(rng, 1_000),
-                in_snapshot: rate(rng, 100_000),
+                in_send: rate(rng, 1_000),
+                in_compaction: rate(rng, 500_000),
+                in_snapshot: rate(rng, 300_000),
                 in_install: rate(rng, 200_000),
                 cut_at_commit: rate(rng, 3_000),
+                cut_at_change: rate(rng, 600_000),
                 end_early: rate(rng, 900_000),
                 echo: rate(rng, 500_000),
             },
             delay: (delay, delay * (1 + rng.below(20) as u32)),
             disk: (disk, disk * (1 + rng.below(10) as u32)),
             drift_ppm: if rng.one_in(2) { DRIFT_PPM } else { DRIFT_PPM_MAX },
+            trickle: rate(rng, 300_000),
             think: micros(rng, 10_000, 200_000),
         };
         match Theme::of(seed) {

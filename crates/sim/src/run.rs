@@ -59,6 +59,8 @@ pub struct Report {
 
 /// Runs a seed. A panic of the code under test is a violation like any other.
 pub fn run(options: &Options) -> Report {
+    // What this thread did before is not of this run.
+    stdx::marks::take();
     let mut world = World::new(options);
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
     let what = match outcome {
@@ -66,7 +68,9 @@ pub fn run(options: &Options) -> Report {
         Ok(Err(what)) => Some(what),
         Err(panic) => Some(format!("a panic: {}", text_of(&*panic))),
     };
-    world.report(what)
+    let mut report = world.report(what);
+    report.coverage.reach(&stdx::marks::take());
+    report
 }
 
 fn text_of(panic: &(dyn std::any::Any + Send)) -> String {

@@ -71,9 +71,13 @@ pub(crate) struct Probe {
 impl World {
     /// Begins a script, if the cluster is in a state for it.
     pub(crate) fn begin_script(&mut self, evil: Evil) {
-        let well = self.machines.iter().all(|one| one.is_up() && one.paused_until <= self.now);
+        let well = self
+            .machines
+            .iter()
+            .filter(|one| one.dead.is_none())
+            .all(|one| one.is_up() && one.paused_until <= self.now);
         let Some(leader) = self.leader().filter(|_| well && self.plan.nodes >= 3) else { return };
-        let nodes = self.plan.nodes;
+        let nodes = self.nodes();
         let other = |step: u32| (leader - 1 + step) % nodes + 1;
         let step = 1 + self.rng.below(u64::from(nodes) - 1) as u32;
         self.network.mend();
@@ -138,7 +142,7 @@ impl World {
     /// Cuts one off, and nothing else.
     fn cut_only(&mut self, node: u32) {
         self.network.mend();
-        for other in (1..=self.plan.nodes).filter(|other| *other != node) {
+        for other in (1..=self.nodes()).filter(|other| *other != node) {
             self.cut_both(node, other);
         }
     }
@@ -246,7 +250,7 @@ impl World {
             return;
         }
         for client in 0..self.clients().min(3) {
-            let node = 1 + self.rng.below(u64::from(self.plan.nodes)) as u32;
+            let node = 1 + self.rng.below(u64::from(self.nodes())) as u32;
             let task = self.workload.wait();
             if self.machine(node).is_up() {
                 self.drive(client, node, task);
@@ -258,7 +262,7 @@ impl World {
     /// More than a log keeps for those that lag is written, and snapshots are taken.
     fn fill_logs(&mut self, but: u32) {
         let much = vec![b'x'; 8 * 1024];
-        for node in (1..=self.plan.nodes).filter(|node| *node != but) {
+        for node in (1..=self.nodes()).filter(|node| *node != but) {
             if self.machine(node).leads() {
                 self.whisper(node, &[b"SET", b"whisper", &much]);
             }

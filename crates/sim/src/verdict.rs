@@ -25,7 +25,7 @@ impl World {
     /// What is known of the clocks. Where they do not jump, each has drifted by so much at most.
     fn rules(&self) -> Rules {
         let rules = Rules { states_max: SEARCH_STATES_MAX, ..Rules::default() };
-        if self.plan.evils.contains(&Evil::Jump) {
+        if self.plan.evils.iter().any(|evil| matches!(evil, Evil::Jump | Evil::Strobe)) {
             return rules;
         }
         let drift = self.now / 1_000_000 * u64::from(self.plan.drift_ppm);

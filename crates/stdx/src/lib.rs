@@ -5,6 +5,7 @@
 
 pub mod codec;
 mod map;
+pub mod marks;
 pub mod planted;
 mod rng;
 mod time;

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use stdx::mark;
+
 use crate::disk::Disk;
 use crate::snapshot::{Meta, Snapshot, Snapshots};
 use crate::wal::{Cut, Entry, Options, Record, Recovered, Wal};
@@ -83,9 +85,11 @@ fn join(
             let fits = last_covered.is_none_or(|entry| entry.index < index || entry.term == term);
             if !fits {
                 // The snapshot came from a leader that knew better than this log.
+                mark!("a crash left a log that an install had voided");
                 entries.clear();
                 wal.append(&Record::Reset { group, index, term })?;
             } else if log.mark.index < index {
+                mark!("a crash left a log that was not trimmed");
                 wal.trim(group, index, term)?;
             }
         }

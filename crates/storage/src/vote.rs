@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crc32c::crc32c_append;
-use stdx::planted;
+use stdx::{mark, planted};
 
 use crate::disk::{Disk, File, fill_zero};
 use crate::limits::{GROUPS_MAX, PAGE_BYTES};
@@ -113,6 +113,7 @@ impl Votes {
         self.slots.insert(group, slot);
         found.votes.insert(group, vote);
         if !agree {
+            mark!("one copy of a vote is repaired from the other");
             found.repair.insert(group);
         }
         Ok(())
@@ -133,11 +134,13 @@ impl Votes {
             match votes.get_mut(group) {
                 Some(vote) if seen.term == vote.term && planted!("damaged-vote-is-none") => {}
                 Some(vote) if seen.is_newer_than(vote) => {
+                    mark!("the log knows a newer vote than the file of votes");
                     *vote = *seen;
                     self.dirty.insert(*group, *seen);
                 }
                 Some(_) => {}
                 None if seen.term > 0 => {
+                    mark!("both copies of a vote are lost");
                     let reason = "no copy of the term and vote can be read";
                     faults.push(Fault::new(place.clone(), reason, Some(*group)));
                 }

@@ -212,6 +212,23 @@ fn one_damaged_copy_of_a_vote_is_repaired_from_the_other() {
 }
 
 #[test]
+fn a_vote_that_the_log_has_seen_is_not_forgotten_when_its_file_lost_the_write() {
+    let disk = SimDisk::new(1);
+    let (mut wal, _) = open(&disk);
+    vote(&mut wal, 1, 5, Some(2));
+    wal.commit().unwrap();
+    let old = disk.contents("votes").unwrap();
+    vote(&mut wal, 1, 6, Some(3));
+    wal.commit().unwrap();
+    disk.put("votes", &old);
+    stdx::marks::take();
+    let (_, found) = open(&disk);
+    let log = &found.groups[&GroupId(1)];
+    assert_eq!((log.term, log.vote, found.faults.len()), (6, Some(3), 0));
+    assert!(stdx::marks::take().contains_key("the log knows a newer vote than the file of votes"));
+}
+
+#[test]
 fn a_vote_without_a_readable_copy_is_a_fault_until_the_group_votes_anew() {
     let disk = SimDisk::new(1);
     let (mut wal, _) = open(&disk);

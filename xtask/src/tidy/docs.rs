@@ -17,6 +17,7 @@ pub(super) fn check(tree: &Tree, complaints: &mut Vec<Complaint>) {
     check_changelog(tree, complaints);
     check_mentions(tree, "docs/limits.md", limits(tree), complaints);
     check_mentions(tree, "docs/operations.md", variables(tree), complaints);
+    check_mentions(tree, "crates/sim/src/coverage.rs", marks(tree), complaints);
 }
 
 /// Relative links must lead to a file or a folder.
@@ -87,6 +88,15 @@ fn constant(line: &str) -> Option<&str> {
         ["pub ", "pub(crate) "].iter().find_map(|word| line.strip_prefix(word)).unwrap_or(line);
     let (name, _) = line.strip_prefix("const ")?.split_once(':')?;
     (name != "_").then_some(name)
+}
+
+/// The names of all rare branches of the product that carry a mark: somebody must watch for each.
+fn marks(tree: &Tree) -> Vec<String> {
+    let product =
+        |file: &&File| file.path.starts_with("crates/") && !file.path.starts_with("crates/stdx/");
+    let parts =
+        tree.ending(".rs").filter(product).flat_map(|file| file.text.split(" mark!(\"").skip(1));
+    parts.filter_map(|rest| rest.split('"').next()).map(|name| format!("\"{name}\"")).collect()
 }
 
 /// The environment variables of all settings.

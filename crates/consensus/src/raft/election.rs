@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use stdx::{Instant, planted};
+use stdx::{Instant, mark, planted};
 
 use super::leader::Leader;
 use super::replica::{Needs, Replica, State};
@@ -84,6 +84,9 @@ impl Replica {
 
     /// Asks whether this replica would win.
     fn campaign(&mut self, now: Instant, out: &mut Effects) {
+        if !self.configs.current().is_voter(self.options.node) {
+            mark!("a voter that is being removed stands for election");
+        }
         self.state = State::Candidate(Candidate { pre: true, votes: Vec::new() });
         // Pre-votes disturb nobody: ask again sooner than an election could be repeated.
         self.schedule_election(now, self.options.election_timeout / 2);
@@ -244,6 +247,7 @@ impl Replica {
     pub(super) fn timeout_now(&mut self, now: Instant, source: NodeId, out: &mut Effects) {
         let State::Follower { leader } = &self.state else { return };
         if leader.is_none_or(|leader| leader == source) && self.may_lead() {
+            mark!("leadership is taken over by order");
             self.stand(now, true, out);
         }
     }

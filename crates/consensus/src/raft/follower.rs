@@ -7,7 +7,7 @@
 //! Entries up to the commit index are never looked at again, let alone replaced.
 //! Raft paper §5.3.
 
-use stdx::{Instant, planted};
+use stdx::{Instant, mark, planted};
 
 use super::replica::{Needs, Replica, State};
 use crate::limits::INDEX_MAX;
@@ -96,6 +96,7 @@ impl Replica {
         let sequence = append.sequence;
         if self.is_installing() {
             // The snapshot is ahead of our log: these entries must wait, and come again.
+            mark!("entries come while a snapshot is being installed");
             return;
         }
         let last = append.last();
@@ -140,6 +141,9 @@ impl Replica {
             if here.is_some() {
                 assert!(entry.index > self.commit, "what is committed is never cut off: {entry:?}");
                 self.log.truncate(entry.index);
+                if self.configs.index() >= entry.index {
+                    mark!("a configuration is taken back");
+                }
                 self.configs.truncate(entry.index);
             }
             if entry.kind == EntryKind::Config {
@@ -197,6 +201,19 @@ mod tests {
         assert_eq!(appended(&[1, 1, 1], (2, 1), vec![], 5), [1, 2]);
         assert_eq!(appended(&[1, 1, 1], (2, 1), vec![entry(3, 2)], 5), [1, 2, 3]);
         assert_eq!(appended(&[1, 1, 1], (3, 2), vec![], 3), []);
+    }
+
+    #[test]
+    fn a_log_that_an_install_has_voided_is_left_out_at_the_start() {
+        stdx::marks::take();
+        let config = Config::of([1, 2, 3].map(NodeId));
+        let snapshot = SnapshotMeta { index: Index(3), term: Term(2), config };
+        let entries = (1..=5).map(|index| entry(index, 1)).collect();
+        let stored = Stored { term: Term(2), snapshot, entries, ..Stored::default() };
+        let options = Options::new(NodeId(1), 0);
+        let replica = Replica::new(options, stored, Instant(0)).expect("the snapshot is sound");
+        assert_eq!(replica.status().last, Index(3));
+        assert!(stdx::marks::take().contains_key("the log on the disk is older than the snapshot"));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use stdx::{Instant, planted};
+use stdx::{Instant, mark, planted};
 
 use super::membership::Transfer;
 use super::progress::{Flow, Peer, Sending, Stage};
@@ -265,10 +265,12 @@ impl Replica {
         let (alone, timeout) = (self.is_alone(), self.options.election_timeout);
         let Some((leader, view)) = self.leading(now) else { return };
         if !alone && now >= leader.rounds.active() + timeout {
+            mark!("a leader that nobody hears steps down");
             let term = self.term;
             return self.become_follower(now, term, out);
         }
         if leader.transfer.as_ref().is_some_and(|transfer| now >= transfer.deadline) {
+            mark!("a hand-over is given up");
             leader.transfer = None;
         }
         leader.peers.retain(|peer| peer.leaves.is_none_or(|at| now < at));

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 
-use stdx::Instant;
+use stdx::{Instant, mark};
 
 use super::leader::{Leader, View};
 use super::progress::Peer;
@@ -81,7 +81,10 @@ impl Replica {
             }
             _ => None,
         };
-        let Some(config) = config else { return out.reject.push(token) };
+        let Some(config) = config else {
+            mark!("a change of members is refused");
+            return out.reject.push(token);
+        };
         let index = self.append_config(now, config, out);
         out.accept.push(Accept { token, term: self.term, index });
     }
@@ -121,6 +124,7 @@ impl Replica {
 
     /// We are no voter any more: tells the others what is committed, names an heir, steps down.
     fn resign(&mut self, now: Instant, out: &mut Effects) {
+        mark!("a leader that was removed names an heir");
         let voters = self.configs.current().voters.clone();
         let (leader, view) = self.leading(now).expect("only a leader resigns");
         leader.flush(&view, out);

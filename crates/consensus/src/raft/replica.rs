@@ -7,7 +7,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use stdx::{Instant, Rng, planted};
+use stdx::{Instant, Rng, mark, planted};
 
 use super::election::Candidate;
 use super::leader::{Leader, View};
@@ -420,6 +420,9 @@ impl Replica {
 fn entries_behind(snapshot: &SnapshotMeta, entries: Vec<Entry>) -> impl Iterator<Item = Entry> {
     let index = snapshot.index;
     let parted = entries.iter().any(|entry| entry.index == index && entry.term != snapshot.term);
+    if parted {
+        mark!("the log on the disk is older than the snapshot");
+    }
     entries.into_iter().filter(move |entry| !parted && entry.index > index)
 }
 

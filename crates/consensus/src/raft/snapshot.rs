@@ -18,7 +18,7 @@
 //! Raft paper §7.
 
 use bytes::Bytes;
-use stdx::{Instant, planted};
+use stdx::{Instant, mark, planted};
 
 use super::leader::{Leader, View};
 use super::progress::{Flow, Sending, Stage};
@@ -131,6 +131,7 @@ impl Replica {
         }
         if part.data.is_empty() && !part.last {
             // A newer one took its place.
+            mark!("a snapshot is gone while it is being sent");
             peer.probe();
             return leader.replicate_to(target, &view, out);
         }
@@ -180,6 +181,7 @@ impl Sending {
     fn answered(&mut self, source: NodeId, answer: Answer, view: &View<'_>, out: &mut Effects) {
         let deadline = view.now + view.options.election_timeout;
         if answer.refused {
+            mark!("a snapshot is refused by the follower");
             self.stage = Stage::Refused;
             self.deadline = deadline;
             return;
@@ -223,6 +225,7 @@ impl Replica {
         }
         if snapshot > self.commit && self.log.term_at(snapshot) == Some(chunk.meta.term) {
             // Our log holds all of it: it is committed, and needs no other state.
+            mark!("a snapshot tells a commit that the log holds");
             self.commit_to(snapshot, out);
         }
         if snapshot <= self.commit && !planted!("old-snapshot-installed") {

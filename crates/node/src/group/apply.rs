@@ -11,7 +11,7 @@ use consensus::{Config, Entry, EntryKind, Index};
 use keyspace::op::{self, Body, Op, Origin};
 use keyspace::{Asker, Late, Outcome};
 use stdx::codec::Reader;
-use stdx::planted;
+use stdx::{mark, planted};
 use wire::Args;
 
 use super::{Flight, Group};
@@ -55,6 +55,7 @@ impl Group {
             if mine {
                 return Some(flight.batch);
             }
+            mark!("a batch was not committed, and goes again");
             self.requeue(moment, flight.batch.take_apart(&flight.entry));
         }
         None

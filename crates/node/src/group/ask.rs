@@ -5,7 +5,7 @@ use keyspace::op::{self, Body, Op, Origin, Unblock};
 use keyspace::txn::Txn;
 use keyspace::{Asker, Outcome};
 use stdx::codec::{Malformed, Reader};
-use stdx::planted;
+use stdx::{mark, planted};
 use wire::{Args, Proto};
 
 use super::{Group, Round};
@@ -152,6 +152,7 @@ impl Group {
             Kind::Write => {
                 let seen = self.seen.entry(source).or_default();
                 if number <= seen.answered && !planted!("duplicate-taken-twice") {
+                    mark!("a forwarded write comes twice");
                     return;
                 }
                 seen.answered = number;

@@ -17,13 +17,13 @@ mod snapshot;
 
 pub use snapshot::SnapshotState;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use consensus::{Config, Event, Index, NodeId, Replica, Role, SnapshotMeta, Status, Term, Token};
 use keyspace::Shard;
 use keyspace::op::{self, Body, Op, Origin};
-use stdx::{Instant, Millis, planted};
+use stdx::{Instant, Millis, mark, planted};
 use wire::Span;
 
 use crate::batch::{Again, Batch, Item, Request};
@@ -111,6 +111,8 @@ pub struct Group {
     /// The moment of the last lease check, and whether the lease held.
     lease: Option<(Instant, bool)>,
     tick_pending: bool,
+    /// No tick is proposed before: the replica takes nothing at the moment.
+    tick_at: Instant,
     /// When the clock of the log showed what; see `wall`.
     clock_seen: Option<(Instant, Millis)>,
     disk_full: bool,
@@ -167,6 +169,7 @@ impl Group {
             saving: 0,
             lease: None,
             tick_pending: false,
+            tick_at: Instant(0),
             clock_seen: None,
             disk_full: false,
             hurry: false,
@@ -259,7 +262,8 @@ impl Group {
     pub(crate) fn set_disk_full(&mut self, moment: Moment, full: bool, out: &mut Effects) {
         let begins = full && !self.disk_full;
         self.disk_full = full;
-        if begins {
+        if begins && self.leads() {
+            mark!("a leader without room hands its place on");
             self.hand_over(moment, out);
         }
     }
@@ -276,6 +280,18 @@ impl Group {
         if let Some((target, _)) = voters.max_by_key(|(_, index)| *index) {
             self.step(moment, Event::Transfer { target }, out);
         }
+    }
+
+    /// Asks for other members. Whether they are is seen in the configuration, and nowhere else.
+    pub(crate) fn configure(
+        &mut self,
+        moment: Moment,
+        voters: BTreeSet<NodeId>,
+        learners: BTreeSet<NodeId>,
+        out: &mut Effects,
+    ) {
+        let token = self.token();
+        self.step(moment, Event::Configure { token, voters, learners }, out);
     }
 
     /// Does this replica lead?
@@ -309,7 +325,7 @@ impl Group {
             out.repaired.push(self.id);
         }
         let due = self.shard.next_due().is_some_and(|due| due <= self.wall(moment));
-        if due && self.leads() && !self.tick_pending {
+        if due && self.leads() && !self.tick_pending && self.tick_at <= moment.now {
             self.push_tick(moment);
         }
         if self.next_expire <= moment.now {
@@ -323,7 +339,8 @@ impl Group {
         let mut deadline = self.replica.deadline().min(self.snapshot.idle_deadline());
         if let (true, Some(due)) = (self.leads() && !self.tick_pending, self.shard.next_due()) {
             let millis = due.0.saturating_sub(self.wall(moment).0);
-            deadline = deadline.min(moment.now + std::time::Duration::from_millis(millis));
+            let due = moment.now + std::time::Duration::from_millis(millis);
+            deadline = deadline.min(due.max(self.tick_at));
         }
         if self.waits() || self.faulty { deadline.min(self.next_expire) } else { deadline }
     }
@@ -457,7 +474,7 @@ impl Group {
         if !full {
             return self.requeue(moment, batch.take_apart(entry));
         }
-        self.tick_pending = false;
+        (self.tick_pending, self.tick_at) = (false, moment.now + EXPIRE_INTERVAL);
         for item in batch.items {
             let (Item::Op(request) | Item::Read(request, _)) = item;
             self.answer(request, FULL, out);

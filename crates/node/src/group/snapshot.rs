@@ -11,7 +11,7 @@ use crate::limits::{
 };
 use crate::message::Kind;
 use crate::request::{LEAPT, Moment, Who};
-use stdx::{Instant, Millis, planted};
+use stdx::{Instant, Millis, mark, planted};
 
 /// What an entry costs the log beside its data.
 const ENTRY_OVERHEAD_BYTES: u64 = 64;
@@ -132,7 +132,10 @@ impl Group {
 
     /// Makes the next part of a snapshot, if one is due or running.
     pub(super) fn step_snapshot(&mut self, moment: Moment, out: &mut Effects) {
+        // One that joined and was not told yet who agrees would not know what to write of it, and
+        // nobody could install that.
         if self.snapshot.running.is_none()
+            && !self.config.voters.is_empty()
             && self.snapshot.is_due(moment.now)
             && self.applied > self.snapshot.newest
         {
@@ -190,6 +193,7 @@ impl Group {
     /// as much log again.
     pub(crate) fn snapshot_failed(&mut self) {
         let Some(running) = self.snapshot.running.take() else { return };
+        mark!("a snapshot finds no room");
         self.snapshot.log_bytes -= running.log_bytes;
         if let Some(saver) = running.saver {
             saver.abort(&mut self.shard);
@@ -266,6 +270,9 @@ impl Group {
             for (_, pending) in self.gateway.take_reads_before(*last) {
                 out.replies.put(pending.ticket, crate::request::NO_LEADER);
             }
+        }
+        if !leapt.is_empty() {
+            mark!("a snapshot leaps over requests that were sent");
         }
         for (number, pending) in leapt {
             let origin = keyspace::op::Origin { node: self.node.0, number };

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! replicas   looks inside: mirrors each log from the records that are handed to the disk
+//!   members    which nodes are a quorum, and that no change leaves two of them apart
 //! check      looks from outside: knows only what was asked, what was answered, in which order
 //!   linear     an order of each key, or of keys that are touched together, by search on a model
 //!   serial     cycles among the transactions on lists, as Elle finds them
@@ -14,6 +15,7 @@
 
 mod graph;
 mod linear;
+pub(crate) mod members;
 mod model;
 pub(crate) mod replicas;
 mod serial;

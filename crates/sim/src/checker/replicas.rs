@@ -9,9 +9,11 @@
 //! A promise is checked when it is made: a vote or an acknowledgement that leaves a node must be
 //! backed by its durable log at that moment, not only if chance makes a crash follow.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use consensus::{Entry, Envelope, Index, NodeId, Record, Role, Status, Term};
+use consensus::{Config, Entry, EntryKind, Envelope, Index, NodeId, Record, Role, Status, Term};
+
+use super::members::{self, config_of};
 
 /// What an entry is, for comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +30,25 @@ impl Known {
 }
 
 /// A log from `base` on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Mirror {
     base: u64,
     entries: VecDeque<Known>,
+    /// Who agrees, and from which entry on. The first stands at `base`.
+    configs: Vec<(u64, Config)>,
 }
 
 impl Mirror {
+    /// An empty log behind `base`.
+    fn new(base: u64, config: Config) -> Mirror {
+        Mirror { base, entries: VecDeque::new(), configs: vec![(base, config)] }
+    }
+
+    /// Who agrees, by the newest entry that says so.
+    fn config(&self) -> &Config {
+        &self.configs.last().expect("the first is never cut off").1
+    }
+
     fn last(&self) -> u64 {
         self.base + self.entries.len() as u64
     }
@@ -45,18 +59,17 @@ impl Mirror {
     }
 
     /// True if something else stood there or behind it.
-    fn put(&mut self, index: u64, known: Known) -> bool {
+    fn put(&mut self, entry: &Entry) -> bool {
+        let (index, known) = (entry.index.0, Known::of(entry));
         assert!(index > self.base, "what a snapshot covers is not written again: {index}");
         assert!(index <= self.last() + 1, "a log has no gaps: {index}");
         let at = (index - self.base - 1) as usize;
         let cuts = at < self.entries.len() && self.entries[at] != known;
         self.entries.truncate(at);
         self.entries.push_back(known);
+        self.configs.retain(|(from, _)| *from < index);
+        self.configs.extend(config_of(entry).map(|config| (index, config)));
         cuts
-    }
-
-    fn reset(&mut self, index: u64) {
-        *self = Mirror { base: index, entries: VecDeque::new() };
     }
 
     /// Holds the entry, or a snapshot of it.
@@ -66,8 +79,10 @@ impl Mirror {
 }
 
 /// What is known of one node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct View {
+    /// Who agrees, as far as it knows, if its log is empty.
+    founding: Config,
     memory: Mirror,
     durable: Mirror,
     vote: (u64, Option<u32>),
@@ -90,6 +105,22 @@ pub(crate) enum Loss {
     More,
 }
 
+impl View {
+    fn new(founding: Config) -> View {
+        let log = Mirror::new(0, founding.clone());
+        View {
+            founding,
+            memory: log.clone(),
+            durable: log,
+            vote: (0, None),
+            pending: VecDeque::new(),
+            batch: 0,
+            commit: 0,
+            voted: false,
+        }
+    }
+}
+
 /// What a node found on its disk.
 #[derive(Debug, Default)]
 pub(crate) struct OnDisk {
@@ -107,6 +138,8 @@ pub(crate) struct Replicas {
     views: BTreeMap<u32, View>,
     /// What the group has agreed on; `committed[0]` is entry 1.
     committed: Vec<Known>,
+    /// Who agrees, by the group's own agreement, and from which entry on.
+    configs: Vec<(u64, Config)>,
     leaders: BTreeMap<Term, u32>,
     votes: BTreeMap<(u32, Term), NodeId>,
     hashes: BTreeMap<(u64, u64), u64>,
@@ -120,15 +153,45 @@ type Checked = Result<(), String>;
 impl Replicas {
     /// Empty logs on nodes 1 to `nodes`.
     pub(crate) fn new(nodes: u32) -> Replicas {
+        let founding = Config::of((1..=nodes).map(NodeId));
         Replicas {
-            views: (1..=nodes).map(|node| (node, View::default())).collect(),
+            views: (1..=nodes).map(|node| (node, View::new(founding.clone()))).collect(),
             committed: Vec::new(),
+            configs: vec![(0, founding)],
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
             hashes: BTreeMap::new(),
             digests: BTreeMap::new(),
             broken: Vec::new(),
         }
+    }
+
+    /// A new node, with an empty disk, that no configuration has named yet.
+    pub(crate) fn join(&mut self, node: u32) {
+        let before = self.views.insert(node, View::new(Config::default()));
+        assert!(before.is_none(), "the number of a node is never used again: {node}");
+    }
+
+    /// Who agrees, as the group has agreed.
+    pub(crate) fn config(&self) -> &Config {
+        &self.configs.last().expect("the founders are never taken back").1
+    }
+
+    /// That, and whatever came after it in some log: any of these may be what counts.
+    pub(crate) fn configs_in_force(&self) -> Vec<&Config> {
+        let agreed = self.configs.last().map_or(0, |(index, _)| *index);
+        let logs = self.views.values().flat_map(|view| &view.memory.configs);
+        let later = logs.filter(|(index, _)| *index > agreed).map(|(_, config)| config);
+        [self.config()].into_iter().chain(later).collect()
+    }
+
+    /// Who agreed at this entry. Nobody has agreed on entry 0: that is where each began.
+    fn config_at(&self, node: u32, index: u64) -> Config {
+        if index == 0 {
+            return self.views[&node].founding.clone();
+        }
+        let found = self.configs.iter().rev().find(|(from, _)| *from <= index);
+        found.map(|(_, config)| config.clone()).unwrap_or_default()
     }
 
     fn view(&mut self, node: u32) -> &mut View {
@@ -165,7 +228,10 @@ impl Replicas {
             if entry.index.0 <= view.commit && view.memory.get(entry.index.0) != Some(known) {
                 return Err(format!("node {node} replaces its committed entry {place:?}"));
             }
-            cuts |= view.memory.put(entry.index.0, known);
+            cuts |= view.memory.put(entry);
+            if entry.kind == EntryKind::Config {
+                members::check_change(node, &view.memory.configs)?;
+            }
         }
         self.view(node).pending.push_back((number, records.to_vec()));
         Ok(cuts)
@@ -184,7 +250,7 @@ impl Replicas {
                     }
                     Record::Entry(entry) => {
                         view.batch = view.batch.min(entry.index.0);
-                        view.durable.put(entry.index.0, Known::of(&entry));
+                        view.durable.put(&entry);
                     }
                 }
             }
@@ -193,8 +259,9 @@ impl Replicas {
 
     /// The log on the disk is void: a snapshot stands for it.
     pub(crate) fn reset(&mut self, node: u32, index: u64) {
+        let config = self.config_at(node, index);
         let view = self.view(node);
-        view.durable.reset(index);
+        view.durable = Mirror::new(index, config);
         for (_, records) in &mut view.pending {
             records.retain(|record| !matches!(record, Record::Entry(_)));
         }
@@ -206,20 +273,21 @@ impl Replicas {
         if agreed.is_none_or(|agreed| agreed.term != term) {
             return Err(format!("node {node} installed a snapshot of {index} that is not agreed"));
         }
+        let config = self.config_at(node, index);
         let view = self.view(node);
-        view.memory.reset(index);
+        view.memory = Mirror::new(index, config);
         view.commit = view.commit.max(index);
         Ok(())
     }
 
     /// A node starts from this: what is not there any more?
     pub(crate) fn started(&mut self, node: u32, found: &OnDisk) -> Loss {
-        let view = self.view(node);
         let base = found.snapshot.0;
-        let mut mirror = Mirror { base, entries: VecDeque::new() };
+        let mut mirror = Mirror::new(base, self.config_at(node, base));
         for entry in &found.entries {
-            mirror.put(entry.index.0, Known::of(entry));
+            mirror.put(entry);
         }
+        let view = self.view(node);
         let touched = view.pending.iter().flat_map(|(_, records)| records).filter_map(|record| {
             let Record::Entry(entry) = record else { return None };
             Some(entry.index.0)
@@ -310,9 +378,10 @@ impl Replicas {
         }
         let before = self.views[&node].commit;
         for index in before + 1..=status.commit.0 {
-            self.agreed(node, index, &status.config)?;
+            self.agreed(node, index)?;
         }
         self.view(node).commit = before.max(status.commit.0);
+        self.look_at_members(node, status)?;
         Ok(is_new)
     }
 
@@ -327,6 +396,25 @@ impl Replicas {
             if !voters.is_empty() && count * 2 <= voters.len() {
                 return Err(format!("node {node} leads in {term:?} by {count} of {voters:?}"));
             }
+        }
+        Ok(())
+    }
+
+    /// The configuration is the one that the log tells, and a leader changes one at a time.
+    fn look_at_members(&self, node: u32, status: &Status) -> Checked {
+        let memory = &self.views[&node].memory;
+        if status.config != *memory.config() {
+            return Err(format!(
+                "node {node} goes by {:?}, and its log says {:?}",
+                status.config,
+                memory.config()
+            ));
+        }
+        let before = memory.configs.len().checked_sub(2).map_or(0, |at| memory.configs[at].0);
+        if status.role == Role::Leader && before > self.committed() {
+            return Err(format!(
+                "node {node} changes the members again before change {before} is agreed"
+            ));
         }
         Ok(())
     }
@@ -346,7 +434,7 @@ impl Replicas {
     }
 
     /// A node believes that this entry is agreed: the same one as everybody, and on a quorum.
-    fn agreed(&mut self, node: u32, index: u64, config: &consensus::Config) -> Checked {
+    fn agreed(&mut self, node: u32, index: u64) -> Checked {
         let view = &self.views[&node];
         let Some(known) = view.memory.get(index) else {
             return if index <= view.memory.base {
@@ -368,14 +456,18 @@ impl Replicas {
             self.broken.contains(&member.0)
                 || self.views.get(&member.0).is_some_and(|view| view.durable.holds(index, known))
         };
-        for voters in [&config.voters, &config.outgoing] {
-            let holders = voters.iter().filter(durable).count();
-            if !voters.is_empty() && holders * 2 <= voters.len() {
-                return Err(format!(
-                    "node {node} commits entry {index}, durable on {holders} of {voters:?}"
-                ));
-            }
+        let holders: BTreeSet<NodeId> =
+            self.views.keys().map(|node| NodeId(*node)).filter(|node| durable(&node)).collect();
+        // A leader may have appended the next configuration in the same turn.
+        let from = view.memory.configs.partition_point(|(from, _)| *from <= index);
+        let configs = &view.memory.configs[from.saturating_sub(1)..];
+        if !configs.iter().any(|(_, config)| members::is_quorum(config, &holders)) {
+            return Err(format!(
+                "node {node} commits entry {index}, durable on {holders:?}, by {configs:?}"
+            ));
         }
+        let config = view.memory.configs.iter().find(|(at, _)| *at == index).cloned();
+        self.configs.extend(config);
         self.committed.push(known);
         Ok(())
     }

@@ -17,6 +17,13 @@ impl World {
         let time = self.disk_time(node);
         let Some(running) = &mut self.machine(node).running else { return };
         if running.log_is_due() {
+            let trims = running.trims();
+            if trims && self.strikes_at(node, self.plan.directed.in_compaction) {
+                self.coverage.hit(Mark::PowerFailedInCompaction);
+                let operations = self.rng.below(6);
+                self.machine(node).disk.halt_after(operations);
+            }
+            let Some(running) = &mut self.machine(node).running else { return };
             match running.begin_commit() {
                 Ok(()) => self.push_node(node, time, What::LogDone(node)),
                 // It fails again, and is seen, when the commit is tried.
@@ -41,11 +48,11 @@ impl World {
         for index in &committed.resets {
             self.replicas.reset(node, *index);
         }
-        if !committed.resets.is_empty() && self.strikes(self.plan.directed.in_install) {
+        if !committed.resets.is_empty() && self.strikes_at(node, self.plan.directed.in_install) {
             self.power_fails(node, Mark::PowerFailedInInstall);
             return Ok(());
         }
-        if self.strikes(self.plan.directed.after_save) {
+        if self.strikes_at(node, self.plan.directed.after_save) {
             self.power_fails(node, Mark::PowerFailedAfterSave);
             return Ok(());
         }
@@ -89,7 +96,7 @@ impl World {
             _ => (0, Mark::PowerFailed),
         };
         let halt = self.rng.below(8);
-        let strikes = self.strikes(rate);
+        let strikes = self.strikes_at(node, rate);
         let Some(running) = &mut self.machines[node as usize - 1].running else { return Ok(()) };
         if strikes {
             self.machines[node as usize - 1].disk.halt_after(halt);

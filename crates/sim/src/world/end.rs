@@ -1,5 +1,7 @@
 //! The end: all faults end, what is open is answered, and everything is read.
 
+use std::collections::BTreeSet;
+
 use super::{Checked, Phase, What, World};
 use crate::limits::RECOVERY_BOUND;
 use crate::machine::Machine;
@@ -15,10 +17,12 @@ impl World {
         self.network.rates = crate::plan::NetworkRates::default();
         self.plan.directed = crate::plan::Directed::default();
         self.stalled_until.fill(0);
-        for node in 1..=self.plan.nodes {
+        (self.wish, self.lull) = (None, None);
+        self.network.spare(BTreeSet::new());
+        self.retire_removed()?;
+        for node in 1..=self.nodes() {
             let machine = self.machine(node);
-            machine.disk.set_capacity(None);
-            machine.paused_until = 0;
+            machine.disk.forgive();
             if !machine.is_up() {
                 self.push(self.now, 0, What::Start(node));
             }
@@ -57,7 +61,7 @@ impl World {
             "not recovered {} s after all faults have ended: {up} of {} nodes are up, {} reads are \
              left, {open:?} are not answered; {}",
             RECOVERY_BOUND.as_secs(),
-            self.plan.nodes,
+            self.nodes(),
             self.last_tasks.len(),
             nodes.join("; "),
         )

@@ -61,6 +61,19 @@ pub(crate) enum What {
     DiskHasRoom(u32),
     /// The time of this stage of a script is up.
     Script(u64),
+    /// A paused node wakes.
+    Wake(u32),
+    /// The power of this node fails.
+    LosePower(u32),
+    /// The wall clock of a node goes back or forth, so often.
+    Strobe {
+        node: u32,
+        left: u32,
+    },
+    /// The operator looks at the members.
+    Operate,
+    /// Those that are spared all faults are asked whether they serve.
+    Ask,
     /// All faults end.
     Heal,
 }
@@ -78,6 +91,7 @@ impl What {
             | What::Seal(node)
             | What::EndReign(node)
             | What::CutOff(node)
+            | What::LosePower(node)
             | What::ToNode { node, .. }
             | What::PeerDown { node, .. }
             | What::Gone { node, .. } => Some(*node),

@@ -10,7 +10,9 @@ impl World {
     /// Starts a node, if it may and does not run.
     pub(super) fn start(&mut self, node: u32) -> Checked {
         let (now, dice) = (self.now, self.rng.next());
-        let wary = self.is_chaos() && self.plan.evils.contains(&Evil::PowerInCommit);
+        let wary = self.is_chaos()
+            && !self.is_spared(node)
+            && self.plan.evils.contains(&Evil::PowerInCommit);
         let halt = (wary && self.rng.one_in(4)).then(|| self.rng.below(20));
         let machine = self.machine(node);
         if machine.is_up() || machine.dead.is_some() {
@@ -19,7 +21,8 @@ impl World {
         if let Some(operations) = halt {
             machine.disk.halt_after(operations);
         }
-        let started = machine.start(now, dice);
+        let peers = self.peers_of(node);
+        let started = self.machine(node).start(now, dice, peers);
         match started {
             Ok(found) => {
                 self.tell(|| {
@@ -39,9 +42,15 @@ impl World {
                 match self.replicas.started(node, &found) {
                     Loss::Nothing => {}
                     Loss::Tail if rotten => {
+                        self.coverage.hit(Mark::DamageUnseen);
                         return self.bury(node, "it lost its tail, and did not see it");
                     }
                     _ => return Err(format!("node {node} lost what was durable on its disk")),
+                }
+                if rotten && !found.faulty {
+                    // All that counted was read, and is there: the damage hit what nobody needs.
+                    self.machine(node).rotten = false;
+                    self.replicas.broken.retain(|broken| *broken != node);
                 }
                 self.schedule_turn(node);
                 Ok(())
@@ -65,7 +74,7 @@ impl World {
     }
 
     /// This node will not come back.
-    pub(super) fn bury(&mut self, node: u32, why: &str) -> Checked {
+    pub(crate) fn bury(&mut self, node: u32, why: &str) -> Checked {
         self.tell(|| format!("node {node} stays down: {why}"));
         if self.machine(node).is_up() {
             self.fall(node, false);
@@ -82,7 +91,10 @@ impl World {
         drop(running);
         self.machine(node).stop(power);
         self.machine(node).paused_until = 0;
-        for other in 1..=self.plan.nodes {
+        for (_, what) in std::mem::take(&mut self.machine(node).waiting) {
+            self.missed(what);
+        }
+        for other in 1..=self.nodes() {
             self.network.break_link(other, node);
             self.hang_up(node, other);
         }
@@ -91,7 +103,8 @@ impl World {
             let (bytes, closes) = (Vec::new(), true);
             self.push(now + delay, 0, What::ToClient { client, number, bytes, closes });
         }
-        let after = if self.is_chaos() { self.rng.below(4_000_000_000) } else { 0 };
+        let waits = self.is_chaos() && !self.is_spared(node);
+        let after = if waits { self.rng.below(4_000_000_000) } else { 0 };
         self.push(now + after, 0, What::Start(node));
     }
 
@@ -118,7 +131,14 @@ impl World {
         if self.machine(node).disk.has_halted() {
             self.power_fails(node, Mark::PowerFailedInCommit);
         } else {
-            self.coverage.hit(Mark::DiskError);
+            self.coverage.hit(match error {
+                storage::Error::Sync { .. } => Mark::DiskErrorOnSync,
+                storage::Error::Io { action: "read" | "open" | "list", .. } => {
+                    Mark::DiskErrorOnRead
+                }
+                storage::Error::Corrupt { .. } => Mark::DiskErrorOnRead,
+                _ => Mark::DiskErrorOnWrite,
+            });
             self.fall(node, false);
         }
         Ok(())

@@ -9,11 +9,13 @@ use super::event::Scheduled;
 use super::{Checked, What};
 use crate::checker::replicas::Replicas;
 use crate::clients::Client;
-use crate::coverage::Coverage;
+use crate::coverage::{Coverage, Mark};
 use crate::history::History;
-use crate::limits::{RECOVERY_BOUND, REDIAL_INTERVAL, STORY_LINES_MAX};
+use crate::limits::{NODES_MAX, RECOVERY_BOUND, REDIAL_INTERVAL, STORY_LINES_MAX};
+use crate::lull::Lull;
 use crate::machine::{Machine, Wire};
 use crate::network::Network;
+use crate::operator::Wish;
 use crate::plan::Plan;
 use crate::run::{Options, Report, Violation};
 use crate::script::{Probe, Stage};
@@ -31,7 +33,10 @@ pub(crate) enum Phase {
 
 /// See the head of this file.
 pub(crate) struct World {
+    pub(crate) seed: u64,
     pub(crate) now: u64,
+    /// How much of that was slept: it is no part of the run's length.
+    slept: u64,
     queue: BinaryHeap<Scheduled>,
     sequence: u64,
     pub(crate) rng: Rng,
@@ -42,6 +47,10 @@ pub(crate) struct World {
     pub(crate) replicas: Replicas,
     /// Counts cuts of the network: a new one takes the place of the one before.
     pub(crate) cuts: u64,
+    /// What the members of the group should be, if they are not.
+    pub(crate) wish: Option<Wish>,
+    /// A majority is spared all faults at the moment.
+    pub(crate) lull: Option<Lull>,
     pub(crate) clients: Vec<Client>,
     pub(crate) workload: Workload,
     pub(crate) history: History,
@@ -77,20 +86,24 @@ impl World {
             machine
         };
         let mut world = World {
+            seed: options.seed,
             now: 0,
+            slept: 0,
             queue: BinaryHeap::new(),
             sequence: 0,
             machines: (1..=nodes).map(machine).collect(),
-            network: Network::new(nodes, plan.network, plan.delay),
+            network: Network::new(NODES_MAX, plan.network, plan.delay),
             coverage: Coverage::default(),
             replicas: Replicas::new(nodes),
             cuts: 0,
+            wish: None,
+            lull: None,
             clients: (0..plan.clients).map(|_| Client::default()).collect(),
             workload,
             history: History::new(),
             lives_known: BTreeMap::new(),
-            digested: vec![0; nodes as usize + 1],
-            stalled_until: vec![0; nodes as usize + 1],
+            digested: vec![0; NODES_MAX as usize + 1],
+            stalled_until: vec![0; NODES_MAX as usize + 1],
             script: None,
             scripts: 0,
             probe: None,
@@ -124,6 +137,7 @@ impl World {
         if !self.plan.evils.is_empty() {
             self.push(1_000_000_000, 0, What::Nemesis);
         }
+        self.push(0, 0, What::Operate);
         self.push(self.length, 0, What::Heal);
     }
 
@@ -155,7 +169,7 @@ impl World {
             trace: self.trace,
             events: self.events,
             operations: self.operations,
-            simulated: at,
+            simulated: at - Duration::from_nanos(self.slept),
             coverage: std::mem::take(&mut self.coverage),
             story: self.story.take().unwrap_or_default(),
             history: std::mem::take(&mut self.history),
@@ -186,6 +200,30 @@ impl World {
         self.push(self.now + after, life, what);
     }
 
+    /// The nodes are those from 1 to this. One that was removed stays among them.
+    pub(crate) fn nodes(&self) -> u32 {
+        self.machines.len() as u32
+    }
+
+    /// This much time passes, and nothing happens in it but that messages stay on their way.
+    pub(crate) fn pass(&mut self, time: u64) {
+        self.now += time;
+        self.slept += time;
+        let queue = std::mem::take(&mut self.queue);
+        let later = |scheduled: Scheduled| match scheduled.what {
+            What::Message(_) => Scheduled { at: scheduled.at.max(self.now), ..scheduled },
+            _ => Scheduled { at: scheduled.at + time, ..scheduled },
+        };
+        self.queue = queue.into_iter().map(later).collect();
+        for machine in &mut self.machines {
+            machine.paused_until += time;
+            if let Some(running) = &mut machine.running {
+                running.sleep(time);
+            }
+        }
+        self.stalled_until.iter_mut().for_each(|until| *until += time);
+    }
+
     pub(crate) fn machine(&mut self, node: u32) -> &mut Machine {
         &mut self.machines[node as usize - 1]
     }
@@ -198,6 +236,11 @@ impl World {
     /// True with a chance of `rate` in a million, while there are faults.
     pub(crate) fn strikes(&mut self, rate: u64) -> bool {
         rate > 0 && self.is_chaos() && self.rng.below(1_000_000) < rate
+    }
+
+    /// As `strikes`, at a node, which may be spared.
+    pub(crate) fn strikes_at(&mut self, node: u32, rate: u64) -> bool {
+        self.strikes(rate) && !self.is_spared(node)
     }
 
     fn note(&mut self, what: &What) {
@@ -224,11 +267,15 @@ impl World {
         let now = self.now;
         let machine = self.machine(node);
         if !machine.is_up() || (life != 0 && life != machine.life) {
-            return self.missed(what);
+            self.missed(what);
+            return Ok(());
         }
-        if machine.paused_until > now {
-            let until = machine.paused_until;
-            self.push(until, life, what);
+        if machine.paused_until > now || !machine.waiting.is_empty() {
+            let (until, first) = (machine.paused_until, machine.waiting.is_empty());
+            machine.waiting.push((life, what));
+            if first {
+                self.push(until, 0, What::Wake(node));
+            }
             return Ok(());
         }
         match what {
@@ -247,12 +294,18 @@ impl World {
                 Ok(())
             }
             What::CutOff(node) => {
-                if self.is_chaos() {
+                if self.is_chaos() && !self.is_spared(node) {
                     self.isolate(node);
                 }
                 Ok(())
             }
             What::PeerDown { node, peer } => self.peer_down(node, peer),
+            What::LosePower(node) => {
+                if self.is_chaos() && !self.is_spared(node) {
+                    self.power_fails(node, Mark::PowerFailed);
+                }
+                Ok(())
+            }
             What::ToNode { node, client, number, bytes } => {
                 self.client_bytes(node, Wire { client, number }, &bytes)
             }
@@ -267,8 +320,14 @@ impl World {
     fn happen_elsewhere(&mut self, what: What) -> Checked {
         match what {
             What::ToClient { client, number, bytes, closes } => {
-                self.client_hears(client, number, &bytes, closes)?;
+                if !self.asker_hears(client, number, &bytes) {
+                    self.client_hears(client, number, &bytes, closes)?;
+                }
             }
+            What::Wake(node) => self.wake(node)?,
+            What::Operate => self.operate()?,
+            What::Ask => self.ask_spared()?,
+            What::Strobe { node, left } => self.strobe(node, left),
             What::Client(client) => self.client_acts(client),
             What::Patience { client, call } => self.client_gives_up(client, call),
             What::Start(node) => self.start(node)?,
@@ -288,13 +347,25 @@ impl World {
         Ok(())
     }
 
+    /// A paused node gets what came meanwhile, unless its pause was made longer.
+    fn wake(&mut self, node: u32) -> Checked {
+        let until = self.machine(node).paused_until;
+        if until > self.now {
+            self.push(until, 0, What::Wake(node));
+            return Ok(());
+        }
+        for (life, what) in std::mem::take(&mut self.machine(node).waiting) {
+            self.happen(life, what)?;
+        }
+        Ok(())
+    }
+
     /// It was meant for a node that is not there any more.
-    fn missed(&mut self, what: What) -> Checked {
+    pub(super) fn missed(&mut self, what: What) {
         if let What::ToNode { client, number, .. } = what {
             let delay = self.network.draw_delay(&mut self.rng);
             let (bytes, closes) = (Vec::new(), true);
             self.push(self.now + delay, 0, What::ToClient { client, number, bytes, closes });
         }
-        Ok(())
     }
 }

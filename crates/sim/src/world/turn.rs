@@ -43,7 +43,7 @@ impl World {
     pub(super) fn timer(&mut self, node: u32) -> Checked {
         let now = self.now;
         let Some(running) = &mut self.machine(node).running else { return Ok(()) };
-        if running.timer != now {
+        if running.timer > now {
             return Ok(());
         }
         running.timer = u64::MAX;
@@ -57,6 +57,7 @@ impl World {
         let moment = machine.moment(now);
         let Some(running) = &mut machine.running else { return Ok(()) };
         running.turn_due = false;
+        running.note_turn(now)?;
         if running.front.deadline(moment) <= moment.now {
             running.front.step(moment, Event::Tick);
         }
@@ -81,19 +82,28 @@ impl World {
         if let Some(running) = &mut self.machine(node).running {
             running.take_work(saves, snapshots);
         }
-        for (target, message) in sends {
+        let cut = self.strikes_at(node, self.plan.directed.in_send);
+        let leaves = if cut { self.rng.below(sends.len() as u64 + 1) } else { u64::MAX };
+        for (target, message) in sends.into_iter().take(leaves as usize) {
             self.send(node, target, &message)?;
+        }
+        if cut {
+            self.power_fails(node, Mark::PowerFailedInSend);
+            return Ok(());
         }
         self.flush_clients(node);
         let commits = self.look(node)?;
-        if saves_any && self.strikes(self.plan.directed.before_save) {
+        if saves_any && self.strikes_at(node, self.plan.directed.before_save) {
             self.power_fails(node, Mark::PowerFailedBeforeSave);
             return Ok(());
         }
         if commits && self.machine(node).leads() {
             self.script_committed(node);
         }
-        if commits && self.machine(node).leads() && self.strikes(self.plan.directed.cut_at_commit) {
+        if commits
+            && self.machine(node).leads()
+            && self.strikes_at(node, self.plan.directed.cut_at_commit)
+        {
             self.coverage.hit(Mark::CutLeaderAtCommit);
             self.isolate(node);
         }
@@ -131,7 +141,7 @@ impl World {
         if self.replicas.stepped(node, &status)? {
             self.coverage.hit(Mark::LeaderElected);
             self.tell(|| format!("node {node} leads in term {}", status.term.0));
-            if self.strikes(self.plan.directed.end_early) {
+            if self.strikes_at(node, self.plan.directed.end_early) {
                 self.end_early(node);
             }
             self.script_elected(node);

@@ -65,7 +65,10 @@ struct State {
     life: u64,
     operations: u64,
     halt_at: Option<u64>,
-    planted: Vec<(Action, io::ErrorKind)>,
+    /// After so many more actions of this kind, one fails.
+    planted: Vec<(Action, u64, io::ErrorKind)>,
+    /// The next write of a file of several pages lands on another of them.
+    misdirects: bool,
     capacity: Option<u64>,
     stalled: Duration,
 }
@@ -124,6 +127,7 @@ impl SimDisk {
             operations: 0,
             halt_at: None,
             planted: Vec::new(),
+            misdirects: false,
             capacity: None,
             stalled: Duration::ZERO,
         };
@@ -147,7 +151,25 @@ impl SimDisk {
 
     /// The next action of this kind fails with this error. Several may be planted.
     pub fn fail_next(&self, action: Action, error: io::ErrorKind) {
-        self.state().planted.push((action, error));
+        self.fail_after(action, 0, error);
+    }
+
+    /// As `fail_next`, after so many of them that go well.
+    pub fn fail_after(&self, action: Action, count: u64, error: io::ErrorKind) {
+        self.state().planted.push((action, count, error));
+    }
+
+    /// The next write to a file of several pages lands on another page of it.
+    pub fn misdirect_next(&self) {
+        self.state().misdirects = true;
+    }
+
+    /// Whatever was planned to go wrong does not.
+    pub fn forgive(&self) {
+        let mut state = self.state();
+        (state.halt_at, state.capacity, state.misdirects) = (None, None, false);
+        state.rates = Rates::default();
+        state.planted.clear();
     }
 
     /// Bytes that fit; `None` is without end.
@@ -271,11 +293,16 @@ impl SimDisk {
 }
 
 impl State {
-    fn end_life(&mut self) {
+    /// The life ends: what was planned for it will not happen.
+    fn forget_plans(&mut self) {
         self.life += 1;
         self.locked.clear();
-        self.halt_at = None;
         self.planted.clear();
+        (self.halt_at, self.misdirects) = (None, false);
+    }
+
+    fn end_life(&mut self) {
+        self.forget_plans();
         for change in std::mem::take(&mut self.names_pending) {
             change.apply(&mut self.names_durable);
         }
@@ -284,10 +311,7 @@ impl State {
     }
 
     fn crash(&mut self) {
-        self.life += 1;
-        self.locked.clear();
-        self.halt_at = None;
-        self.planted.clear();
+        self.forget_plans();
         let mut kept: BTreeMap<String, usize> = BTreeMap::new();
         for change in &self.names_pending {
             *kept.entry(change.folder().to_string()).or_default() += 1;
@@ -348,8 +372,11 @@ impl State {
                 return Err(io::Error::other("the simulated machine has stopped"));
             }
         }
-        if let Some(at) = self.planted.iter().position(|(planted, _)| *planted == action) {
-            return Err(self.planted.remove(at).1.into());
+        let of_kind = |planted: &&mut (Action, u64, io::ErrorKind)| planted.0 == action;
+        let due = self.planted.iter().position(|planted| planted.0 == action && planted.1 == 0);
+        self.planted.iter_mut().filter(of_kind).for_each(|one| one.1 = one.1.saturating_sub(1));
+        if let Some(at) = due {
+            return Err(self.planted.remove(at).2.into());
         }
         let rate = match action {
             Action::Read => self.rates.read_error,
@@ -533,7 +560,8 @@ impl File for SimFile {
             state.make_room(inode.space(), offset + bytes.len() as u64)?;
             let lost = strikes(&mut state.rng, state.rates.lost_write);
             let pages = inode.current.len() as u64 / PAGE_BYTES as u64;
-            if pages > 1 && strikes(&mut state.rng, state.rates.misdirected_write) {
+            let chance = strikes(&mut state.rng, state.rates.misdirected_write);
+            if pages > 1 && (chance || std::mem::take(&mut state.misdirects)) {
                 offset = offset % PAGE_BYTES as u64 + state.rng.below(pages) * PAGE_BYTES as u64;
             }
             put(&mut inode.current, offset, bytes);

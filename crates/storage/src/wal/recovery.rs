@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use stdx::planted;
+use stdx::{mark, planted};
 
 use super::image::{At, Image};
 use super::live::{Live, Mark, Vote};
@@ -256,6 +256,7 @@ impl<'a> Walk<'a> {
                 Verdict::Cut => {
                     self.end_at(image, offset);
                     if group.is_some() || !self.closed || self.batch_max > self.batch {
+                        mark!("a torn tail is cut off");
                         let (segment, offset) = (image.sequence, offset as u64);
                         self.cut = Some(Cut { segment, offset });
                     }
@@ -325,6 +326,7 @@ impl<'a> Walk<'a> {
         };
         self.report(image, offset, damaged.filter(|_| alone), unreadable);
         if let Some((at, chain)) = here {
+            mark!("the log goes on behind damage");
             self.chain = Some(chain);
             (self.batch, self.closed) = (self.batch.max(batch), false);
             return Ok(Verdict::Here(at));

@@ -1,0 +1,133 @@
+//! Lulls: a majority is spared all faults for a while, and must serve, whatever the others suffer.
+//!
+//! ```text
+//! begin: a majority of good nodes is healed ─ settle ─▶ ask each of them ─ answer in time ─▶ …
+//!                     the nemesis goes on, with everybody else
+//! ```
+//!
+//! That is the promise to whoever runs the cluster, and it is checked in the middle of the chaos:
+//! nodes that come back with old logs, that are cut off in one direction, or that were removed and
+//! do not know it, must not disturb. One answer in time is enough: a node that is spared may still
+//! be unable to hear a leader outside.
+
+use std::collections::BTreeSet;
+
+use consensus::NodeId;
+
+use crate::checker::members::is_quorum;
+use crate::coverage::Mark;
+use crate::limits::{LULL_ANSWER, LULL_SETTLE};
+use crate::machine::Machine;
+use crate::world::{Checked, What, World};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// The connections that ask belong to clients from this number on, one for each node.
+const ASKERS: usize = 1_000;
+
+/// A lull that has begun.
+#[derive(Clone, Debug)]
+pub(crate) struct Lull {
+    pub(crate) spared: BTreeSet<u32>,
+    ends: u64,
+    /// The newest question, if there was one: it is the number of its connection, so it grows from
+    /// one lull to the next.
+    question: Option<u64>,
+    answered: bool,
+}
+
+impl World {
+    /// Is this node spared all faults at the moment?
+    pub(crate) fn is_spared(&self, node: u32) -> bool {
+        self.lull.as_ref().is_some_and(|lull| lull.spared.contains(&node))
+    }
+
+    /// A lull begins, if a majority has lost nothing.
+    pub(crate) fn begin_lull(&mut self) {
+        if self.lull.is_some() || self.wish.is_some() {
+            return;
+        }
+        let Some(spared) = self.draw_majority() else { return };
+        self.tell(|| format!("{spared:?} are spared"));
+        for node in &spared {
+            let machine = self.machine(*node);
+            machine.disk.forgive();
+            self.stalled_until[*node as usize] = 0;
+            self.push(self.now, 0, What::Start(*node));
+        }
+        self.network.spare(spared.clone());
+        let settle = LULL_SETTLE.as_nanos() as u64;
+        let ends = self.now + settle + LULL_ANSWER.as_nanos() as u64 + self.rng.below(10 * SECOND);
+        self.lull = Some(Lull { spared, ends, question: None, answered: true });
+        self.push(self.now + settle, 0, What::Ask);
+    }
+
+    /// The least number of good nodes that are a quorum, whichever configuration counts.
+    fn draw_majority(&mut self) -> Option<BTreeSet<u32>> {
+        let good = |world: &World, node: u32| {
+            let machine = &world.machines[node as usize - 1];
+            let group = machine.running.as_ref().map(|running| running.front.core().group());
+            !machine.is_harmed() && !group.is_some_and(|group| group.status().faulty)
+        };
+        let mut nodes: Vec<u32> = (1..=self.nodes()).filter(|node| good(self, *node)).collect();
+        let mut spared = BTreeSet::new();
+        loop {
+            let ids = spared.iter().copied().map(NodeId).collect();
+            if self.replicas.configs_in_force().iter().all(|config| is_quorum(config, &ids)) {
+                return Some(spared);
+            }
+            if nodes.is_empty() {
+                return None;
+            }
+            let at = self.rng.below(nodes.len() as u64) as usize;
+            spared.insert(nodes.swap_remove(at));
+        }
+    }
+
+    /// The spared are asked, and what was asked before must be answered.
+    pub(crate) fn ask_spared(&mut self) -> Checked {
+        let Some(mut lull) = self.lull.take() else { return Ok(()) };
+        if !lull.answered {
+            let nodes: Vec<String> = self.machines.iter().map(Machine::summary).collect();
+            return Err(format!(
+                "nodes {:?} are spared all faults and do not serve within {} s; {}",
+                lull.spared,
+                LULL_ANSWER.as_secs(),
+                nodes.join("; ")
+            ));
+        }
+        if lull.question.is_some() {
+            self.coverage.hit(Mark::MajorityServed);
+        }
+        if self.now >= lull.ends || !self.is_chaos() {
+            self.tell(|| "nobody is spared any more".to_owned());
+            self.network.spare(BTreeSet::new());
+            return Ok(());
+        }
+        let before = lull.question.replace(self.now);
+        lull.answered = false;
+        for node in &lull.spared {
+            let mut bytes = Vec::new();
+            wire::resp::encode_call(&mut bytes, &[b"SET", b"lull", b"x"]);
+            let (node, client) = (*node, ASKERS + *node as usize);
+            if let Some(number) = before {
+                self.push_node(node, 0, What::Gone { node, client, number });
+            }
+            self.push_node(node, 0, What::ToNode { node, client, number: self.now, bytes });
+        }
+        self.lull = Some(lull);
+        self.push(self.now + LULL_ANSWER.as_nanos() as u64, 0, What::Ask);
+        Ok(())
+    }
+
+    /// Somebody who asked for a lull's sake hears something. True if it was.
+    pub(crate) fn asker_hears(&mut self, client: usize, number: u64, bytes: &[u8]) -> bool {
+        if let Some(lull) = &mut self.lull
+            && client >= ASKERS
+            && lull.question == Some(number)
+        {
+            lull.answered |= bytes.starts_with(b"+OK");
+        }
+        client >= ASKERS
+    }
+}
