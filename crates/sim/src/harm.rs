@@ -110,7 +110,9 @@ impl World {
         };
         self.tell(|| format!("node {node}: {}", mark.title()));
         self.coverage.hit(mark);
-        self.machine(node).rotten = true;
+        let machine = self.machine(node);
+        // A read that failed once works the next time, and what was not read was not missed.
+        (machine.rotten, machine.latent) = (true, evil != Evil::ReadErrorAtStart);
         self.replicas.broken.push(node);
         if evil == Evil::Wipe {
             return self.bury(node, "its disk was wiped");

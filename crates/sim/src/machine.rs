@@ -94,6 +94,8 @@ pub(crate) struct Machine {
     pub(crate) waiting: Vec<(u64, What)>,
     /// Its disk was damaged behind its back.
     pub(crate) rotten: bool,
+    /// That may show at a later start than the next one.
+    pub(crate) latent: bool,
     /// How far it believes that clocks may part.
     pub(crate) drift_ppm: u32,
 }
@@ -153,6 +155,7 @@ impl Machine {
             paused_until: 0,
             waiting: Vec::new(),
             rotten: false,
+            latent: false,
             drift_ppm: DRIFT_PPM,
         }
     }

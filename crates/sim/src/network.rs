@@ -75,7 +75,8 @@ impl Network {
     ) -> Vec<Arrival> {
         let Arrival { at: now, source, target, .. } = message;
         let strikes = |rng: &mut Rng, rate: u64| rate > 0 && rng.below(1_000_000) < rate;
-        let rates = self.rates;
+        let rates =
+            if self.are_spared(source, target) { NetworkRates::default() } else { self.rates };
         let delay = self.draw_delay(rng);
         let mut arrivals = Vec::new();
         let lost = self.is_cut(source, target) || strikes(rng, rates.loss);
@@ -112,11 +113,14 @@ impl Network {
 
     /// Does nothing get through from `source` to `target`?
     pub(crate) fn is_cut(&self, source: u32, target: u32) -> bool {
-        let spared = self.spared.contains(&source) && self.spared.contains(&target);
-        self.cut.contains(&(source, target)) && !spared
+        self.cut.contains(&(source, target)) && !self.are_spared(source, target)
     }
 
-    /// Between these nodes nothing is cut from here on, until others are named.
+    fn are_spared(&self, source: u32, target: u32) -> bool {
+        self.spared.contains(&source) && self.spared.contains(&target)
+    }
+
+    /// Between these nodes nothing is cut or lost from here on, until others are named.
     pub(crate) fn spare(&mut self, nodes: BTreeSet<u32>) {
         self.spared = nodes;
     }

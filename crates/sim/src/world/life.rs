@@ -47,8 +47,7 @@ impl World {
                     }
                     _ => return Err(format!("node {node} lost what was durable on its disk")),
                 }
-                if rotten && !found.faulty {
-                    // All that counted was read, and is there: the damage hit what nobody needs.
+                if rotten && !found.faulty && !self.machine(node).latent {
                     self.machine(node).rotten = false;
                     self.replicas.broken.retain(|broken| *broken != node);
                 }

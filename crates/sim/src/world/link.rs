@@ -31,11 +31,11 @@ impl World {
         let message = Arrival { at, source, target, bytes: Bytes::from(bytes) };
         let arrivals = self.network.send(&mut self.rng, &mut self.coverage, message, strict);
         for mut arrival in arrivals {
-            if votes && self.strikes(self.plan.directed.echo) {
+            if votes && self.strikes_at(source, self.plan.directed.echo) {
                 self.coverage.hit(Mark::VoteLate);
                 arrival.at += 200_000_000 + self.rng.below(800_000_000);
             }
-            if part && self.strikes(self.plan.directed.echo) {
+            if part && self.strikes_at(source, self.plan.directed.echo) {
                 self.coverage.hit(Mark::SnapshotEchoed);
                 let at = arrival.at + self.rng.below(2_000_000_000);
                 self.push(at, 0, What::Message(Arrival { at, ..arrival.clone() }));
