@@ -10,6 +10,8 @@
 //! A full disk is waited out, and the loop is told; any other error ends the node, before it can
 //! acknowledge anything that it does not know to be durable. What is done is `keeper`'s.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -61,7 +63,8 @@ impl LogThread {
         let own = jobs.clone();
         let keeper = LogKeeper::new(wal);
         let run = move || {
-            Log { keeper, notifier, jobs: own, resets: Vec::new(), closes: false }.run(&queue);
+            let (resets, saves, closes) = (Vec::new(), Arc::default(), false);
+            Log { keeper, notifier, jobs: own, resets, saves, closes }.run(&queue);
         };
         let thread = thread::Builder::new().name("log".to_owned()).spawn(run);
         LogThread { jobs, thread: Some(thread.expect("a thread can be started at the start")) }
@@ -89,6 +92,8 @@ struct Log {
     jobs: Sender<LogJob>,
     /// Who waits for the next commit.
     resets: Vec<Sender<()>>,
+    /// Counts the saves that came.
+    saves: Arc<AtomicU64>,
     closes: bool,
 }
 
@@ -131,7 +136,10 @@ impl Log {
 
     fn take(&mut self, job: LogJob) -> Result<(), Error> {
         match job {
-            LogJob::Save(saves) => self.keeper.save(saves),
+            LogJob::Save(saves) => {
+                self.saves.fetch_add(1, Ordering::Relaxed);
+                self.keeper.save(saves);
+            }
             LogJob::Trim { group, index, term } => self.keeper.trim(group, index, term)?,
             LogJob::Reset { group, index, term, done } => {
                 self.keeper.reset(group, index, term);
@@ -158,9 +166,18 @@ impl Log {
     /// Has the next segments made on another thread, and idle groups moved out of old ones.
     fn tidy(&mut self) -> Result<(), Error> {
         let Some(prepare) = self.keeper.tidy()? else { return Ok(()) };
-        let jobs = self.jobs.clone();
+        let (jobs, saves) = (self.jobs.clone(), self.saves.clone());
         let run = move || {
-            let _ = jobs.send(LogJob::Prepared(prepare.run(&mut || thread::sleep(FILL_REST))));
+            let mut seen = saves.load(Ordering::Relaxed);
+            // An idle log has no commits that could be in the way.
+            let mut rest = || {
+                let count = saves.load(Ordering::Relaxed);
+                if count != seen {
+                    thread::sleep(FILL_REST);
+                }
+                seen = count;
+            };
+            let _ = jobs.send(LogJob::Prepared(prepare.run(&mut rest)));
         };
         // Without a thread the log makes its segment itself, later.
         let _ = thread::Builder::new().name("segments".to_owned()).spawn(run);
