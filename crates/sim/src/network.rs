@@ -75,9 +75,11 @@ impl Network {
     ) -> Vec<Arrival> {
         let Arrival { at: now, source, target, .. } = message;
         let strikes = |rng: &mut Rng, rate: u64| rate > 0 && rng.below(1_000_000) < rate;
-        let rates =
-            if self.are_spared(source, target) { NetworkRates::default() } else { self.rates };
-        let delay = self.draw_delay(rng);
+        let (mut rates, mut delay) = (self.rates, self.draw_delay(rng));
+        if self.are_spared(source, target) {
+            // One that is far behind may be sent one entry at a time.
+            (rates, delay) = (NetworkRates::default(), self.delay.0.as_nanos() as u64);
+        }
         let mut arrivals = Vec::new();
         let lost = self.is_cut(source, target) || strikes(rng, rates.loss);
         if lost || self.link(source, target).broken {
@@ -120,7 +122,7 @@ impl Network {
         self.spared.contains(&source) && self.spared.contains(&target)
     }
 
-    /// Between these nodes nothing is cut or lost from here on, until others are named.
+    /// Between these nodes nothing is cut, lost or slow from here on, until others are named.
     pub(crate) fn spare(&mut self, nodes: BTreeSet<u32>) {
         self.spared = nodes;
     }
