@@ -239,6 +239,10 @@ impl World {
 
     fn client_ends(&mut self, client: usize, outcome: Outcome) {
         let Some(busy) = self.clients[client].busy.take() else { return };
+        // What it watches there would spoil a later EXEC.
+        if outcome == Outcome::Failed("not watched".to_owned()) {
+            self.client_hangs_up(client);
+        }
         self.coverage.hit(mark_of(&busy.task, &outcome));
         self.workload.note(&busy.task, &outcome);
         self.history.end(busy.number, self.now, outcome);
@@ -269,13 +273,17 @@ impl World {
         }
     }
 
-    /// A client closes its connection, whatever it waits for.
-    pub(crate) fn lose_client(&mut self, client: usize) {
+    fn client_hangs_up(&mut self, client: usize) {
         if let Some(node) = self.clients[client].node.take() {
             let number = self.clients[client].number;
             let delay = self.network.draw_delay(&mut self.rng);
             self.push_node(node, delay, What::Gone { node, client, number });
         }
+    }
+
+    /// A client closes its connection, whatever it waits for.
+    pub(crate) fn lose_client(&mut self, client: usize) {
+        self.client_hangs_up(client);
         if let Some(busy) = &self.clients[client].busy {
             let lost = busy.task.lost();
             self.client_ends(client, lost);
