@@ -388,7 +388,7 @@ impl Shard {
     }
 
     /// Serves the calls that waited for what this operation touched. Serving one may touch more.
-    fn serve_ready(&mut self, effects: &mut Effects) {
+    pub(crate) fn serve_ready(&mut self, effects: &mut Effects) {
         loop {
             let ready = self.waiters.take_ready();
             if ready.is_empty() {

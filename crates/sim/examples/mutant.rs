@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sim::{Coverage, MUTANTS, Mark, Options, Report, run};
+use sim::{Coverage, MUTANTS, Options, Report, run};
 
 /// Simulated time with faults, in each run.
 const LENGTH: Duration = Duration::from_secs(60);
@@ -127,7 +127,7 @@ fn round(seeds: u64, from: u64) -> ExitCode {
             print(&format!("seed {seed} at {:?}: {}\n", violation.at, violation.what));
         }
     }
-    let missing: Vec<String> = coverage.missing().into_iter().map(Mark::title).collect();
+    let missing: Vec<String> = coverage.missing();
     let (wall, simulated) = (began.elapsed().as_secs_f64(), simulated.as_secs_f64());
     let rate = simulated / wall;
     print(&format!(

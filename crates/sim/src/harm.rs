@@ -113,7 +113,7 @@ impl World {
         let machine = self.machine(node);
         // A read that failed once works the next time, and what was not read was not missed.
         (machine.rotten, machine.latent) = (true, evil != Evil::ReadErrorAtStart);
-        self.replicas.broken.push(node);
+        self.replicas.broken(node);
         if evil == Evil::Wipe {
             return self.bury(node, "its disk was wiped");
         }

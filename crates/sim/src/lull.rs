@@ -66,14 +66,19 @@ impl World {
     fn draw_majority(&mut self) -> Option<BTreeSet<u32>> {
         let good = |world: &World, node: u32| {
             let machine = &world.machines[node as usize - 1];
-            let group = machine.running.as_ref().map(|running| running.front.core().group());
-            !machine.is_harmed() && !group.is_some_and(|group| group.status().faulty)
+            let groups = machine.running.as_ref().map(|running| running.front.core().all());
+            let faulty = |groups: &[node::Group]| groups.iter().any(|one| one.status().faulty);
+            !machine.is_harmed() && !groups.is_some_and(faulty)
         };
         let mut nodes: Vec<u32> = (1..=self.nodes()).filter(|node| good(self, *node)).collect();
         let mut spared = BTreeSet::new();
         loop {
             let ids = spared.iter().copied().map(NodeId).collect();
-            if self.replicas.configs_in_force().iter().all(|config| is_quorum(config, &ids)) {
+            if self.replicas[server::start::GROUP]
+                .configs_in_force()
+                .iter()
+                .all(|config| is_quorum(config, &ids))
+            {
                 return Some(spared);
             }
             if nodes.is_empty() {

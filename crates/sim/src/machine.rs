@@ -9,16 +9,16 @@
 //! The node is started from its disk as `server::start` does it, and driven as `server::driver`
 //! drives it. Power fails between any two of these steps, or inside the disk's work.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use consensus::NodeId;
-use node::{Event, Health, Moment, Save, SnapshotJob};
+use node::{Event, GroupId, Health, Moment, Save, SnapshotJob};
 use server::Front;
 use server::config::Config;
 use server::keeper::{After, LogKeeper, Room, SnapshotKeeper};
 use server::repair::{self, Refusal};
-use server::start::{GROUP, Restore, entries, restore};
+use server::start::{Restore, entries, restore};
 use storage::disk::SimDisk;
 use storage::home::{ClusterId, Home, Identity};
 use storage::store::{Found, Store};
@@ -43,8 +43,8 @@ pub(crate) struct Wire {
 #[derive(Debug, Default)]
 struct LogJobs {
     saves: Vec<Save>,
-    trims: Vec<(u64, u64)>,
-    resets: Vec<(u64, u64, Event)>,
+    trims: Vec<(GroupId, u64, u64)>,
+    resets: Vec<(GroupId, u64, u64, Event)>,
 }
 
 impl LogJobs {
@@ -66,7 +66,7 @@ pub(crate) struct Running {
     pub(crate) snapshots_busy: bool,
     log_full: bool,
     /// What follows once the resets under way are durable.
-    resets: Vec<(u64, Event)>,
+    resets: Vec<(GroupId, u64, Event)>,
     /// The world will wake it at this time.
     pub(crate) timer: u64,
     pub(crate) turn_due: bool,
@@ -82,6 +82,8 @@ pub(crate) struct Machine {
     pub(crate) id: u32,
     /// Who founded the group; nobody, as far as a node knows that joins it.
     founders: u32,
+    /// How many groups it has.
+    shards: u32,
     pub(crate) disk: SimDisk,
     pub(crate) clock: Clock,
     /// Counts starts and ends: what was scheduled for an earlier life is void.
@@ -105,7 +107,7 @@ pub(crate) struct Machine {
 pub(crate) struct Committed {
     pub(crate) events: Vec<Event>,
     /// Logs that are void now, up to here.
-    pub(crate) resets: Vec<u64>,
+    pub(crate) resets: Vec<(GroupId, u64)>,
     /// The disk is full: try again.
     pub(crate) again: bool,
 }
@@ -142,11 +144,12 @@ impl From<Refusal> for NotStarted {
 
 impl Machine {
     /// `founders`: how many nodes found the group; 0 for one that joins it.
-    pub(crate) fn new(id: u32, founders: u32, seed: u64) -> Machine {
+    pub(crate) fn new(id: u32, founders: u32, shards: u32, seed: u64) -> Machine {
         let disk = SimDisk::new(seed.wrapping_mul(31).wrapping_add(u64::from(id)));
         Machine {
             id,
             founders,
+            shards,
             disk,
             clock: Clock::new(),
             life: 0,
@@ -166,7 +169,7 @@ impl Machine {
         now: u64,
         dice: u64,
         peers: Vec<NodeId>,
-    ) -> Result<OnDisk, NotStarted> {
+    ) -> Result<Vec<OnDisk>, NotStarted> {
         assert!(self.running.is_none(), "a node that runs is not started");
         let started = self.open(now, dice, peers);
         match started {
@@ -184,19 +187,26 @@ impl Machine {
         now: u64,
         dice: u64,
         peers: Vec<NodeId>,
-    ) -> Result<(Running, OnDisk), NotStarted> {
+    ) -> Result<(Running, Vec<OnDisk>), NotStarted> {
         let disk: Arc<dyn storage::disk::Disk> = Arc::new(self.disk.clone());
         let mut home = Home::open(disk.clone())?;
         let node = storage::home::NodeId(self.id);
         home.claim(Identity { cluster: ClusterId(1), node })?;
         let options = storage::wal::Options { segment_bytes: SEGMENT_BYTES };
         let (mut store, mut found) = Store::open(disk.clone(), options)?;
-        let (members, group) = (peers.len() + 1, storage::GroupId(GROUP.0));
-        let diagnosis = repair::prepare(&*disk, members, group, &mut store, &mut found)?;
+        let (members, mut faulty) = (peers.len() + 1, BTreeSet::new());
+        for shard in 0..self.shards {
+            let group = storage::GroupId(shard);
+            let diagnosis = repair::prepare(&*disk, members, group, &mut store, &mut found)?;
+            faulty.extend(diagnosis.faulty.then_some(GroupId(shard)));
+        }
         let moment = self.clock.moment(now);
-        let told = self.told(&home, diagnosis.faulty, dice, peers);
+        let told = self.told(&home, faulty.clone(), dice, peers);
         let core = restore(told, &found, moment.now)?;
-        let on_disk = on_disk(&found, diagnosis.faulty).map_err(Refusal::Broken)?;
+        let groups = (0..self.shards).map(GroupId);
+        let on_disk: Result<Vec<OnDisk>, String> =
+            groups.map(|group| on_disk(&found, group, faulty.contains(&group))).collect();
+        let on_disk = on_disk.map_err(Refusal::Broken)?;
         let running = Running {
             front: Front::new(core, Config::default(), moment),
             _home: home,
@@ -217,7 +227,13 @@ impl Machine {
         Ok((running, on_disk))
     }
 
-    fn told(&self, home: &Home, faulty: bool, dice: u64, peers: Vec<NodeId>) -> Restore {
+    fn told(
+        &self,
+        home: &Home,
+        faulty: BTreeSet<GroupId>,
+        dice: u64,
+        peers: Vec<NodeId>,
+    ) -> Restore {
         let raft = consensus::Options {
             tail_bytes_max: TAIL_BYTES_MAX,
             append_bytes_max: APPEND_BYTES_MAX[(dice >> 8) as usize % APPEND_BYTES_MAX.len()],
@@ -226,12 +242,11 @@ impl Machine {
             chunk_bytes_max: CHUNK_BYTES_MAX[(dice >> 24) as usize % CHUNK_BYTES_MAX.len()],
             ..consensus::Options::new(NodeId(self.id), dice)
         };
-        let faulty = faulty.then_some(GROUP).into_iter().collect();
         let own = Health { pid: self.id, addr: format!("node{}", self.id), ..Health::default() };
         let snapshot_step_bytes =
             SNAPSHOT_STEP_BYTES[(dice >> 16) as usize % SNAPSHOT_STEP_BYTES.len()];
         let founders = (1..=self.founders).map(NodeId).collect();
-        let (shards, boot) = (1, home.boots());
+        let (shards, boot) = (self.shards, home.boots());
         Restore { raft, founders, peers, shards, faulty, boot, own, snapshot_step_bytes }
     }
 
@@ -294,8 +309,8 @@ impl Machine {
 }
 
 /// The checker's view of what was found.
-fn on_disk(found: &Found, faulty: bool) -> Result<OnDisk, String> {
-    let Some(group) = found.groups.get(&storage::GroupId(GROUP.0)) else {
+fn on_disk(found: &Found, group: GroupId, faulty: bool) -> Result<OnDisk, String> {
+    let Some(group) = found.groups.get(&storage::GroupId(group.0)) else {
         return Ok(OnDisk { faulty, ..OnDisk::default() });
     };
     let snapshot = group.snapshot.as_ref().map(|snapshot| snapshot.meta());
@@ -364,12 +379,12 @@ impl Running {
         self.log_busy = true;
         let LogJobs { saves, trims, resets } = std::mem::take(&mut self.jobs);
         self.log.save(saves);
-        for (index, term) in trims {
-            self.log.trim(GROUP, index, term)?;
+        for (group, index, term) in trims {
+            self.log.trim(group, index, term)?;
         }
-        for (index, term, then) in resets {
-            self.log.reset(GROUP, index, term);
-            self.resets.push((index, then));
+        for (group, index, term, then) in resets {
+            self.log.reset(group, index, term);
+            self.resets.push((group, index, then));
         }
         Ok(())
     }
@@ -382,8 +397,8 @@ impl Running {
         self.log_full = room != Room::All;
         committed.again = self.log_full;
         if room != Room::None {
-            for (index, then) in self.resets.drain(..) {
-                committed.resets.push(index);
+            for (group, index, then) in self.resets.drain(..) {
+                committed.resets.push((group, index));
                 committed.events.push(then);
                 self.snapshots_busy = false;
             }
@@ -411,9 +426,9 @@ impl Running {
         for after in after {
             match after {
                 After::Tell(event) => events.push(event),
-                After::Trim { index, term, .. } => self.jobs.trims.push((index, term)),
-                After::Reset { index, term, then, .. } => {
-                    self.jobs.resets.push((index, term, then));
+                After::Trim { group, index, term } => self.jobs.trims.push((group, index, term)),
+                After::Reset { group, index, term, then } => {
+                    self.jobs.resets.push((group, index, term, then));
                     self.snapshots_busy = true;
                 }
             }

@@ -292,6 +292,72 @@ pub const MUTANTS: &[Mutant] = &[
     )
     .about(Theme::Pause)
     .rare(),
+    mutant(
+        "locked-key-read",
+        "a key that a transaction has prepared to change is read and changed by others",
+        "Sinfonia, section 4.1",
+    )
+    .about(Theme::Shards),
+    mutant(
+        "shards-read-once",
+        "a read over several shards does not look twice",
+        "Sinfonia, section 4.1; Jepsen: read skew",
+    )
+    .about(Theme::Shards),
+    mutant(
+        "recovery-commits-one",
+        "a recovery commits what one participant has prepared, whatever the others say",
+        "Jepsen: fractured writes",
+    )
+    .about(Theme::Shards),
+    mutant(
+        "unknown-vote-is-yes",
+        "a participant that did not answer counts for a YES",
+        "TiDB: undetermined errors taken for success",
+    )
+    .about(Theme::Shards)
+    .rare(),
+    mutant(
+        "orphan-locks",
+        "nobody settles what a gateway left undecided",
+        "TiKV: orphan pessimistic locks",
+    )
+    .about(Theme::Shards),
+    mutant(
+        "prepare-after-rollback",
+        "a prepare is taken though the transaction was rolled back",
+        "TiKV: late prewrite behind a rollback",
+    )
+    .about(Theme::Shards)
+    .rare(),
+    mutant(
+        "rollback-without-record",
+        "a rollback leaves no record, so a late prepare is taken",
+        "TiKV 5 to 7: collapsed rollback records",
+    )
+    .about(Theme::Shards)
+    .rare(),
+    mutant(
+        "prepare-after-commit",
+        "a prepare that comes again locks the keys of a committed transaction",
+        "TiKV: pessimistic lock requests behind the commit",
+    )
+    .about(Theme::Shards)
+    .rare(),
+    mutant(
+        "parked-share-a-version",
+        "what waited for one transaction runs with one version for all",
+        "Synod, seed 30025",
+    )
+    .about(Theme::Shards)
+    .rare(),
+    mutant(
+        "wait-for-everybody",
+        "a younger transaction waits for an older one",
+        "Rosenkrantz, Stearns, Lewis, 1978",
+    )
+    .about(Theme::Shards)
+    .rare(),
 ];
 
 #[cfg(test)]

@@ -227,7 +227,7 @@ impl World {
             }
             Evil::Stalest => {
                 let nodes = 1..=self.nodes();
-                let stalest = nodes.clone().min_by_key(|node| self.replicas.last_of(*node));
+                let stalest = nodes.clone().min_by_key(|node| self.replicas[GROUP].last_of(*node));
                 let time = 300 * MILLISECOND + self.rng.below(400 * MILLISECOND);
                 self.coverage.hit(Mark::StalestWooed);
                 if let Some(leader) = self.leader() {
@@ -254,7 +254,8 @@ impl World {
         self.coverage.hit(Mark::HandedOver);
         if self.rng.one_in(3) {
             // The one who is to take over does nothing.
-            let voters: Vec<NodeId> = self.replicas.config().voters.iter().copied().collect();
+            let voters: Vec<NodeId> =
+                self.replicas[GROUP].config().voters.iter().copied().collect();
             let target = voters[self.rng.below(voters.len() as u64) as usize];
             if target.0 != leader && !self.is_spared(target.0) {
                 let until = self.now + SECOND;

@@ -45,10 +45,13 @@ pub(crate) struct Wish {
 impl World {
     /// Sometimes there is something to wish for.
     pub(crate) fn want_members(&mut self) {
-        if self.wish.is_some() || self.lull.is_some() || self.replicas.config().is_joint() {
+        // The operator knows one group.
+        let several = self.plan.shards > 1;
+        let busy = self.wish.is_some() || self.lull.is_some();
+        if several || busy || self.replicas[GROUP].config().is_joint() {
             return;
         }
-        let Config { mut voters, mut learners, .. } = self.replicas.config().clone();
+        let Config { mut voters, mut learners, .. } = self.replicas[GROUP].config().clone();
         let dead = self.draw_of(&voters, |machine| machine.dead.is_some());
         let dead = dead.or_else(|| self.draw_of(&learners, |machine| machine.dead.is_some()));
         let voter = self.draw_of(&voters, |_| true);
@@ -122,10 +125,10 @@ impl World {
         if node > NODES_MAX {
             return None;
         }
-        let mut machine = Machine::new(node, 0, self.seed);
+        let mut machine = Machine::new(node, 0, 1, self.seed);
         machine.drift_ppm = self.plan.drift_ppm;
         self.machines.push(machine);
-        self.replicas.join(node);
+        self.replicas[GROUP].join(node);
         for other in 1..node {
             self.network.break_link(node, other);
             self.network.break_link(other, node);
@@ -139,7 +142,7 @@ impl World {
     pub(crate) fn may_harm(&self, node: u32) -> bool {
         let node = NodeId(node);
         let wish = self.wish.as_ref().map(|wish| &wish.voters);
-        let configs = self.replicas.configs_in_force();
+        let configs = self.replicas[GROUP].configs_in_force();
         let sides = configs.iter().flat_map(|config| [&config.voters, &config.outgoing]);
         sides.chain(wish).filter(|voters| voters.contains(&node)).all(|voters| {
             let others: BTreeSet<NodeId> = voters.iter().copied().filter(|v| *v != node).collect();
@@ -156,7 +159,7 @@ impl World {
             self.want_members();
         }
         let Some(wish) = self.wish.clone() else { return Ok(()) };
-        let agreed = self.replicas.config();
+        let agreed = self.replicas[GROUP].config();
         if !agreed.is_joint() && agreed.voters == wish.voters && agreed.learners == wish.learners {
             self.tell(|| "the members are as they were wished for".to_owned());
             self.coverage.hit(wish.mark);
@@ -221,7 +224,7 @@ impl World {
             .wish
             .as_ref()
             .is_some_and(|wish| wish.voters.contains(&node) || wish.learners.contains(&node));
-        wished || self.replicas.configs_in_force().iter().any(|config| config.contains(node))
+        wished || self.replicas[GROUP].configs_in_force().iter().any(|config| config.contains(node))
     }
 
     /// The other nodes of the cluster, as an operator would list them for this one.

@@ -103,9 +103,10 @@ pub enum Theme {
     Election,
     Power,
     Rot,
+    Shards,
 }
 
-const THEMES: [(Theme, &[Evil]); 10] = [
+const THEMES: [(Theme, &[Evil]); 11] = [
     (Theme::PriorTerm, &[Evil::PriorTerm]),
     (Theme::Lease, &[Evil::Lease]),
     (Theme::Drift, &[Evil::LeaseDrift]),
@@ -116,9 +117,10 @@ const THEMES: [(Theme, &[Evil]); 10] = [
     (Theme::Election, &[Evil::CutLeader, Evil::CutAsymmetric, Evil::KillAll]),
     (Theme::Power, &[Evil::Power, Evil::PowerInCommit, Evil::DiskError]),
     (Theme::Rot, &[Evil::Rot, Evil::Kill]),
+    (Theme::Shards, &[Evil::Kill, Evil::CutLeader, Evil::CutSymmetric, Evil::BreakLink]),
 ];
 
-const _: () = assert!(THEMES[Theme::Rot as usize].0 as usize == Theme::Rot as usize);
+const _: () = assert!(THEMES[Theme::Shards as usize].0 as usize == Theme::Shards as usize);
 
 impl Theme {
     /// The seeds of this theme, in order.
@@ -171,6 +173,8 @@ pub(crate) struct Directed {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) nodes: u32,
+    /// How many groups keep the keys.
+    pub(crate) shards: u32,
     pub(crate) clients: usize,
     pub(crate) evils: Vec<Evil>,
     /// The mean time between two evils.
@@ -200,8 +204,15 @@ impl Plan {
         };
         let delay = micros(rng, 20, 3_000);
         let disk = micros(rng, 20, 2_000);
+        // One seed in four, and never one of a theme: those are about one group.
+        let shards = match seed % 12 {
+            1 => 2,
+            5 | 10 => 4,
+            _ => 1,
+        };
         let plan = Plan {
             nodes,
+            shards,
             clients: 3 + rng.below(8) as usize,
             evils,
             evil_interval: micros(rng, 300_000, 6_000_000),
@@ -263,6 +274,11 @@ impl Plan {
             }
             Theme::Power => (plan.directed.before_save, plan.directed.after_save) = (1_000, 1_000),
             Theme::Pause => plan.nodes = 5,
+            Theme::Shards => {
+                (plan.nodes, plan.shards) = (3, 4);
+                plan.network.late = 20_000;
+                plan.think = Duration::from_millis(30);
+            }
             Theme::Leap | Theme::HandOver | Theme::Rot => plan.nodes = plan.nodes.max(3),
         }
         plan

@@ -54,6 +54,7 @@ impl Shard {
                 out.ok();
             }
         }
+        self.serve_ready(effects);
         self.run_parked(effects);
         Outcome::Replied
     }
@@ -157,6 +158,7 @@ impl Shard {
         match self.txns.standing(txn) {
             Some(Standing::Prepared) => return self.agree_again(txn, reply),
             Some(Standing::Aborted) if planted!("prepare-after-rollback") => {}
+            Some(Standing::Committed) if planted!("prepare-after-commit") => {}
             None if txn.born >= floor => {}
             _ => {
                 reply.status(&format!("FENCED {}", self.clock.0));
@@ -372,7 +374,8 @@ impl Shard {
     }
 
     /// Runs what waited and can go on, in the order in which it came. Each is tried once: what
-    /// runs here can lock keys, but frees none.
+    /// runs here can lock keys, but frees none. Each counts as an operation of its own: a version
+    /// that one of them reads must not be that of a change which another makes after it.
     fn run_parked(&mut self, effects: &mut Effects) {
         if self.txns.parked.is_empty() {
             return;
@@ -381,6 +384,7 @@ impl Shard {
             let Parked { op, origin } =
                 self.txns.parked.remove(&number).expect("its number was just listed");
             let mut reply = Vec::new();
+            self.sequence += u64::from(!planted!("parked-share-a-version"));
             if self.try_parked(&op, &mut reply, effects) {
                 if !reply.is_empty() {
                     effects.late.push(Late { origin, reply });

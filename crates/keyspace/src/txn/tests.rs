@@ -397,6 +397,40 @@ proptest! {
     }
 }
 
+/// A gateway's fetch that waited ran between two changes that waited as well: all three had the
+/// version of the operation that freed the key, and the second change was written over.
+#[test]
+fn a_version_that_was_read_behind_a_lock_is_not_that_of_what_waited_after_it() {
+    let mut shard = Participant::new();
+    shard.call("rpush l 1");
+    shard.prepare(1, &["get other", "llen l", "lset l 0 1"]);
+    assert_eq!(shard.asks(1, "rpush l 2"), "(parked)");
+    assert_eq!(shard.asks(2, "synod.versions l"), "(parked)");
+    assert_eq!(shard.asks(3, "rpush l 3"), "(parked)");
+    shard.decide(1, true);
+    let late = shard.late();
+    let version = late[1].1.trim_start_matches("*1\r\n:").trim_end().parse().unwrap();
+    let compares = vec![Watch { db: 0, version, key: b"l".to_vec() }];
+    let one = Prepare { compares, ..prepare(id(2), Span::Keys, &["set b 1"]) };
+    assert_eq!(shard.txn(Txn::Prepare(one)), "+CHANGED\r\n");
+}
+
+/// What a commit brings serves who waits for it, though what waited for the commit is undone.
+#[test]
+fn an_undone_script_does_not_take_the_turn_of_a_blocked_client() {
+    let mut shard = Participant::new();
+    shard.shard.set_slots(0..=16_383 / 2);
+    assert_eq!(shard.asks(1, "blpop {b}l 0"), "(blocked)");
+    shard.prepare(1, &["rpush {b}l x", "set {b}k 1"]);
+    let script = "eval \"redis.call('incr', KEYS[1]) return redis.call('get', 'a')\" 1 {b}k";
+    assert_eq!(shard.asks(2, script), "(parked)");
+    shard.decide(1, true);
+    let late = shard.late();
+    assert!(late.contains(&(1, "*2\r\n$4\r\n{b}l\r\n$1\r\nx\r\n".into())), "{late:?}");
+    assert!(late.iter().any(|(number, reply)| *number == 2 && reply.starts_with("-ESCAPED")));
+    assert_eq!(shard.call("get {b}k"), "$1\r\n1\r\n");
+}
+
 #[test]
 fn the_dice_of_a_scratch_are_the_callers() {
     let draw = |seed| {

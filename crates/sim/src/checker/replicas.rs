@@ -11,7 +11,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use consensus::{Config, Entry, EntryKind, Envelope, Index, NodeId, Record, Role, Status, Term};
+use std::ops::{Index, IndexMut};
+
+use consensus::{Config, Entry, EntryKind, Envelope, NodeId, Record, Role, Status, Term};
+use node::GroupId;
 
 use super::members::{self, config_of};
 
@@ -96,7 +99,7 @@ struct View {
 }
 
 /// What a disk has lost of what was durable on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Loss {
     Nothing,
     /// Entries that were written last: damage to them looks as if power had failed.
@@ -130,6 +133,65 @@ pub(crate) struct OnDisk {
     pub(crate) vote: Option<u32>,
     pub(crate) snapshot: (u64, u64),
     pub(crate) entries: Vec<Entry>,
+}
+
+/// Those of all groups.
+#[derive(Debug)]
+pub(crate) struct AllReplicas(Vec<Replicas>);
+
+impl AllReplicas {
+    /// Empty logs of so many groups on nodes 1 to `nodes`.
+    pub(crate) fn new(nodes: u32, shards: u32) -> AllReplicas {
+        AllReplicas((0..shards).map(|_| Replicas::new(nodes)).collect())
+    }
+
+    /// The groups.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
+        (0..self.0.len() as u32).map(GroupId)
+    }
+
+    /// A disk has lost something: any group may have.
+    pub(crate) fn broken(&mut self, node: u32) {
+        self.0.iter_mut().for_each(|replicas| replicas.broken.push(node));
+    }
+
+    /// It turned out that nothing is missing.
+    pub(crate) fn mended(&mut self, node: u32) {
+        self.0.iter_mut().for_each(|one| one.broken.retain(|broken| *broken != node));
+    }
+
+    /// Does any group lack something on this node?
+    pub(crate) fn is_broken(&self, node: u32) -> bool {
+        self.0.iter().any(|replicas| replicas.broken.contains(&node))
+    }
+
+    /// A node starts from this: what is not there any more, at worst? A group whose loss is known is
+    /// repaired; the others have all that they had.
+    pub(crate) fn started(&mut self, node: u32, found: &[OnDisk]) -> Loss {
+        let mut worst = Loss::Nothing;
+        let known = found.iter().any(|one| one.faulty);
+        for (replicas, found) in self.0.iter_mut().zip(found) {
+            worst = worst.max(replicas.started(node, found));
+            if known && !found.faulty {
+                replicas.broken.retain(|broken| *broken != node);
+            }
+        }
+        worst
+    }
+}
+
+impl Index<GroupId> for AllReplicas {
+    type Output = Replicas;
+
+    fn index(&self, group: GroupId) -> &Replicas {
+        &self.0[group.0 as usize]
+    }
+}
+
+impl IndexMut<GroupId> for AllReplicas {
+    fn index_mut(&mut self, group: GroupId) -> &mut Replicas {
+        &mut self.0[group.0 as usize]
+    }
 }
 
 /// See the head of this file.
@@ -348,7 +410,7 @@ impl Replicas {
         Ok(())
     }
 
-    fn acknowledged(&self, node: u32, index: Index) -> Checked {
+    fn acknowledged(&self, node: u32, index: consensus::Index) -> Checked {
         let last = self.views[&node].durable.last();
         if index.0 > last {
             return Err(format!("node {node} acknowledges {index:?}, and only {last} is durable"));

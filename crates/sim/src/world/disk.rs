@@ -40,13 +40,13 @@ impl World {
         };
         for event in &committed.events {
             match event {
-                Event::Saved { number, .. } => self.replicas.saved(node, *number),
+                Event::Saved { group, number } => self.replicas[*group].saved(node, *number),
                 Event::DiskFull(true) => self.coverage.hit(Mark::DiskFull),
                 _ => {}
             }
         }
-        for index in &committed.resets {
-            self.replicas.reset(node, *index);
+        for (group, index) in &committed.resets {
+            self.replicas[*group].reset(node, *index);
         }
         if !committed.resets.is_empty() && self.strikes_at(node, self.plan.directed.in_install) {
             self.power_fails(node, Mark::PowerFailedInInstall);

@@ -27,15 +27,16 @@ impl World {
             Ok(found) => {
                 self.tell(|| {
                     format!(
-                        "node {node} starts at term {}, snapshot {:?}",
-                        found.term, found.snapshot
+                        "node {node} starts at {:?}",
+                        found.iter().map(|one| (one.term, one.snapshot)).collect::<Vec<_>>()
                     )
                 });
                 if halt.is_some() {
                     // What was to happen at the start did not: it happens a little later.
                     self.coverage.hit(Mark::PowerFailedInCommit);
                 }
-                if found.faulty {
+                let faulty = found.iter().any(|one| one.faulty);
+                if faulty {
                     self.coverage.hit(Mark::StartedFaulty);
                 }
                 let rotten = self.machine(node).rotten;
@@ -47,9 +48,9 @@ impl World {
                     }
                     _ => return Err(format!("node {node} lost what was durable on its disk")),
                 }
-                if rotten && !found.faulty && !self.machine(node).latent {
+                if rotten && !faulty && !self.machine(node).latent {
                     self.machine(node).rotten = false;
-                    self.replicas.broken.retain(|broken| *broken != node);
+                    self.replicas.mended(node);
                 }
                 self.schedule_turn(node);
                 Ok(())

@@ -11,8 +11,8 @@ use crate::network::Arrival;
 
 impl World {
     pub(super) fn send(&mut self, source: u32, target: NodeId, message: &Message) -> Checked {
-        if let Message::Consensus { envelope, .. } = message {
-            self.replicas.sent(source, envelope)?;
+        if let Message::Consensus { group, envelope } = message {
+            self.replicas[*group].sent(source, envelope)?;
         }
         let forwards = matches!(message, Message::Forward { .. });
         if forwards {

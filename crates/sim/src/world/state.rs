@@ -7,7 +7,7 @@ use stdx::Rng;
 
 use super::event::Scheduled;
 use super::{Checked, What};
-use crate::checker::replicas::Replicas;
+use crate::checker::replicas::AllReplicas;
 use crate::clients::Client;
 use crate::coverage::{Coverage, Mark};
 use crate::history::History;
@@ -44,7 +44,7 @@ pub(crate) struct World {
     pub(crate) machines: Vec<Machine>,
     pub(crate) network: Network,
     pub(crate) coverage: Coverage,
-    pub(crate) replicas: Replicas,
+    pub(crate) replicas: AllReplicas,
     /// Counts cuts of the network: a new one takes the place of the one before.
     pub(crate) cuts: u64,
     /// What the members of the group should be, if they are not.
@@ -55,7 +55,7 @@ pub(crate) struct World {
     pub(crate) workload: Workload,
     pub(crate) history: History,
     pub(super) lives_known: BTreeMap<(u32, u32), u64>,
-    pub(super) digested: Vec<u64>,
+    pub(super) digested: BTreeMap<(u32, u32), u64>,
     /// The disk of a node is at rest until then.
     pub(crate) stalled_until: Vec<u64>,
     /// The script that runs, and how many stages there were.
@@ -81,7 +81,7 @@ impl World {
         let workload = Workload::new(&mut rng);
         let drift_ppm = plan.drift_ppm;
         let machine = |id| {
-            let mut machine = Machine::new(id, nodes, options.seed);
+            let mut machine = Machine::new(id, nodes, plan.shards, options.seed);
             machine.drift_ppm = drift_ppm;
             machine
         };
@@ -94,7 +94,7 @@ impl World {
             machines: (1..=nodes).map(machine).collect(),
             network: Network::new(NODES_MAX, plan.network, plan.delay),
             coverage: Coverage::default(),
-            replicas: Replicas::new(nodes),
+            replicas: AllReplicas::new(nodes, plan.shards),
             cuts: 0,
             wish: None,
             lull: None,
@@ -102,7 +102,7 @@ impl World {
             workload,
             history: History::new(),
             lives_known: BTreeMap::new(),
-            digested: vec![0; NODES_MAX as usize + 1],
+            digested: BTreeMap::new(),
             stalled_until: vec![0; NODES_MAX as usize + 1],
             script: None,
             scripts: 0,

@@ -4,7 +4,7 @@
 //! feed ─▶ (a little later) turn: step, end_turn ─▶ checker, saves, sends, clients ─▶ timer
 //! ```
 
-use node::{Event, SnapshotJob};
+use node::{Event, GroupId, SnapshotJob};
 
 use super::{Checked, What, World};
 use crate::coverage::Mark;
@@ -17,13 +17,13 @@ impl World {
         let machine = self.machine(node);
         let moment = machine.moment(now);
         let Some(running) = &mut machine.running else { return Ok(()) };
-        if let Event::Loaded { meta, shard: Some(_), .. } = &event {
-            let (index, term) = (meta.index.0, meta.term.0);
-            let fresh = index > running.front.core().group().applied().0;
+        if let Event::Loaded { group, meta, shard: Some(_) } = &event {
+            let (group, index, term) = (*group, meta.index.0, meta.term.0);
+            let fresh = index > running.front.core().all()[group.0 as usize].applied().0;
             running.front.step(moment, event);
             if fresh {
                 self.coverage.hit(Mark::SnapshotInstalled);
-                self.replicas.installed(node, index, term)?;
+                self.replicas[group].installed(node, index, term)?;
             }
         } else {
             running.front.step(moment, event);
@@ -65,14 +65,14 @@ impl World {
         let saves = std::mem::take(&mut fx.save);
         let snapshots = std::mem::take(&mut fx.snapshot);
         let sends = std::mem::take(&mut fx.send);
-        let repaired = !std::mem::take(&mut fx.repaired).is_empty();
+        let repaired = std::mem::take(&mut fx.repaired);
         running.front.core().check();
-        if repaired {
-            self.repaired(node);
+        for group in repaired {
+            self.repaired(node, group);
         }
         let saves_any = !saves.is_empty();
         for save in &saves {
-            if self.replicas.saving(node, save.number, &save.records)? {
+            if self.replicas[save.group].saving(node, save.number, &save.records)? {
                 self.coverage.hit(Mark::LogCut);
             }
         }
@@ -114,13 +114,13 @@ impl World {
     }
 
     /// A replica that had lost something is whole again.
-    pub(super) fn repaired(&mut self, node: u32) {
-        self.tell(|| format!("node {node} is repaired"));
+    pub(super) fn repaired(&mut self, node: u32, group: GroupId) {
+        self.tell(|| format!("node {node} is repaired in {group:?}"));
         self.coverage.hit(Mark::Repaired);
         let machine = self.machine(node);
-        if server::repair::done(&machine.disk, storage::GroupId(0)) {
-            machine.rotten = false;
-            self.replicas.broken.retain(|broken| *broken != node);
+        if server::repair::done(&machine.disk, storage::GroupId(group.0)) {
+            self.replicas[group].broken.retain(|broken| *broken != node);
+            self.machine(node).rotten = self.replicas.is_broken(node);
         }
     }
 
@@ -132,30 +132,39 @@ impl World {
         }
     }
 
-    /// Looks at the replica. True if it has learned of a commit.
+    /// Looks at the replicas. True if one has learned of a commit.
     pub(super) fn look(&mut self, node: u32) -> Result<bool, String> {
+        let mut commits = false;
+        for group in self.replicas.groups() {
+            commits |= self.look_at(node, group)?;
+        }
+        Ok(commits)
+    }
+
+    fn look_at(&mut self, node: u32, id: GroupId) -> Result<bool, String> {
         let Some(running) = &self.machines[node as usize - 1].running else { return Ok(false) };
-        let group = running.front.core().group();
-        let status = group.status();
-        let before = self.replicas.committed();
-        if self.replicas.stepped(node, &status)? {
+        let status = running.front.core().all()[id.0 as usize].status();
+        let before = self.replicas[id].committed();
+        if self.replicas[id].stepped(node, &status)? {
             self.coverage.hit(Mark::LeaderElected);
-            self.tell(|| format!("node {node} leads in term {}", status.term.0));
+            self.tell(|| format!("node {node} leads {id:?} in term {}", status.term.0));
             if self.strikes_at(node, self.plan.directed.end_early) {
                 self.end_early(node);
             }
             self.script_elected(node);
         }
         let Some(running) = &self.machines[node as usize - 1].running else { return Ok(false) };
-        let group = running.front.core().group();
+        let group = &running.front.core().all()[id.0 as usize];
         let applied = group.applied().0;
-        if applied % DIGEST_EVERY == 0 && self.digested[node as usize] != applied {
-            self.digested[node as usize] = applied;
-            if self.replicas.digest(node, applied, group.shard().digest())? {
+        let place = (node, id.0);
+        if applied % DIGEST_EVERY == 0 && self.digested.get(&place) != Some(&applied) {
+            let digest = group.shard().digest();
+            self.digested.insert(place, applied);
+            if self.replicas[id].digest(node, applied, digest)? {
                 self.coverage.hit(Mark::DigestsCompared);
             }
         }
-        Ok(self.replicas.committed() > before)
+        Ok(self.replicas[id].committed() > before)
     }
 
     pub(super) fn set_timer(&mut self, node: u32) {
