@@ -12,7 +12,7 @@
 //! a function of its nodes alone. A [`Placement`] says which nodes *have* it: each node its fair
 //! share, or little more or less, and it changes as few replicas as that allows. It is carried
 //! along, because a function of the nodes alone cannot be both even and still: docs/ring.md has the
-//! measurement. [`plan`] lists what must move from one placement to the next, [`leaders`]
+//! measurement. [`plan()`] lists what must move from one placement to the next, [`leaders()`]
 //! says who should lead each shard.
 //!
 //! Always: equal arguments give equal values on every machine. No clock, dice, I/O or order of a

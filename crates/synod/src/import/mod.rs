@@ -43,7 +43,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// A dump (dump.rdb), or redis://[[USER:]PASSWORD@]HOST[:PORT][/DATABASE]
+    /// A dump (dump.rdb), or a live Redis: redis://HOST, with USER:PASSWORD@, :PORT, /DATABASE
     source: String,
     /// Any node of the cluster that takes it
     #[arg(long, default_value = "127.0.0.1:7379", value_name = "HOST:PORT")]
