@@ -300,7 +300,7 @@ mod tests {
             txn,
             proto,
             participants: vec![1, 300],
-            done_below: 899,
+            done: 7..899,
             compares: vec![watch],
             calls: vec![(1, [&b"get"[..], b"k"].into_iter().collect())],
             span: txn::Span::Keys,

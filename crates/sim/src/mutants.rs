@@ -352,6 +352,13 @@ pub const MUTANTS: &[Mutant] = &[
     .about(Theme::Shards)
     .rare(),
     mutant(
+        "done-below-a-restart",
+        "a gateway that was started anew has its former transactions forgotten",
+        "Synod, seed 60001",
+    )
+    .about(Theme::Shards)
+    .rare(),
+    mutant(
         "wait-for-everybody",
         "a younger transaction waits for an older one",
         "Rosenkrantz, Stearns, Lewis, 1978",

@@ -154,7 +154,7 @@ impl Shard {
     fn prepare(&mut self, prepare: &Prepare, reply: &mut Reply<'_>) -> bool {
         let txn = prepare.txn;
         let floor = Millis(self.clock.0.saturating_sub(TXN_TOMBSTONE_TIME.as_millis() as u64));
-        self.txns.forget_done(txn.node, prepare.done_below, floor);
+        self.txns.forget_done(txn.node, &prepare.done, floor);
         match self.txns.standing(txn) {
             Some(Standing::Prepared) => return self.agree_again(txn, reply),
             Some(Standing::Aborted) if planted!("prepare-after-rollback") => {}

@@ -1,9 +1,10 @@
 //! What a shard remembers of transactions: part of its state, and in its snapshots.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
-use stdx::Millis;
 use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
+use stdx::{Millis, planted};
 use wire::{ArgsBuf, Proto};
 
 use super::codec::{put_id, put_list, read_id, read_list, read_u32};
@@ -135,8 +136,10 @@ impl Book {
     }
 
     /// Drops what the transaction's gateway no longer asks for, and what is below the floor.
-    pub(super) fn forget_done(&mut self, node: u32, done_below: u64, floor: Millis) {
-        self.committed.retain(|txn, _| txn.node != node || txn.number >= done_below);
+    pub(super) fn forget_done(&mut self, node: u32, done: &Range<u64>, floor: Millis) {
+        let all = planted!("done-below-a-restart");
+        let is_done = |number| done.contains(&number) || all && number < done.end;
+        self.committed.retain(|txn, _| txn.node != node || !is_done(txn.number));
         while self.aborted.first().is_some_and(|txn| txn.born < floor) {
             self.aborted.pop_first();
         }

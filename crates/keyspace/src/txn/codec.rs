@@ -61,10 +61,11 @@ pub(super) fn read_id(reader: &mut Reader<'_>) -> Result<TxnId, Malformed> {
 }
 
 fn put_prepare(out: &mut Vec<u8>, prepare: &Prepare) {
-    let Prepare { txn, proto: _, participants, done_below, compares, calls, span } = prepare;
+    let Prepare { txn, proto: _, participants, done, compares, calls, span } = prepare;
     put_id(out, txn);
     put_list(out, participants, |out, group| put_varint(out, u64::from(*group)));
-    put_varint(out, *done_below);
+    put_varint(out, done.start);
+    put_varint(out, done.end);
     put_list(out, compares, put_watch);
     put_list(out, calls, |out, (db, args)| put_args(out, *db, args.args()));
     out.push(u8::from(*span == Span::Whole));
@@ -75,7 +76,7 @@ fn read_prepare(reader: &mut Reader<'_>, proto: Proto) -> Result<Prepare, Malfor
         txn: read_id(reader)?,
         proto,
         participants: read_list(reader, read_u32)?,
-        done_below: reader.varint()?,
+        done: reader.varint()?..reader.varint()?,
         compares: read_list(reader, read_watch)?,
         calls: read_list(reader, read_owned)?,
         span: if read_flag(reader)? { Span::Whole } else { Span::Keys },

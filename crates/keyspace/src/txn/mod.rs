@@ -36,6 +36,8 @@ pub use book::{Doubt, Standing};
 pub(crate) use codec::{put_txn, read_txn};
 pub use scratch::{Done, Key, Ran, Scratch};
 
+use std::ops::Range;
+
 use stdx::Millis;
 use wire::{ArgsBuf, Proto};
 
@@ -84,8 +86,9 @@ pub struct Prepare {
     pub proto: Proto,
     /// All participants, by the numbers of their groups.
     pub participants: Vec<u32>,
-    /// Every transaction of this gateway with a lower number is decided and known everywhere.
-    pub done_below: u64,
+    /// Every transaction of this gateway with a number in here is decided, and known everywhere. What
+    /// an earlier life of the gateway began is not among them: nobody knows how far that came.
+    pub done: Range<u64>,
     /// Versions that must still be those that were read. Their keys are locked too, for reading.
     pub compares: Vec<Watch>,
     /// What to run, if all agree.

@@ -29,7 +29,7 @@ fn args(line: &str) -> ArgsBuf {
 fn prepare(txn: TxnId, span: Span, lines: &[&str]) -> Prepare {
     let calls = lines.iter().map(|line| (0, args(line))).collect();
     let (participants, compares) = (vec![1, 2], Vec::new());
-    Prepare { txn, proto: Proto::Resp2, participants, done_below: 0, compares, calls, span }
+    Prepare { txn, proto: Proto::Resp2, participants, done: 0..0, compares, calls, span }
 }
 
 impl Participant {
@@ -429,6 +429,21 @@ fn an_undone_script_does_not_take_the_turn_of_a_blocked_client() {
     assert!(late.contains(&(1, "*2\r\n$4\r\n{b}l\r\n$1\r\nx\r\n".into())), "{late:?}");
     assert!(late.iter().any(|(number, reply)| *number == 2 && reply.starts_with("-ESCAPED")));
     assert_eq!(shard.call("get {b}k"), "$1\r\n1\r\n");
+}
+
+/// A gateway was started anew while one participant had not heard of the commit: the record of the
+/// other must stay, or a recovery would take the transaction for aborted.
+#[test]
+fn a_gateway_that_begins_anew_does_not_make_its_former_life_forgotten() {
+    let mut shard = Participant::new();
+    shard.prepare(5, &["set a 1"]);
+    shard.decide(5, true);
+    let again = id(100);
+    shard.txn(Txn::Prepare(Prepare { done: 100..100, ..prepare(again, Span::Keys, &["set b 1"]) }));
+    assert_eq!(shard.txn(Txn::Fence { txn: id(5) }), "+COMMITTED\r\n");
+    let next = id(101);
+    shard.txn(Txn::Prepare(Prepare { done: 4..6, ..prepare(next, Span::Keys, &["set c 1"]) }));
+    assert!(shard.shard.doubts().iter().all(|doubt| doubt.txn != id(5)), "now it is known");
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod run;
 mod scratch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 
 use consensus::NodeId;
 use keyspace::Publish;
@@ -216,10 +217,11 @@ impl Coordinator {
         TxnId { born: self.clock, node: self.node.0, number, attempt: 0 }
     }
 
-    /// Below this, all transactions of this node are decided everywhere.
-    fn done_below(&self) -> u64 {
-        let first = self.open.first().map(|(number, _)| *number);
-        first.unwrap_or(self.boot << BOOT_SHIFT | (self.serial + 1))
+    /// The transactions that this start of the node began and that are decided everywhere.
+    fn done(&self) -> Range<u64> {
+        let first = self.boot << BOOT_SHIFT;
+        let open = self.open.first().map(|(number, _)| *number);
+        first..open.unwrap_or(first | (self.serial + 1))
     }
 
     /// Puts it back, unless it is over.

@@ -314,10 +314,10 @@ impl Coordinator {
         run.participants = parts.keys().copied().collect();
         run.phase = Phase::Preparing(Box::new(Preparing { votes: BTreeMap::new(), span, answer }));
         let participants: Vec<u32> = parts.keys().map(|shard| *shard as u32).collect();
-        let (txn, proto, done_below) = (run.id, run.proto(), self.done_below());
+        let (txn, proto) = (run.id, run.proto());
         for (shard, Part { compares, calls }) in parts {
-            let participants = participants.clone();
-            let prepare = Prepare { txn, proto, participants, done_below, compares, calls, span };
+            let (participants, done) = (participants.clone(), self.done());
+            let prepare = Prepare { txn, proto, participants, done, compares, calls, span };
             let message = (shard, Ask::Vote(shard), Txn::Prepare(prepare));
             self.tell(moment, serial, run, message, groups);
         }

@@ -14,10 +14,10 @@ const FILLERS: u64 = 8;
 const MEMBERS: u64 = 4;
 
 /// Where the bank writes down its transfers.
-pub(super) const JOURNAL: &str = "{bank}journal";
+pub(super) const JOURNAL: &str = "bank-journal";
 
 pub(super) fn account(number: u64) -> String {
-    format!("{{bank}}{number}")
+    format!("bank-{number}")
 }
 
 pub(super) fn counter_key(rng: &mut Rng) -> String {

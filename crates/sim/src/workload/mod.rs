@@ -119,7 +119,7 @@ impl Workload {
         self.next_name += 1;
         let number = self.next_name;
         let name = match kind {
-            Kind::Mix => format!("{{mix{number}}}"),
+            Kind::Mix => format!("mix{number}-"),
             kind => format!("{kind:?}{number}").to_lowercase(),
         };
         Slot { kind, name, operations: 0, unknown: 0 }
