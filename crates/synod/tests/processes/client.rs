@@ -63,7 +63,11 @@ impl Client {
                 return Ok(value);
             }
             let mut part = [0; 16 * 1024];
-            let count = self.stream.read(&mut part)?;
+            let count = match self.stream.read(&mut part) {
+                // A read with a timeout is not begun anew by the system.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            };
             if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
