@@ -166,8 +166,12 @@ fn merged(merge: Merge, parts: &[&[u8]]) -> Vec<u8> {
     match merge {
         Merge::First => first,
         Merge::Some => {
+            // Each was drawn by dice: together they say which it is to be.
             let is_null = |part: &&&[u8]| part.starts_with(b"$-1") || part.starts_with(b"_");
-            parts.iter().find(|part| !is_null(part)).map_or(first, |part| part.to_vec())
+            let some: Vec<&&[u8]> = parts.iter().filter(|part| !is_null(part)).collect();
+            let drawn = stdx::hash_bytes(some.len() as u64, &parts.concat());
+            let at = drawn.checked_rem(some.len() as u64);
+            at.map_or(first, |at| some[at as usize].to_vec())
         }
         Merge::Sum => {
             let number = |part: &&[u8]| {
