@@ -137,18 +137,18 @@ impl Message {
             FORWARD => {
                 let group = read_group(&mut reader)?;
                 let term = Term(reader.varint()?);
-                let requests = read_list(&mut reader, read_forwarded)?;
+                let requests = reader.list(read_forwarded)?;
                 Message::Forward { group, term, requests }
             }
             ANSWERS => {
                 let group = read_group(&mut reader)?;
                 let applied = Index(reader.varint()?);
-                let answers = read_list(&mut reader, |reader| {
+                let answers = reader.list(|reader| {
                     Ok(Answer { number: reader.varint()?, reply: reader.bytes()?.to_vec() })
                 })?;
                 Message::Answers { group, applied, answers }
             }
-            PUBLISH => Message::Publish(read_list(&mut reader, |reader| {
+            PUBLISH => Message::Publish(reader.list(|reader| {
                 let shard = reader.byte()? == 1;
                 let channel = reader.bytes()?.to_vec();
                 Ok(Publish { channel, message: reader.bytes()?.to_vec(), shard })
@@ -161,29 +161,11 @@ impl Message {
 }
 
 fn read_group(reader: &mut Reader<'_>) -> Result<GroupId, Malformed> {
-    read_u32(reader).map(GroupId)
+    reader.varint32().map(GroupId)
 }
 
 fn read_node(reader: &mut Reader<'_>) -> Result<NodeId, Malformed> {
-    read_u32(reader).map(NodeId)
-}
-
-fn read_u32(reader: &mut Reader<'_>) -> Result<u32, Malformed> {
-    let value = reader.varint()?;
-    u32::try_from(value).map_err(|_| reader.malformed())
-}
-
-fn read_list<T>(
-    reader: &mut Reader<'_>,
-    mut read: impl FnMut(&mut Reader<'_>) -> Result<T, Malformed>,
-) -> Result<Vec<T>, Malformed> {
-    let count = reader.length()?;
-    // Each element takes a byte at the least, so a wild count cannot reserve wild memory.
-    let mut list = Vec::with_capacity(count.min(reader.remaining()));
-    for _ in 0..count {
-        list.push(read(reader)?);
-    }
-    Ok(list)
+    reader.varint32().map(NodeId)
 }
 
 fn read_forwarded(reader: &mut Reader<'_>) -> Result<Forwarded, Malformed> {
@@ -208,10 +190,10 @@ fn put_health(out: &mut Vec<u8>, health: &Health) {
 }
 
 fn read_health(reader: &mut Reader<'_>) -> Result<Health, Malformed> {
-    let pid = read_u32(reader)?;
+    let pid = reader.varint32()?;
     let addr = String::from_utf8_lossy(reader.bytes()?).into_owned();
     let operations = reader.varint()?;
-    let applied = read_list(reader, |reader| Ok((read_group(reader)?, Index(reader.varint()?))))?;
+    let applied = reader.list(|reader| Ok((read_group(reader)?, Index(reader.varint()?))))?;
     Ok(Health { pid, addr, operations, applied })
 }
 
@@ -309,7 +291,7 @@ fn read_envelope(reader: &mut Reader<'_>, whole: &Bytes) -> Result<Envelope, Mal
             previous_term: Term(reader.varint()?),
             commit: Index(reader.varint()?),
             sequence: reader.varint()?,
-            entries: read_list(reader, |reader| read_entry(reader, whole))?,
+            entries: reader.list(|reader| read_entry(reader, whole))?,
         },
         APPEND_OK => {
             let sequence = reader.varint()?;

@@ -116,6 +116,26 @@ impl<'a> Reader<'a> {
         usize::try_from(value).map_err(|_| self.malformed())
     }
 
+    /// A LEB128 number that must fit 32 bits.
+    pub fn varint32(&mut self) -> Result<u32, Malformed> {
+        let value = self.varint()?;
+        u32::try_from(value).map_err(|_| self.malformed())
+    }
+
+    /// A list behind its length, each element as `read` reads it.
+    pub fn list<T>(
+        &mut self,
+        mut read: impl FnMut(&mut Reader<'a>) -> Result<T, Malformed>,
+    ) -> Result<Vec<T>, Malformed> {
+        let count = self.length()?;
+        // Each element takes a byte at the least, so a wild count cannot reserve wild memory.
+        let mut list = Vec::with_capacity(count.min(self.remaining()));
+        for _ in 0..count {
+            list.push(read(self)?);
+        }
+        Ok(list)
+    }
+
     /// A byte string behind its length.
     pub fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
         let count = self.length()?;

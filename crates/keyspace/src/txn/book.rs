@@ -7,7 +7,7 @@ use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
 use stdx::{Millis, planted};
 use wire::{ArgsBuf, Proto};
 
-use super::codec::{put_id, put_list, read_id, read_list, read_u32};
+use super::codec::{put_id, put_list, read_id};
 use super::locks::{Access, Locks, Want};
 use super::{Span, TxnId};
 use crate::db::Entry;
@@ -194,15 +194,15 @@ impl Book {
         }
         for _ in 0..reader.length()? {
             let txn = read_id(reader)?;
-            let participants = read_list(reader, read_u32)?;
+            let participants = reader.list(Reader::varint32)?;
             let since = Millis(reader.varint()?);
-            let replies = read_list(reader, |reader| Ok(reader.bytes()?.to_vec()))?;
+            let replies = reader.list(|reader| Ok(reader.bytes()?.to_vec()))?;
             book.committed.insert(txn, Committed { participants, since, replies });
         }
-        book.aborted.extend(read_list(reader, read_id)?);
+        book.aborted.extend(reader.list(read_id)?);
         for _ in 0..reader.length()? {
             let number = reader.varint()?;
-            let origin = Origin { node: read_u32(reader)?, number: reader.varint()? };
+            let origin = Origin { node: reader.varint32()?, number: reader.varint()? };
             let head = op::read_head(reader)?;
             let body = op::read_body(reader, head)?;
             let op = Op { proto: head.proto, origin: head.origin, body };
@@ -261,18 +261,18 @@ fn put_prepared(out: &mut Vec<u8>, prepared: &Prepared) {
 }
 
 fn read_prepared(reader: &mut Reader<'_>) -> Result<Prepared, Malformed> {
-    let participants = read_list(reader, read_u32)?;
+    let participants = reader.list(Reader::varint32)?;
     let since = Millis(reader.varint()?);
-    let wants = read_list(reader, |reader| {
+    let wants = reader.list(|reader| {
         let db = reader.byte()?;
         let access = if reader.byte()? == 1 { Access::Write } else { Access::Read };
         Ok(Want { db, key: reader.bytes()?.to_vec(), access })
     })?;
     let stage = match reader.byte()? {
         0 => {
-            let writes = read_list(reader, read_write)?;
-            let replies = read_list(reader, |reader| Ok(reader.bytes()?.to_vec()))?;
-            let publish = read_list(reader, |reader| {
+            let writes = reader.list(read_write)?;
+            let replies = reader.list(|reader| Ok(reader.bytes()?.to_vec()))?;
+            let publish = reader.list(|reader| {
                 let shard = reader.byte()? == 1;
                 let channel = reader.bytes()?.to_vec();
                 Ok(Publish { channel, message: reader.bytes()?.to_vec(), shard })
@@ -281,7 +281,7 @@ fn read_prepared(reader: &mut Reader<'_>) -> Result<Prepared, Malformed> {
         }
         kind @ (1 | 2) => {
             let proto = if kind == 2 { Proto::Resp3 } else { Proto::Resp2 };
-            Stage::Deferred { proto, calls: read_list(reader, read_owned)? }
+            Stage::Deferred { proto, calls: reader.list(read_owned)? }
         }
         _ => return Err(reader.malformed()),
     };

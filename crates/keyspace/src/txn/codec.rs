@@ -41,7 +41,7 @@ pub(crate) fn read_txn(reader: &mut Reader<'_>, proto: Proto) -> Result<Txn, Mal
         PREPARE => Txn::Prepare(read_prepare(reader, proto)?),
         DECIDE => Txn::Decide { txn: read_id(reader)?, commit: read_flag(reader)? },
         FENCE => Txn::Fence { txn: read_id(reader)? },
-        FORGET => Txn::Forget { txns: read_list(reader, read_id)? },
+        FORGET => Txn::Forget { txns: reader.list(read_id)? },
         _ => return Err(reader.malformed()),
     })
 }
@@ -55,9 +55,9 @@ pub(super) fn put_id(out: &mut Vec<u8>, txn: &TxnId) {
 
 pub(super) fn read_id(reader: &mut Reader<'_>) -> Result<TxnId, Malformed> {
     let born = Millis(reader.varint()?);
-    let node = read_u32(reader)?;
+    let node = reader.varint32()?;
     let number = reader.varint()?;
-    Ok(TxnId { born, node, number, attempt: read_u32(reader)? })
+    Ok(TxnId { born, node, number, attempt: reader.varint32()? })
 }
 
 fn put_prepare(out: &mut Vec<u8>, prepare: &Prepare) {
@@ -75,10 +75,10 @@ fn read_prepare(reader: &mut Reader<'_>, proto: Proto) -> Result<Prepare, Malfor
     Ok(Prepare {
         txn: read_id(reader)?,
         proto,
-        participants: read_list(reader, read_u32)?,
+        participants: reader.list(Reader::varint32)?,
         done: reader.varint()?..reader.varint()?,
-        compares: read_list(reader, read_watch)?,
-        calls: read_list(reader, read_owned)?,
+        compares: reader.list(read_watch)?,
+        calls: reader.list(read_owned)?,
         span: if read_flag(reader)? { Span::Whole } else { Span::Keys },
     })
 }
@@ -88,28 +88,10 @@ pub(super) fn put_list<T>(out: &mut Vec<u8>, list: &[T], put: impl Fn(&mut Vec<u
     list.iter().for_each(|item| put(out, item));
 }
 
-pub(super) fn read_list<T>(
-    reader: &mut Reader<'_>,
-    read: impl Fn(&mut Reader<'_>) -> Result<T, Malformed>,
-) -> Result<Vec<T>, Malformed> {
-    let count = reader.length()?;
-    // Each item takes a byte at the least, so a wild count cannot reserve wild memory.
-    let mut list = Vec::with_capacity(count.min(reader.remaining()));
-    for _ in 0..count {
-        list.push(read(reader)?);
-    }
-    Ok(list)
-}
-
 pub(super) fn read_flag(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
     match reader.byte()? {
         0 => Ok(false),
         1 => Ok(true),
         _ => Err(reader.malformed()),
     }
-}
-
-pub(super) fn read_u32(reader: &mut Reader<'_>) -> Result<u32, Malformed> {
-    let value = reader.varint()?;
-    u32::try_from(value).map_err(|_| reader.malformed())
 }

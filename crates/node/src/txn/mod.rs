@@ -141,7 +141,7 @@ impl Coordinator {
         out: &mut Effects,
     ) -> bool {
         let Some(mut run) = self.running.remove(&serial) else { return false };
-        let ended = self.end_wait(moment, serial, &mut run, how, groups, out);
+        let ended = self.end_wait(moment, &mut run, how, groups, out);
         self.keep(serial, run);
         ended
     }

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use keyspace::command::{self, Command, Run};
-use wire::resp::{ReplyLimits, Scanner};
+use wire::resp::{elements, is_null};
 use wire::{Args, ArgsBuf};
 
 use ring::Shards;
@@ -167,7 +167,6 @@ fn merged(merge: Merge, parts: &[&[u8]]) -> Vec<u8> {
         Merge::First => first,
         Merge::Some => {
             // Each was drawn by dice: together they say which it is to be.
-            let is_null = |part: &&&[u8]| part.starts_with(b"$-1") || part.starts_with(b"_");
             let some: Vec<&&[u8]> = parts.iter().filter(|part| !is_null(part)).collect();
             let drawn = stdx::hash_bytes(some.len() as u64, &parts.concat());
             let at = drawn.checked_rem(some.len() as u64);
@@ -181,26 +180,13 @@ fn merged(merge: Merge, parts: &[&[u8]]) -> Vec<u8> {
             format!(":{}\r\n", parts.iter().filter_map(number).sum::<i64>()).into_bytes()
         }
         Merge::Concat => {
-            let elements: Vec<&[u8]> = parts.iter().flat_map(|part| elements(part)).collect();
+            let elements: Vec<&[u8]> =
+                parts.iter().filter_map(|part| elements(part)).flatten().collect();
             let mut out = format!("*{}\r\n", elements.len()).into_bytes();
             elements.iter().for_each(|element| out.extend_from_slice(element));
             out
         }
     }
-}
-
-/// The elements of an array, each as its bytes; none if it is no array.
-pub(super) fn elements(reply: &[u8]) -> Vec<&[u8]> {
-    let mut elements = Vec::new();
-    let Some(line) = reply.iter().position(|byte| *byte == b'\n') else { return elements };
-    let mut rest = &reply[line + 1..];
-    while !rest.is_empty() {
-        let Ok(Some(scanned)) = Scanner::new(ReplyLimits::default()).scan(rest) else { break };
-        let (element, behind) = rest.split_at(scanned.len);
-        elements.push(element);
-        rest = behind;
-    }
-    elements
 }
 
 #[cfg(test)]

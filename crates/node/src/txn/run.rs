@@ -6,9 +6,10 @@ use std::time::Duration;
 use keyspace::op::Watch;
 use keyspace::txn::{Prepare, Span, Txn, TxnId};
 use stdx::{Instant, Millis, planted};
+use wire::resp::elements;
 use wire::{ArgsBuf, Proto};
 
-use super::plan::{Mode, Plan, elements};
+use super::plan::{Mode, Plan};
 use super::scratch::Trial;
 use super::{Coordinator, Question, Request};
 use crate::effects::Effects;
@@ -236,7 +237,7 @@ impl Coordinator {
             run.phase = Phase::Over;
             return;
         }
-        for (at, element) in of.iter().zip(elements(reply)) {
+        for (at, element) in of.iter().zip(elements(reply).unwrap_or_default()) {
             answers[*at] = element.to_vec();
         }
         if run.waits.is_empty() {
@@ -336,7 +337,7 @@ impl Coordinator {
         out: &mut Effects,
     ) {
         match ask {
-            Ask::Alone => self.heard_alone(moment, serial, run, reply, out),
+            Ask::Alone => self.heard_alone(moment, run, reply, out),
             Ask::Try if reply == keyspace::txn::ESCAPED => {
                 self.try_out(moment, serial, run, groups);
             }
@@ -360,18 +361,12 @@ impl Coordinator {
     }
 
     /// The only participant has done it, or refused.
-    fn heard_alone(
-        &mut self,
-        moment: Moment,
-        serial: u64,
-        run: &mut Running,
-        reply: &[u8],
-        out: &mut Effects,
-    ) {
+    fn heard_alone(&mut self, moment: Moment, run: &mut Running, reply: &[u8], out: &mut Effects) {
         let is_array = reply.first() == Some(&b'*') && !reply.starts_with(b"*-1");
         match std::mem::replace(&mut run.phase, Phase::Over) {
             Phase::Alone(plan) if is_array => {
-                let replies = elements(reply).iter().map(|reply| reply.to_vec()).collect();
+                let replies = elements(reply).unwrap_or_default();
+                let replies = replies.into_iter().map(<[u8]>::to_vec).collect();
                 let shard = *plan.pieces.keys().next().expect("it is alone in one");
                 run.reply_all(&plan.merge(&BTreeMap::from([(shard, replies)])), out);
             }
@@ -382,7 +377,7 @@ impl Coordinator {
                     run.reply_all(&done.replies, out);
                 }
                 _ if reply.first() == Some(&b'-') => run.reply(reply, out),
-                _ => self.again(moment, serial, run),
+                _ => self.again(moment, run),
             },
             _ => unreachable!("a question of this phase"),
         }
@@ -400,7 +395,7 @@ impl Coordinator {
         let Phase::Preparing(preparing) = &mut run.phase else { unreachable!("a vote was asked") };
         match reply.first() {
             Some(b'*') => {
-                let replies = elements(reply).iter().map(|bulk| bulk_bytes(bulk)).collect();
+                let replies = bulks(reply);
                 preparing.votes.insert(shard, Vote::Yes(replies));
             }
             // A command may have been executed, says the gateway: so may the Prepare.
@@ -469,13 +464,12 @@ impl Coordinator {
         if let Some(clock) = reply.strip_prefix(b"+FENCED ") {
             let text = std::str::from_utf8(clock.trim_ascii()).unwrap_or_default();
             self.clock = self.clock.max(Millis(text.parse().unwrap_or_default()));
-            let TxnId { number, .. } = run.id;
-            run.id = TxnId { number, ..self.name(moment, serial, groups) };
-            run.id.attempt = run.tries + 1;
-            return self.again(moment, serial, run);
+            let attempt = run.tries + 1;
+            run.id = TxnId { attempt, ..self.name(moment, serial, groups) };
+            return self.again(moment, run);
         }
         if reply.starts_with(b"+BUSY") || (reply.starts_with(b"+CHANGED") && tried) {
-            return self.again(moment, serial, run);
+            return self.again(moment, run);
         }
         if reply.starts_with(b"+CHANGED") {
             return run.reply_changed(out);
@@ -496,7 +490,7 @@ impl Coordinator {
     }
 
     /// Begins anew after a while that grows, and differs from that of others.
-    pub(super) fn again(&mut self, moment: Moment, _serial: u64, run: &mut Running) {
+    pub(super) fn again(&mut self, moment: Moment, run: &mut Running) {
         run.tries += 1;
         run.id.attempt += 1;
         let most = Duration::from_micros(200 << run.tries.min(16)).min(TXN_BACKOFF_MAX);
@@ -518,6 +512,17 @@ impl Coordinator {
         let replies = BTreeMap::new();
         let deciding = Deciding { commit, left: left.clone(), replies, plan };
         (run.phase, run.wake) = (Phase::Deciding(Box::new(deciding)), Instant::FAR);
+        self.tell_decision(moment, serial, run, (commit, left), groups);
+    }
+
+    fn tell_decision(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        (commit, left): (bool, BTreeSet<usize>),
+        groups: &mut [Group],
+    ) {
         for shard in left {
             let message = (shard, Ask::Decide(shard), Txn::Decide { txn: run.id, commit });
             self.tell(moment, serial, run, message, groups);
@@ -541,7 +546,7 @@ impl Coordinator {
         }
         deciding.left.remove(&shard);
         if deciding.plan.is_some() {
-            let replies = elements(reply).iter().map(|bulk| bulk_bytes(bulk)).collect();
+            let replies = bulks(reply);
             deciding.replies.insert(shard, replies);
         }
         if !deciding.left.is_empty() {
@@ -618,10 +623,7 @@ impl Coordinator {
                 let (commit, left) = (deciding.commit, deciding.left.clone());
                 run.wake = Instant::FAR;
                 run.waits.clear();
-                for shard in left {
-                    let message = (shard, Ask::Decide(shard), Txn::Decide { txn: run.id, commit });
-                    self.tell(moment, serial, run, message, groups);
-                }
+                self.tell_decision(moment, serial, run, (commit, left), groups);
             }
             Phase::Fencing { .. } => self.fence(moment, serial, run, groups),
             Phase::Preparing(_) if late => {
@@ -631,7 +633,7 @@ impl Coordinator {
             // The group itself says what became of it.
             Phase::Alone(_) | Phase::Trying | Phase::Gathering(_) => run.wake = Instant::FAR,
             Phase::Trial(trial) if trial.is_waiting() => {
-                self.end_wait(moment, serial, run, keyspace::op::Unblock::Timeout, groups, out);
+                self.end_wait(moment, run, keyspace::op::Unblock::Timeout, groups, out);
             }
             Phase::Trial(trial) if trial.done.is_some() && !trial.is_checking() => {
                 run.wake = Instant::FAR;
@@ -651,6 +653,12 @@ impl Coordinator {
 pub(super) struct Part {
     pub(super) compares: Vec<Watch>,
     pub(super) calls: Vec<(u8, ArgsBuf)>,
+}
+
+/// The bytes of each bulk string of an array.
+fn bulks(reply: &[u8]) -> Vec<Vec<u8>> {
+    let elements = elements(reply).unwrap_or_default();
+    elements.into_iter().map(bulk_bytes).collect()
 }
 
 /// The bytes of a bulk string.

@@ -8,7 +8,7 @@ use keyspace::command::{self, Flags};
 use keyspace::op::{Unblock, Watch};
 use keyspace::txn::{Done, Key, Ran, Scratch, Span};
 use stdx::Instant;
-use wire::resp::{Decoder, ReplyLimits, Value};
+use wire::resp::{Decoder, ReplyLimits, Value, is_null};
 use wire::{Args, ArgsBuf, Proto};
 
 use super::run::{Answer, Ask, Part, Phase, Running};
@@ -170,7 +170,7 @@ impl Coordinator {
             return;
         }
         if trial.checking {
-            return self.checked(moment, serial, run, groups, out);
+            return self.checked(moment, run, out);
         }
         self.run_trial(moment, serial, run, groups, out);
     }
@@ -255,7 +255,7 @@ impl Coordinator {
         trial.done = Some(done);
         trial.checking = true;
         if single {
-            return self.checked(moment, serial, run, groups, out);
+            return self.checked(moment, run, out);
         }
         for (shard, part) in parts {
             let mut of_db: BTreeMap<u8, Vec<Watch>> = BTreeMap::new();
@@ -272,17 +272,10 @@ impl Coordinator {
     }
 
     /// All versions were looked at again.
-    fn checked(
-        &mut self,
-        moment: Moment,
-        serial: u64,
-        run: &mut Running,
-        _groups: &mut [Group],
-        out: &mut Effects,
-    ) {
+    fn checked(&mut self, moment: Moment, run: &mut Running, out: &mut Effects) {
         let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial was checked") };
         if trial.changed && !stdx::planted!("shards-read-once") {
-            return self.again(moment, serial, run);
+            return self.again(moment, run);
         }
         let done = trial.done.take().expect("what is checked was done");
         run.reply_all(&done.replies, out);
@@ -305,9 +298,7 @@ impl Coordinator {
         };
         let (db, args) = (*db, args.args());
         let Some(command) = command::find(args) else { return false };
-        let is_null =
-            reply.starts_with(b"*-1") || reply.starts_with(b"$-1") || reply.starts_with(b"_");
-        if !request.is_single || !command.flags.has(Flags::BLOCKING) || !is_null {
+        if !request.is_single || !command.flags.has(Flags::BLOCKING) || !is_null(reply) {
             return false;
         }
         let mut places: BTreeMap<usize, ArgsBuf> = BTreeMap::new();
@@ -348,7 +339,6 @@ impl Coordinator {
     pub(super) fn end_wait(
         &mut self,
         moment: Moment,
-        _serial: u64,
         run: &mut Running,
         how: Unblock,
         groups: &mut [Group],

@@ -19,6 +19,7 @@ mod request;
 pub use inline::{Unbalanced, split_args};
 pub use limits::{Limits, ReplyLimits};
 pub use reply::{
-    Decoder, Malformed, Scanned, Scanner, Value, encode_arg, encode_call, encode_count,
+    Decoder, Malformed, Scanned, Scanner, Value, elements, encode_arg, encode_call, encode_count,
+    is_null,
 };
 pub use request::{Parsed, Parser, ProtocolError};

@@ -287,6 +287,25 @@ fn length(line: &[u8]) -> usize {
     std::str::from_utf8(line).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
+/// The elements of an array, each as its bytes; nothing for a null array, or if it is no whole array.
+pub fn elements(reply: &[u8]) -> Option<Vec<&[u8]>> {
+    let line = reply.iter().position(|&byte| byte == b'\n')? + 1;
+    let count: usize = std::str::from_utf8(reply[1..line].trim_ascii()).ok()?.parse().ok()?;
+    let (mut elements, mut rest) = (Vec::with_capacity(count.min(reply.len())), &reply[line..]);
+    for _ in 0..count {
+        let scanned = Scanner::new(ReplyLimits::default()).scan(rest).ok()??;
+        let (element, behind) = rest.split_at(scanned.len);
+        elements.push(element);
+        rest = behind;
+    }
+    Some(elements)
+}
+
+/// Is this reply a null, in either protocol?
+pub fn is_null(reply: &[u8]) -> bool {
+    reply.starts_with(b"$-1") || reply.starts_with(b"*-1") || reply.starts_with(b"_")
+}
+
 /// Appends a command as clients send it.
 pub fn encode_call(out: &mut Vec<u8>, args: &[&[u8]]) {
     encode_count(out, args.len());
@@ -341,6 +360,15 @@ mod tests {
             let (head, tail) = input.split_at(cut);
             assert_eq!(feed(&[head, tail]).as_deref(), Ok(expect), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn an_array_falls_into_its_elements_and_a_null_into_none() {
+        let reply = b"*3\r\n:1\r\n*2\r\n+a\r\n$-1\r\n$2\r\n\r\n\r\n";
+        let parts = elements(reply).unwrap();
+        assert_eq!(parts, [&b":1\r\n"[..], b"*2\r\n+a\r\n$-1\r\n", b"$2\r\n\r\n\r\n"]);
+        assert_eq!(elements(b"*-1\r\n"), None);
+        assert_eq!(elements(b"*0\r\n"), Some(Vec::new()));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use keyspace::Reject;
 use keyspace::command::{Command, Flags, Run};
 use keyspace::op::Watch;
 use node::{Call, Called, Exec, Kind, Moment};
-use wire::resp::{Decoder, ReplyLimits, Scanner, Value};
+use wire::resp::{Decoder, ReplyLimits, Value, elements};
 use wire::{Args, ArgsBuf, Reply};
 
 use super::config;
@@ -222,7 +222,10 @@ impl Front {
     /// Runs the session's part of EXEC and puts its replies between those of the shard.
     fn finish_exec(&mut self, moment: Moment, key: usize, finish: Finish, reply: &[u8]) {
         let Finish { db, own, silent } = finish;
-        let elements = (reply.first() == Some(&b'*')).then(|| elements(reply)).flatten();
+        let is_array = reply.first() == Some(&b'*');
+        let elements = is_array.then(|| elements(reply)).flatten();
+        let owned = |elements: Vec<&[u8]>| elements.into_iter().map(<[u8]>::to_vec).collect();
+        let elements: Option<Vec<Vec<u8>>> = elements.map(owned);
         let Some(mut elements) = elements else {
             // Aborted, or not known: nothing of the session is done.
             if !silent {
@@ -301,31 +304,4 @@ enum Part {
     Session,
     /// The session, once the shard has run this.
     Both(ArgsBuf),
-}
-
-/// The elements of an array, each as its bytes; nothing for a null array.
-fn elements(reply: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let line = reply.iter().position(|&byte| byte == b'\n')? + 1;
-    let count: usize = std::str::from_utf8(reply[1..line].trim_ascii()).ok()?.parse().ok()?;
-    let (mut elements, mut at) = (Vec::with_capacity(count), line);
-    for _ in 0..count {
-        let scanned = Scanner::new(ReplyLimits::default()).scan(&reply[at..]).ok()??;
-        elements.push(reply[at..at + scanned.len].to_vec());
-        at += scanned.len;
-    }
-    Some(elements)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::elements;
-
-    #[test]
-    fn an_array_falls_into_its_elements_and_a_null_into_none() {
-        let reply = b"*3\r\n:1\r\n*2\r\n+a\r\n$-1\r\n$2\r\n\r\n\r\n";
-        let parts = elements(reply).unwrap();
-        assert_eq!(parts, [&b":1\r\n"[..], b"*2\r\n+a\r\n$-1\r\n", b"$2\r\n\r\n\r\n"]);
-        assert_eq!(elements(b"*-1\r\n"), None);
-        assert_eq!(elements(b"*0\r\n"), Some(Vec::new()));
-    }
 }
