@@ -154,7 +154,7 @@ impl<'a> Context<'a> {
     pub fn shard_of(&self) -> (u64, u64) {
         let Some(slots) = &self.shard.slots else { return (0, 1) };
         let width = slots.len() as u64;
-        (u64::from(*slots.start()) / width, ring::SLOTS as u64 / width)
+        (u64::from(*slots.start()) / width, hashring::SLOTS as u64 / width)
     }
 
     /// The selected database as it is, expired keys included.

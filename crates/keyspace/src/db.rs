@@ -63,7 +63,7 @@ impl Probe {
     fn note(&self, key: &[u8]) {
         let here = match &self.here {
             Here::Keys(known) => known.contains(key),
-            Here::Slots(slots) => slots.contains(&ring::Slot::of(key).number()),
+            Here::Slots(slots) => slots.contains(&hashring::Slot::of(key).number()),
         };
         if !here {
             self.missing.borrow_mut().insert(Str::from(key));

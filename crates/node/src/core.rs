@@ -26,7 +26,7 @@ use crate::message::{GroupId, Health, Message};
 use crate::request::{
     Asked, Call, Called, Exec, Moment, Proposing, Ticket, Waiting, XREAD_WAITS, too_many_keys,
 };
-use ring::Shards;
+use hashring::Shards;
 
 use crate::route::{Home, home};
 use crate::txn::{self, Coordinator, Request};
@@ -119,7 +119,7 @@ impl Core {
         let mut groups: Vec<Group> = groups.into_iter().map(Group::new).collect();
         let shards = Shards::new(groups.len()).expect("the shards are a power of two");
         for (shard, group) in groups.iter_mut().enumerate().filter(|_| shards.count() > 1) {
-            group.set_slots(shards.slots(ring::ShardId(shard as u16)));
+            group.set_slots(shards.slots(hashring::ShardId(shard as u16)));
         }
         let peers = peers.iter().map(|peer| (*peer, Peer::default())).collect();
         let coordinator = Coordinator::new(node, shards, boot);

@@ -3,10 +3,10 @@
 //! The number of shards is fixed when a cluster is founded, so a key never changes its shard; only
 //! the replicas of a shard move between nodes.
 
+use hashring::{Shards, Slot};
 use keyspace::command::{Command, Keys};
 use keyspace::cursor::parse_cursor;
 use keyspace::number::parse_i64;
-use ring::{Shards, Slot};
 use wire::Args;
 
 /// Where a call belongs.

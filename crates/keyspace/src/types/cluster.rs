@@ -106,7 +106,7 @@ fn agreed(_: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
 
 fn slot_of(text: &[u8]) -> Result<u16, Reject> {
     let number = parse_i64(text).and_then(|number| u16::try_from(number).ok());
-    let slot = number.and_then(ring::Slot::new).map(ring::Slot::number);
+    let slot = number.and_then(hashring::Slot::new).map(hashring::Slot::number);
     slot.ok_or(Reject::text("ERR Invalid slot"))
 }
 
@@ -115,7 +115,7 @@ fn keys_of(cx: &mut Context<'_>, slot: u16, most: usize) -> Vec<Str> {
     let now = cx.now();
     let keys = cx.database().dict().iter();
     let live =
-        keys.filter(|(key, entry)| entry.expires > now && ring::Slot::of(key).number() == slot);
+        keys.filter(|(key, entry)| entry.expires > now && hashring::Slot::of(key).number() == slot);
     live.take(most).map(|(key, _)| key.clone()).collect()
 }
 

@@ -190,7 +190,7 @@ impl Group {
 
     /// The slots whose keys it keeps, if there are other groups.
     pub(crate) fn set_slots(&mut self, slots: std::ops::RangeInclusive<u16>) {
-        self.snapshot.set_shards(ring::SLOTS / slots.len());
+        self.snapshot.set_shards(hashring::SLOTS / slots.len());
         self.slots = Some(slots.clone());
         self.shard.set_slots(slots);
     }

@@ -27,10 +27,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use consensus::NodeId;
+use hashring::Shards;
 use keyspace::Publish;
 use keyspace::op::Unblock;
 use keyspace::txn::{Doubt, Txn, TxnId};
-use ring::Shards;
 use stdx::{Instant, Millis, Rng};
 use wire::{ArgsBuf, Proto};
 

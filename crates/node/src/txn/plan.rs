@@ -14,7 +14,7 @@ use keyspace::command::{self, Command, Run};
 use wire::resp::{elements, is_null};
 use wire::{Args, ArgsBuf};
 
-use ring::Shards;
+use hashring::Shards;
 
 use crate::route::{Home, home, shard_of};
 

@@ -34,7 +34,7 @@ pub(crate) struct Options {
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     zones: Vec<String>,
     /// How many shards the slots are cut into: a power of two
-    #[arg(long, default_value_t = ring::SHARDS_DEFAULT, value_name = "COUNT")]
+    #[arg(long, default_value_t = hashring::SHARDS_DEFAULT, value_name = "COUNT")]
     shards: usize,
     /// How many nodes hold each shard
     #[arg(long, default_value_t = 3, value_name = "COUNT")]
@@ -83,19 +83,19 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 }
 
 /// The ring after the change that was asked for.
-fn changed(options: &Options, before: &Scene) -> Result<Option<ring::Ring>, String> {
-    let told = |error: ring::Error| error.to_string();
+fn changed(options: &Options, before: &Scene) -> Result<Option<hashring::Ring>, String> {
+    let told = |error: hashring::Error| error.to_string();
     let mut ring = before.ring.clone();
     if let Some(node) = options.remove {
-        ring.remove(ring::NodeId(node)).map_err(told)?;
+        ring.remove(hashring::NodeId(node)).map_err(told)?;
     }
     for number in 1..=options.add.unwrap_or(0) {
         let zone = match &options.add_zone {
-            Some(name) => ring::Zone::new(name).map_err(told)?,
+            Some(name) => hashring::Zone::new(name).map_err(told)?,
             None => scene::emptiest_zone(&ring),
         };
-        let node = ring::Node::new(options.add_weight, zone).map_err(told)?;
-        ring.add(ring::NodeId(options.nodes.saturating_add(number)), node).map_err(told)?;
+        let node = hashring::Node::new(options.add_weight, zone).map_err(told)?;
+        ring.add(hashring::NodeId(options.nodes.saturating_add(number)), node).map_err(told)?;
     }
     Ok((ring != before.ring).then_some(ring))
 }
@@ -136,7 +136,7 @@ mod tests {
         let after = before.next(changed(&options, &before).unwrap().unwrap()).unwrap();
         let change = Change::between(&before, &after).unwrap();
         assert_eq!((change.replicas_moved, change.replicas_least), (8, 8));
-        assert_eq!(after.ring.node(ring::NodeId(6)).unwrap().zone().as_str(), "c");
+        assert_eq!(after.ring.node(hashring::NodeId(6)).unwrap().zone().as_str(), "c");
         assert!(text::change(&change).contains("node 6 comes"));
         let shown = text::scene(&after);
         assert!(shown.contains("6 nodes, 16 shards of 1024 slots, 3 replicas"), "{shown}");

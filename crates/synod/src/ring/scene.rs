@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ring::{Move, Node, NodeId, Placement, Ring, ShardId, Shards, Share, Zone, leaders, plan};
+use hashring::{Move, Node, NodeId, Placement, Ring, ShardId, Shards, Share, Zone, leaders, plan};
 
 use super::Options;
 
@@ -78,7 +78,7 @@ impl Scene {
     }
 }
 
-fn told(error: ring::Error) -> String {
+fn told(error: hashring::Error) -> String {
     error.to_string()
 }
 

@@ -7,7 +7,7 @@
 use std::f64::consts::TAU;
 use std::fmt::Write as _;
 
-use ring::NodeId;
+use hashring::NodeId;
 
 use super::scene::{Change, Row, Scene};
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use ring::{NodeId, Slot, Spread};
+use hashring::{NodeId, Slot, Spread};
 
 use super::scene::{Change, Row, Scene};
 
@@ -20,7 +20,7 @@ pub(super) fn scene(scene: &Scene) -> String {
          most\n",
         scene.ring.len(),
         shards.count(),
-        ring::SLOTS / shards.count(),
+        hashring::SLOTS / shards.count(),
     );
     let rows = scene.rows();
     out.push_str(&nodes(&rows));
@@ -81,7 +81,7 @@ fn picture(scene: &Scene, rows: &[Row]) -> String {
         char::from(b"123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[place % 61])
     };
     let mut out = "circle  ".to_owned();
-    let step = ring::SLOTS / COLUMNS;
+    let step = hashring::SLOTS / COLUMNS;
     for column in 0..COLUMNS {
         let slot = Slot::new((column * step + step / 2) as u16);
         out.extend(slot.and_then(|slot| scene.ring.owner(slot)).map(letter));
@@ -110,7 +110,7 @@ fn picture(scene: &Scene, rows: &[Row]) -> String {
 }
 
 fn single(scene: &Scene, node: NodeId, shard: usize) -> char {
-    let shard = ring::ShardId(shard as u16);
+    let shard = hashring::ShardId(shard as u16);
     if scene.leaders[shard.index()] == node {
         '█'
     } else if scene.placement.of(shard).contains(&node) {
@@ -122,7 +122,8 @@ fn single(scene: &Scene, node: NodeId, shard: usize) -> char {
 
 fn many(scene: &Scene, node: NodeId, shards: std::ops::Range<usize>) -> char {
     let count = shards.len();
-    let holds = |shard: &usize| scene.placement.of(ring::ShardId(*shard as u16)).contains(&node);
+    let holds =
+        |shard: &usize| scene.placement.of(hashring::ShardId(*shard as u16)).contains(&node);
     match (shards.filter(holds).count() * 4).div_ceil(count) {
         4 => '█',
         3 => '▓',

@@ -42,7 +42,7 @@ impl Front {
         self.answer(key, |reply| {
             match word {
                 "info" => reply.bulk(info(&members, &parts).as_bytes()),
-                "keyslot" => reply.int(i64::from(ring::Slot::of(&args[2]).number())),
+                "keyslot" => reply.int(i64::from(hashring::Slot::of(&args[2]).number())),
                 "myid" => reply.bulk(name(own).as_bytes()),
                 "nodes" => reply.bulk(nodes(own, &members, &parts).as_bytes()),
                 "shards" => shards(&members, &parts, reply),
@@ -100,15 +100,15 @@ fn find(members: &[Member], node: NodeId) -> Option<&Member> {
 fn info(members: &[Member], parts: &[Part]) -> String {
     let width = |part: &&Part| part.slots.len();
     let served: usize = parts.iter().filter(|part| part.leader.is_some()).map(|p| width(&p)).sum();
-    let state = if served == ring::SLOTS { "ok" } else { "fail" };
+    let state = if served == hashring::SLOTS { "ok" } else { "fail" };
     let leaders: std::collections::BTreeSet<_> = parts.iter().filter_map(|p| p.leader).collect();
-    let unserved = ring::SLOTS - served;
+    let unserved = hashring::SLOTS - served;
     format!(
         "cluster_enabled:1\r\ncluster_state:{state}\r\ncluster_slots_assigned:{}\r\n\
          cluster_slots_ok:{served}\r\ncluster_slots_pfail:0\r\ncluster_slots_fail:{unserved}\r\n\
          cluster_known_nodes:{}\r\ncluster_size:{}\r\ncluster_current_epoch:1\r\n\
          cluster_my_epoch:1\r\n",
-        ring::SLOTS,
+        hashring::SLOTS,
         members.len(),
         leaders.len()
     )

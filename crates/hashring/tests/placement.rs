@@ -5,10 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use proptest::prelude::*;
-use ring::{
+use hashring::{
     Error, Move, Node, NodeId, Placement, Ring, SLACK_PERCENT, Shards, Share, Zone, leaders, plan,
 };
+use proptest::prelude::*;
 use stdx::Rng;
 
 /// Moves beside the least that loads allow: the promise of the issue.

@@ -1,5 +1,5 @@
 //! What a placement is worth beside other ways to find a node for a key:
-//! `cargo run --release -p ring --example ring_bench`.
+//! `cargo run --release -p hashring --example ring_bench`.
 //!
 //! Four tables: lookups a second; how even keys are on ten nodes and how many move when one comes
 //! or goes; the same for the replicas of shards; how even circles of so many points are. The other
@@ -10,14 +10,14 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use ring::{Node, NodeId, Placement, Ring, Shards, Spread, Zone, leaders, plan};
+use hashring::{Node, NodeId, Placement, Ring, Shards, Spread, Zone, leaders, plan};
 use stdx::{Rng, hash_bytes};
 
 const KEYS: usize = 1_000_000;
 const SHARDS: usize = 1_024;
 const REPLICAS: usize = 3;
 
-fn main() -> Result<(), ring::Error> {
+fn main() -> Result<(), hashring::Error> {
     let keys: Vec<String> = (0..KEYS).map(|number| format!("user:{number}")).collect();
     eprintln!("a million keys, 10 nodes; 11 when one comes, 9 when node 4 goes\n");
     eprintln!("way                   lookups/s  max/mean  stddev  moved when one comes, goes");
@@ -90,7 +90,7 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn ring_of(nodes: &[u32]) -> Result<Ring, ring::Error> {
+fn ring_of(nodes: &[u32]) -> Result<Ring, hashring::Error> {
     let mut ring = Ring::new();
     for &node in nodes {
         ring.add(NodeId(node), Node::new(1, Zone::default())?)?;
@@ -105,12 +105,12 @@ struct Map {
 }
 
 impl Map {
-    fn first(ring: &Ring) -> Result<Map, ring::Error> {
+    fn first(ring: &Ring) -> Result<Map, hashring::Error> {
         let placement = Placement::empty(Shards::new(SHARDS)?, REPLICAS)?;
         Map { placement, leaders: Vec::new() }.next(ring)
     }
 
-    fn next(&self, ring: &Ring) -> Result<Map, ring::Error> {
+    fn next(&self, ring: &Ring) -> Result<Map, hashring::Error> {
         let placement = Placement::target(ring, &self.placement)?;
         let leaders = leaders(ring, &placement, &self.leaders)?;
         Ok(Map { placement, leaders })
@@ -161,11 +161,11 @@ fn measure<W: ?Sized>(keys: &[String], world: &W, way: impl Fn(&W, &[u8]) -> u32
     keys.chunks_exact(STRETCH).map(stretch).fold(0.0, f64::max)
 }
 
-type Way = fn(&Ring, Shards, &Placement) -> Result<Placement, ring::Error>;
+type Way = fn(&Ring, Shards, &Placement) -> Result<Placement, hashring::Error>;
 
 /// Replicas: spread, and moves over the least when a node comes and when one goes, on so many
 /// circles of so many nodes.
-fn replicas(nodes: usize, shards: usize) -> Result<(), ring::Error> {
+fn replicas(nodes: usize, shards: usize) -> Result<(), hashring::Error> {
     const CIRCLES: u64 = 50;
     eprintln!(
         "\n{nodes} nodes, {shards} shards, {REPLICAS} replicas; {CIRCLES} circles\n{:<22}  max/mean  \
@@ -208,7 +208,7 @@ fn replicas(nodes: usize, shards: usize) -> Result<(), ring::Error> {
 
 /// A function of the nodes alone: shard by shard, the next nodes clockwise that are below the bound
 /// (Mirrokni, Thorup and Zadimoghaddam, 2018).
-fn bounded(ring: &Ring, shards: Shards, slack: f64) -> Result<Placement, ring::Error> {
+fn bounded(ring: &Ring, shards: Shards, slack: f64) -> Result<Placement, hashring::Error> {
     let fair = (shards.count() * REPLICAS) as f64 / ring.len() as f64;
     let bound = ((1.0 + slack) * fair).ceil();
     let mut loads = std::collections::BTreeMap::<NodeId, f64>::new();
