@@ -26,6 +26,9 @@ use crate::{ci, tidy};
 pub(crate) struct Options {
     /// Only the checks whose names contain one of these words.
     words: Vec<String>,
+    /// How many shards the cluster has; for clients that know Redis Cluster never fewer than 16.
+    #[arg(long, default_value_t = 1)]
+    shards: u32,
 }
 
 /// A script with its arguments.
@@ -39,6 +42,8 @@ const CHECKS: &[Check] = &[
     Check { script: "redispy.py", argument: "" },
     Check { script: "ioredis.mjs", argument: "" },
     Check { script: "redis_cli.py", argument: "" },
+    Check { script: "cluster.py", argument: "" },
+    Check { script: "cluster.mjs", argument: "" },
     Check { script: "failover.py", argument: "leader" },
     Check { script: "failover.py", argument: "own" },
     Check { script: "failover.mjs", argument: "leader" },
@@ -56,6 +61,9 @@ const TOOLS: &[(&str, &str)] = &[
     ("npm", "apt-get install npm"),
     ("redis-cli", "apt-get install redis-tools"),
 ];
+
+/// Shards for clients that know Redis Cluster.
+const CLUSTER_SHARDS: u32 = 16;
 
 /// How long a script may take.
 const TIMEOUT: Duration = Duration::from_secs(400);
@@ -92,7 +100,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let mut failed = Vec::new();
     for check in &checks {
         eprintln!("{}", check.name());
-        if let Err(error) = bench.run(check) {
+        if let Err(error) = bench.run(check, options.shards) {
             eprintln!("  FAILED  {error}");
             failed.push(check.name());
         }
@@ -149,10 +157,13 @@ impl Bench {
     }
 
     /// Runs one script beside its cluster.
-    fn run(&self, check: &Check) -> Result<(), String> {
+    fn run(&self, check: &Check, shards: u32) -> Result<(), String> {
+        let knows_cluster = check.script.starts_with("cluster.");
+        let shards = if knows_cluster { shards.max(CLUSTER_SHARDS) } else { shards };
         let directory = tempfile::Builder::new().prefix("data-").tempdir_in(&self.target);
         let directory = directory.map_err(|error| error.to_string())?;
-        let mut running = Running::start(System::Synod3, &self.synod, directory.path())?;
+        let mut running =
+            Running::start_sharded(System::Synod3, &self.synod, directory.path(), shards)?;
         let leader = wait_for_leader(&self.synod, &running)?;
         let follower = &running.addrs[(leader + 1) % running.addrs.len()];
         let log = self.target.join(format!("{}.log", check.name().replace(' ', "-")));

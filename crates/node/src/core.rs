@@ -158,6 +158,12 @@ impl Core {
         Route { shard: if self.shards.count() == 1 { Some(0) } else { self.place(command, args) } }
     }
 
+    /// The other node that leads the only shard of a call, if it is known.
+    pub fn leader_elsewhere(&self, route: Route) -> Option<NodeId> {
+        let leader = self.groups[route.shard?].leader();
+        leader.filter(|leader| *leader != self.node)
+    }
+
     /// A command of a client; see `Group::call`.
     pub fn call(
         &mut self,
@@ -270,6 +276,10 @@ impl Core {
                 self.groups.iter_mut().for_each(|group| group.peer_up(peer));
             }
             Event::PeerDown(peer) | Event::PeerReborn(peer) => {
+                // It is not alive until it is heard again.
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.heard = None;
+                }
                 self.groups.iter_mut().for_each(|group| group.peer_gone(moment, peer));
             }
             Event::PeerLeft(peer) => {

@@ -18,7 +18,7 @@ use storage::disk::{Disk, RealDisk};
 use storage::home::{ClusterId, Home, Identity};
 use storage::store::{Found, Store};
 
-use crate::config::Config;
+use crate::config::{Config, Redirects};
 use crate::driver::{
     Channel, Driver, Ended, LogThread, Parts, PeerOptions, Peers, SnapshotThread, nonce,
 };
@@ -48,6 +48,7 @@ pub struct NodeOptions {
     pub clock_drift_ppm: u32,
     /// How many shards a new cluster has.
     pub shards: Option<u32>,
+    pub redirects: Redirects,
     /// Gives free memory back to the system: called when much was freed.
     pub give_back: fn(),
 }
@@ -257,6 +258,7 @@ fn parts(
     config.dir = options.data.display().to_string();
     config.port = listener.local_addr().map_or(0, |addr| addr.port());
     config.set_password(&options.password);
+    config.set_redirects(options.redirects);
     config.set_clients_max(make_room_for(options.clients_max));
     let mut front = Front::new(core, config, channel.moment());
     front.run_id = nonce::<20>().iter().map(|byte| format!("{byte:02x}")).collect();

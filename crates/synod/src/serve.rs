@@ -70,6 +70,7 @@ fn node_options(checked: Checked) -> NodeOptions {
         heartbeat_interval: checked.heartbeat_interval,
         clock_drift_ppm: checked.clock_drift_ppm,
         shards: checked.shards,
+        redirects: checked.redirects,
         give_back: crate::allocator::give_back,
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
+use server::config::Redirects;
 
 /// The port of a node, where none is given.
 pub(crate) const PORT: u16 = 7379;
@@ -54,6 +55,10 @@ pub(crate) struct Settings {
     /// How many shards a new cluster has, a power of two: the same on each node [default: 1]
     #[arg(long, env = "SYNOD_SHARDS", value_name = "N")]
     shards: Option<u32>,
+    /// Who is told with MOVED that another node leads: nobody (no), connections over which a client
+    /// library has asked for the map (auto), everybody (yes) [default: auto]
+    #[arg(long, env = "SYNOD_CLUSTER_REDIRECTS", value_name = "WHO")]
+    cluster_redirects: Option<String>,
 }
 
 /// The names in a file.
@@ -71,6 +76,7 @@ const NAMES: &[&str] = &[
     "heartbeat-interval-ms",
     "clock-drift-ppm",
     "shards",
+    "cluster-redirects",
 ];
 
 /// Settings that were checked.
@@ -87,6 +93,7 @@ pub(crate) struct Checked {
     pub(crate) heartbeat_interval: Duration,
     pub(crate) clock_drift_ppm: u32,
     pub(crate) shards: Option<u32>,
+    pub(crate) redirects: Redirects,
 }
 
 impl Settings {
@@ -106,6 +113,7 @@ impl Settings {
             heartbeat_interval_ms: self.heartbeat_interval_ms.or(file.heartbeat_interval_ms),
             clock_drift_ppm: self.clock_drift_ppm.or(file.clock_drift_ppm),
             shards: self.shards.or(file.shards),
+            cluster_redirects: self.cluster_redirects.or(file.cluster_redirects),
         }
     }
 
@@ -170,6 +178,10 @@ impl Settings {
         {
             return Err(format!("shards ({shards}) must be a power of two, at most {most}"));
         }
+        let redirects = self.cluster_redirects.as_deref().unwrap_or("auto");
+        let Some(redirects) = Redirects::of(redirects) else {
+            return Err(format!("cluster-redirects ({redirects}) must be no, auto or yes"));
+        };
         Ok(Checked {
             listen,
             join,
@@ -181,6 +193,7 @@ impl Settings {
             heartbeat_interval: Duration::from_millis(heartbeat),
             clock_drift_ppm: self.clock_drift_ppm.unwrap_or(10_000),
             shards: self.shards,
+            redirects,
         })
     }
 }
@@ -246,6 +259,16 @@ mod tests {
         let checked = Settings { insecure: Some(true), ..checked }.check().unwrap();
         assert_eq!((checked.listen.as_str(), checked.maxclients), ("127.0.0.1:9", 7));
         assert_eq!(checked.join, ["a:1", "b:7379"]);
+    }
+
+    #[test]
+    fn who_is_redirected_is_one_of_three_words() {
+        let checked = |word: &str| {
+            Settings { cluster_redirects: Some(word.to_owned()), ..Settings::default() }.check()
+        };
+        assert_eq!(checked("YES").unwrap().redirects, Redirects::Yes);
+        assert_eq!(Settings::default().check().unwrap().redirects, Redirects::Auto);
+        assert!(checked("maybe").unwrap_err().contains("(maybe) must be no, auto or yes"));
     }
 
     #[test]

@@ -105,14 +105,25 @@ struct Layout<'a> {
     ports: Vec<u16>,
     /// Between nodes.
     peer_ports: Vec<u16>,
+    shards: u32,
 }
 
 impl Running {
     /// Starts all nodes and waits until each serves.
     pub(crate) fn start(system: System, synod: &Path, directory: &Path) -> Result<Running, String> {
+        Running::start_sharded(system, synod, directory, 1)
+    }
+
+    /// As `start`, with so many shards, if it is Synod.
+    pub(crate) fn start_sharded(
+        system: System,
+        synod: &Path,
+        directory: &Path,
+        shards: u32,
+    ) -> Result<Running, String> {
         let mut ports = free_ports(system.nodes() * 2)?;
         let peer_ports = ports.split_off(system.nodes());
-        let layout = Layout { directory, ports, peer_ports };
+        let layout = Layout { directory, ports, peer_ports, shards };
         let (mut processes, mut commands) = (Vec::new(), Vec::new());
         for node in 0..system.nodes() {
             let data = directory.join(format!("node-{node}"));
@@ -211,6 +222,9 @@ fn synod_command(synod: &Path, layout: &Layout<'_>, node: usize) -> Command {
     command.args(["--listen", &addrs[node]]);
     if addrs.len() > 1 {
         command.args(["--join", &addrs.join(",")]);
+    }
+    if layout.shards > 1 {
+        command.args(["--shards", &layout.shards.to_string()]);
     }
     command
 }

@@ -6,7 +6,7 @@ use wire::{Args, Reply};
 use crate::command::{Command, Flags, Group, Keys, Run};
 use crate::context::Context;
 use crate::introspection::help;
-use crate::number::parse_i64;
+use crate::number::integer;
 use crate::reject::Reject;
 use crate::str::Str;
 
@@ -92,10 +92,15 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command::new("cluster", -2, Flags::NONE, Keys::None, Run::Container)
         .doc(Group::Cluster, "3.0.0", "Depends on the subcommand", "Looks into the cluster")
         .with(CLUSTER),
-    Command::new("readonly", 1, Flags::ANYTIME.and(Flags::FAST), Keys::None, Run::Pure(agreed))
-        .doc(Group::Cluster, "3.0.0", "O(1)", "Is agreed to: any node serves any key"),
-    Command::new("readwrite", 1, Flags::ANYTIME.and(Flags::FAST), Keys::None, Run::Pure(agreed))
-        .doc(Group::Cluster, "3.0.0", "O(1)", "Is agreed to: any node serves any key"),
+    Command::new("readonly", 1, Flags::ANYTIME.and(Flags::FAST), Keys::None, Run::Session(None))
+        .doc(
+            Group::Cluster,
+            "3.0.0",
+            "O(1)",
+            "Lets a follower answer reads, as fresh as its leader would",
+        ),
+    Command::new("readwrite", 1, Flags::ANYTIME.and(Flags::FAST), Keys::None, Run::Session(None))
+        .doc(Group::Cluster, "3.0.0", "O(1)", "Has leaders answer all reads again"),
 ];
 
 /// Any node serves any key, linearizably: there is nothing to switch.
@@ -104,10 +109,9 @@ fn agreed(_: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
     Ok(())
 }
 
-fn slot_of(text: &[u8]) -> Result<u16, Reject> {
-    let number = parse_i64(text).and_then(|number| u16::try_from(number).ok());
-    let slot = number.and_then(hashring::Slot::new).map(hashring::Slot::number);
-    slot.ok_or(Reject::text("ERR Invalid slot"))
+fn slot_of(number: i64) -> Option<u16> {
+    let slot = u16::try_from(number).ok().and_then(hashring::Slot::new);
+    slot.map(hashring::Slot::number)
 }
 
 /// The keys of a slot, in the first database, as in Redis Cluster, which has no other.
@@ -120,15 +124,17 @@ fn keys_of(cx: &mut Context<'_>, slot: u16, most: usize) -> Vec<Str> {
 }
 
 fn count_keys(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
-    let slot = slot_of(&args[2])?;
+    let slot = slot_of(integer(&args[2])?).ok_or(Reject::text("ERR Invalid slot"))?;
     reply.count(keys_of(cx, slot, usize::MAX).len());
     Ok(())
 }
 
 fn get_keys(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
-    let slot = slot_of(&args[2])?;
-    let most = parse_i64(&args[3]).and_then(|most| usize::try_from(most).ok());
-    let keys = keys_of(cx, slot, most.ok_or(Reject::text("ERR Invalid number of keys"))?);
+    let (slot, most) = (slot_of(integer(&args[2])?), usize::try_from(integer(&args[3])?).ok());
+    let (Some(slot), Some(most)) = (slot, most) else {
+        return Err(Reject::text("ERR Invalid slot or number of keys"));
+    };
+    let keys = keys_of(cx, slot, most);
     reply.array(keys.len());
     keys.iter().for_each(|key| reply.bulk(key));
     Ok(())

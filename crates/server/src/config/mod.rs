@@ -14,12 +14,40 @@ use crate::front::parser_limits;
 use crate::limits::CLIENTS_MAX;
 use tuning::TUNING;
 
+/// Who is told with MOVED that another node leads. Nobody needs it: any node serves any key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Redirects {
+    No,
+    /// Connections over which a client library has asked CLUSTER SLOTS or CLUSTER SHARDS.
+    #[default]
+    Auto,
+    /// Everybody: all clients know Redis Cluster.
+    Yes,
+}
+
+impl Redirects {
+    /// The setting of this name.
+    pub fn of(text: &str) -> Option<Redirects> {
+        let all = [Redirects::No, Redirects::Auto, Redirects::Yes];
+        all.into_iter().find(|one| one.name().eq_ignore_ascii_case(text))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Redirects::No => "no",
+            Redirects::Auto => "auto",
+            Redirects::Yes => "yes",
+        }
+    }
+}
+
 /// See the head of this file.
 #[derive(Clone, Debug)]
 pub struct Config {
     password: Vec<u8>,
     clients_max: usize,
     memory_bytes_max: u64,
+    redirects: Redirects,
     /// Redis's settings that were set, by name.
     remembered: BTreeMap<&'static str, String>,
     /// Where clients reach this node.
@@ -34,6 +62,7 @@ impl Default for Config {
             password: Vec::new(),
             clients_max: CLIENTS_MAX,
             memory_bytes_max: 0,
+            redirects: Redirects::default(),
             remembered: BTreeMap::new(),
             port: 7379,
             dir: String::new(),
@@ -81,7 +110,8 @@ const IMMUTABLE: &[&str] = &[
 ];
 
 /// The real settings of a node.
-const OWN: &[&str] = &["dir", "maxclients", "maxmemory", "port", "requirepass"];
+const OWN: &[&str] =
+    &["cluster-redirects", "dir", "maxclients", "maxmemory", "port", "requirepass"];
 
 impl Config {
     /// Sets the password; an empty one lets everybody in.
@@ -109,6 +139,16 @@ impl Config {
         self.clients_max
     }
 
+    /// Sets who is told with MOVED that another node leads.
+    pub fn set_redirects(&mut self, redirects: Redirects) {
+        self.redirects = redirects;
+    }
+
+    /// Who is told with MOVED that another node leads.
+    pub fn redirects(&self) -> Redirects {
+        self.redirects
+    }
+
     /// Bytes of memory past which this node takes no command that may need more; 0 for no bound.
     pub fn memory_bytes_max(&self) -> u64 {
         self.memory_bytes_max
@@ -130,6 +170,7 @@ impl Config {
             "port" => self.port.to_string(),
             "maxclients" => self.clients_max.to_string(),
             "maxmemory" => self.memory_bytes_max.to_string(),
+            "cluster-redirects" => self.redirects.name().to_owned(),
             "requirepass" => String::from_utf8_lossy(&self.password).into_owned(),
             _ => {
                 let (name, default) = TUNING.iter().find(|(known, _)| *known == name)?;
@@ -147,6 +188,10 @@ impl Config {
             "maxmemory" => {
                 let bytes = keyspace::parse_memory(value).map(|bytes| bytes as u64);
                 self.memory_bytes_max = bytes.ok_or("argument must be a memory value")?;
+            }
+            "cluster-redirects" => {
+                let redirects = Redirects::of(&text);
+                self.redirects = redirects.ok_or("argument must be 'no', 'auto' or 'yes'")?;
             }
             "maxclients" => {
                 let number = text.parse::<usize>();
@@ -199,6 +244,9 @@ mod tests {
         assert!(config.set("daemonize", b"yes").is_err());
         config.set("requirepass", b"s").unwrap();
         assert!(config.needs_password() && config.is_password(b"s") && !config.is_password(b"x"));
+        config.set("cluster-redirects", b"YES").unwrap();
+        assert_eq!(config.get("cluster-redirects").unwrap(), "yes");
+        assert!(config.set("cluster-redirects", b"perhaps").is_err());
         assert_eq!(config.set("nonsense", b"1"), Err("no such setting".to_owned()));
         assert!(Config::names().is_sorted_by_key(|name| name.len() > 100));
     }

@@ -103,7 +103,10 @@ pub(crate) struct Session {
     pub(crate) reply_mode: ReplyMode,
     pub(crate) no_evict: bool,
     pub(crate) no_touch: bool,
+    /// READONLY: followers may answer what it reads.
     pub(crate) readonly: bool,
+    /// It has asked CLUSTER SLOTS or SHARDS.
+    pub(crate) asked_map: bool,
     /// How many channels, patterns and shard channels it listens to.
     pub(crate) channels: usize,
     pub(crate) patterns: usize,
@@ -127,6 +130,7 @@ impl Session {
             no_evict: false,
             no_touch: false,
             readonly: false,
+            asked_map: false,
             channels: 0,
             patterns: 0,
             shard_channels: 0,

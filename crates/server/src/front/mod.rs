@@ -528,10 +528,16 @@ impl Front {
         let may_block = command.flags.has(Flags::BLOCKING);
         let route = self.core.route(command, args);
         let alone = may_block || route.is_wide();
-        let client = self.clients[key].as_mut().expect("the client that is served is there");
+        let client = self.clients[key].as_ref().expect("the client that is served is there");
         if alone && client.owed() > 0 {
             return Flow::Hold;
         }
+        if client.owed() == 0
+            && let Some(moved) = self.moved(moment, &client.session, (route, kind), command, args)
+        {
+            return self.refuse(key, &moved);
+        }
+        let client = self.clients[key].as_mut().expect("the client that is served is there");
         let (ticket, silent) = (client.next_ticket(), client.is_silent());
         let (after, proto, db) = (client.owed() > 0, client.session.proto, client.session.db);
         let call = Call { ticket, db, proto, kind, after, may_block, args };

@@ -1,5 +1,8 @@
 //! What clients of a node see whose keys are in sixteen shards: what they would see with one.
 
+use consensus::NodeId;
+use node::Event;
+
 use super::testing::Stage;
 
 /// Lines of one client and what it hears.
@@ -222,9 +225,83 @@ fn clients_that_know_a_cluster_get_its_map() {
         (client, "mset {a}1 x {a}2 y b z", "+OK\r\n"),
         (client, "cluster countkeysinslot 15495", ":2\r\n"),
         (client, "cluster countkeysinslot 99999", "-ERR Invalid slot\r\n"),
+        (client, "cluster countkeysinslot x", "-ERR value is not an integer or out of range\r\n"),
         (client, "cluster getkeysinslot 15495 0", "*0\r\n"),
+        (client, "cluster getkeysinslot 1 -1", "-ERR Invalid slot or number of keys\r\n"),
+        (client, "asking", "+OK\r\n"),
         (client, "readonly", "+OK\r\n"),
+        (client, "readwrite", "+OK\r\n"),
     ]);
+    let nodes = stage.say(client, "cluster nodes");
+    // A node that listens everywhere is where the client has found it.
+    assert!(nodes.contains(" 127.0.0.1:1@1 myself,master - 0 0 1 connected 0-16383\n"), "{nodes}");
+    let shards = stage.say(client, "cluster shards");
+    assert!(shards.starts_with("*1\r\n*4\r\n$5\r\nslots\r\n*2\r\n:0\r\n:16383\r\n"), "{shards}");
+    assert!(shards.contains("$4\r\nrole\r\n$6\r\nmaster\r\n$18\r\nreplication-offset\r\n"));
+}
+
+#[test]
+fn who_follows_the_map_is_told_of_the_leader_and_nobody_else() {
+    let mut stage = Stage::follower(16);
+    let plain = stage.open();
+    assert_eq!(stage.say(plain, "get a"), "", "it is handed on, and waits");
+    let library = stage.open();
+    let person = stage.open();
+    stage.say(library, "client setinfo lib-name some-library");
+    let slots = stage.say(library, "cluster slots");
+    let expect = "*1\r\n*4\r\n:0\r\n:16383\r\n*4\r\n$9\r\n127.0.0.1\r\n:2\r\n";
+    assert!(slots.starts_with(expect), "the leader, and this node as its replica: {slots}");
+    stage.say(person, "cluster slots");
+    stage.check_all(&[
+        (library, "set a 1", "-MOVED 15495 127.0.0.1:2\r\n"),
+        (library, "get foo", "-MOVED 12182 127.0.0.1:2\r\n"),
+        (library, "ping", "+PONG\r\n"),
+        (library, "readonly", "+OK\r\n"),
+        (library, "set a 1", "-MOVED 15495 127.0.0.1:2\r\n"),
+        (library, "mset a 1 b 2", ""),
+        (person, "set a 1", ""),
+        (plain, "set b 1", ""),
+    ]);
+}
+
+#[test]
+fn redirects_can_be_for_all_and_for_none() {
+    let mut stage = Stage::follower(16);
+    let client = stage.open();
+    stage.check_all(&[
+        (client, "config set cluster-redirects yes", "+OK\r\n"),
+        (client, "set a 1", "-MOVED 15495 127.0.0.1:2\r\n"),
+        (client, "multi", "+OK\r\n"),
+        (client, "set a 1", "+QUEUED\r\n"),
+        (client, "discard", "+OK\r\n"),
+        (client, "readonly", "+OK\r\n"),
+        (client, "get a", ""),
+    ]);
+    let client = stage.open();
+    stage.say(client, "client setinfo lib-name some-library");
+    stage.say(client, "cluster shards");
+    stage.check_all(&[
+        (client, "config set cluster-redirects no", "+OK\r\n"),
+        (client, "set a 1", ""),
+    ]);
+}
+
+#[test]
+fn a_shard_whose_leader_is_gone_is_shown_where_it_was_asked_for() {
+    let mut stage = Stage::follower(2);
+    let client = stage.open();
+    assert!(stage.say(client, "cluster info").contains("cluster_state:ok"));
+    stage.front.step(stage.moment, Event::PeerDown(NodeId(2)));
+    let slots = stage.say(client, "cluster slots");
+    assert!(
+        slots.starts_with("*1\r\n*3\r\n:0\r\n:16383\r\n*4\r\n$9\r\n127.0.0.1\r\n:1\r\n"),
+        "{slots}"
+    );
+    let info = stage.say(client, "cluster info");
+    assert!(info.contains("cluster_state:fail\r\n"), "{info}");
+    assert!(info.contains("cluster_slots_fail:16384\r\n"), "{info}");
+    let nodes = stage.say(client, "cluster nodes");
+    assert!(nodes.contains(" 127.0.0.1:2@2 master,fail - 0 0 0 disconnected\n"), "{nodes}");
 }
 
 #[test]

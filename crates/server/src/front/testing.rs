@@ -2,9 +2,11 @@
 //!
 //! One helper knows how a front is driven; the tests are tables of what clients say and hear.
 
-use consensus::{Config as Members, NodeId, Options, SnapshotMeta, Stored, raft};
+use consensus::{
+    Config as Members, Envelope, Index, NodeId, Options, SnapshotMeta, Stored, Term, raft,
+};
 use keyspace::Shard;
-use node::{Core, Event, Founding, GroupId, Health, Moment};
+use node::{Core, Event, Founding, GroupId, Health, Message, Moment};
 use std::time::Duration;
 use stdx::{Instant, Millis};
 
@@ -34,10 +36,40 @@ impl Stage {
     }
 
     fn build(config: Config, shards: u32) -> Stage {
+        let mut stage = Stage::before_elections(config, shards, &[]);
+        while stage.front.core().all().iter().any(|group| group.leader().is_none()) {
+            stage.moment.now = stage.front.deadline(stage.moment).max(stage.moment.now);
+            stage.front.step(stage.moment, Event::Tick);
+            stage.settle();
+        }
+        stage
+    }
+
+    /// A node of three that follows node 2 in all shards, and has not heard of node 3.
+    pub(crate) fn follower(shards: u32) -> Stage {
+        let (own, leader) = (NodeId(1), NodeId(2));
+        let mut stage = Stage::before_elections(Config::default(), shards, &[leader, NodeId(3)]);
+        let health = Health { addr: "127.0.0.1:2".to_owned(), ..Health::default() };
+        stage.hear(leader, Message::Health(health));
+        for group in (0..shards).map(GroupId) {
+            let message = consensus::Message::Heartbeat { commit: Index(0), sequence: 1 };
+            let envelope = Envelope { source: leader, target: own, term: Term(1), message };
+            stage.hear(leader, Message::Consensus { group, envelope });
+        }
+        stage
+    }
+
+    /// A message of another node.
+    pub(crate) fn hear(&mut self, source: NodeId, message: Message) {
+        self.front.step(self.moment, Event::Recv { source, message });
+        self.settle();
+    }
+
+    fn before_elections(config: Config, shards: u32, peers: &[NodeId]) -> Stage {
         let moment = Moment { now: Instant(1_000_000), wall: Millis(1_700_000_000_000) };
         let node = NodeId(1);
         let founding = |shard: u32| {
-            let members = Members::of([node]);
+            let members = Members::of(peers.iter().copied().chain([node]));
             let snapshot = SnapshotMeta { config: members, ..SnapshotMeta::default() };
             let stored = Stored { snapshot: snapshot.clone(), ..Stored::default() };
             let options = Options::new(node, 7);
@@ -46,14 +78,9 @@ impl Stage {
             let snapshot_step_bytes = node::limits::SNAPSHOT_STEP_BYTES;
             Founding { id, node, replica, shard, snapshot, boot: 1, snapshot_step_bytes }
         };
-        let core = Core::new(node, &[], Health::default(), (0..shards).map(founding).collect());
-        let mut stage = Stage { front: Front::new(core, config, moment), moment };
-        while stage.front.core().all().iter().any(|group| group.leader().is_none()) {
-            stage.moment.now = stage.front.deadline(stage.moment).max(stage.moment.now);
-            stage.front.step(stage.moment, Event::Tick);
-            stage.settle();
-        }
-        stage
+        let own = Health { addr: "0.0.0.0:1".to_owned(), ..Health::default() };
+        let core = Core::new(node, peers, own, (0..shards).map(founding).collect());
+        Stage { front: Front::new(core, config, moment), moment }
     }
 
     /// A new client.

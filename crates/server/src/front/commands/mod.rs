@@ -97,6 +97,8 @@ impl Front {
             ("cluster", word) => self.run_cluster(moment, key, word, args),
             ("config", word) => self.run_config(moment, key, word, args),
             ("info", _) => self.info(moment, key, args),
+            ("readonly", _) => self.set_readonly(key, true),
+            ("readwrite", _) => self.set_readonly(key, false),
             ("pubsub", word) => self.run_pubsub(key, word, args),
             ("publish", _) => self.publish(key, args),
             ("spublish", _) => self.publish(key, args),
