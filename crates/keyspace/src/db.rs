@@ -3,11 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use stdx::Millis;
 
 use crate::dict::{self, Dict, Place};
-use crate::snapshot::DbSaving;
+use crate::snapshot::{DbSaving, PURPOSES, Purpose};
 use crate::str::Str;
 use crate::value::Value;
 
@@ -82,7 +83,8 @@ pub struct Db {
     dict: Dict<Entry>,
     /// The keys that expire, soonest first.
     due: BTreeSet<(Millis, Str)>,
-    saving: Option<Box<DbSaving>>,
+    /// The snapshot and the backup that are being written, by their purpose.
+    saving: [Option<Box<DbSaving>>; PURPOSES],
     /// What stood at the keys that were changed since `journal_begin`.
     journal: Option<Box<Journal>>,
     probe: Option<Box<Probe>>,
@@ -194,8 +196,9 @@ impl Db {
         }
         let dict = std::mem::take(&mut self.dict);
         self.due.clear();
-        if let Some(saving) = &mut self.saving {
-            saving.freeze(dict);
+        if self.saving.iter().any(Option::is_some) {
+            let dict = Arc::new(dict);
+            self.saving.iter_mut().flatten().for_each(|saving| saving.freeze(&dict));
         }
     }
 
@@ -213,29 +216,40 @@ impl Db {
         self.floor
     }
 
-    /// Begins a snapshot of this database as it is at this moment.
-    pub(crate) fn save_begin(&mut self, number: u8) {
-        self.saving = Some(Box::new(DbSaving::new(number)));
+    /// Begins a snapshot or a backup of this database as it is at this moment.
+    pub(crate) fn save_begin(&mut self, number: u8, purpose: Purpose) {
+        self.saving[purpose.place()] = Some(Box::new(DbSaving::new(number, purpose)));
     }
 
-    /// Writes up to about `budget` more bytes of the snapshot. True once all of it is written.
-    pub(crate) fn save_step(&mut self, budget: usize, out: &mut Vec<u8>) -> bool {
-        let Some(saving) = &mut self.saving else { return true };
-        let done = saving.step(&self.dict, budget, out);
-        if done {
-            self.saving = None;
+    /// Writes up to about `budget` more bytes of it. Once all of it is written: how many keys it has.
+    pub(crate) fn save_step(
+        &mut self,
+        purpose: Purpose,
+        budget: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<u64> {
+        let place = &mut self.saving[purpose.place()];
+        let Some(saving) = place else { return Some(0) };
+        let records = saving.step(&self.dict, budget, out).then(|| saving.records());
+        if records.is_some() {
+            *place = None;
         }
-        done
+        records
     }
 
-    /// Is a snapshot of this database still being written?
-    pub(crate) fn is_saving(&self) -> bool {
-        self.saving.is_some()
+    /// Is it still being written?
+    pub(crate) fn is_saving(&self, purpose: Purpose) -> bool {
+        self.saving[purpose.place()].is_some()
     }
 
-    /// Gives up a running snapshot.
-    pub(crate) fn save_abort(&mut self) {
-        self.saving = None;
+    /// Bytes that it holds because keys changed before their turn.
+    pub(crate) fn save_waiting(&self, purpose: Purpose) -> usize {
+        self.saving[purpose.place()].as_ref().map_or(0, |saving| saving.waiting())
+    }
+
+    /// Gives it up.
+    pub(crate) fn save_abort(&mut self, purpose: Purpose) {
+        self.saving[purpose.place()] = None;
     }
 
     /// From here on, what is changed is kept as it was.
@@ -304,7 +318,7 @@ impl Db {
         {
             journal.insert(Str::from(key), self.dict.get(key).cloned());
         }
-        if let Some(saving) = &mut self.saving {
+        for saving in self.saving.iter_mut().flatten() {
             saving.before_change(key, dict::hash(key), &self.dict);
         }
     }

@@ -13,6 +13,7 @@
 //!
 //! Not here: who may write (`consensus`), sessions and MULTI's queue (`server`), sockets, disks.
 
+pub mod backup;
 pub mod blocking;
 pub mod command;
 pub mod context;
@@ -44,7 +45,7 @@ pub use db::{Db, Entry};
 pub use dict::Dict;
 pub use reject::Reject;
 pub use settings::{Settings, parse_memory};
-pub use shard::{Effects, Late, Outcome, Publish, Shard};
+pub use shard::{Cut, Effects, Late, Outcome, Publish, Shard};
 pub use snapshot::{Loader, Saver};
 pub use str::{Buffer, Str};
 pub use value::Value;

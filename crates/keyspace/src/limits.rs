@@ -78,3 +78,6 @@ pub const PARKED_MAX: usize = 65_536;
 /// How long an aborted transaction is remembered, and how old one may be that is still prepared: far
 /// longer than a request waits for its answer, so that a late `Prepare` is always known for one.
 pub const TXN_TOMBSTONE_TIME: Duration = Duration::from_secs(60);
+
+/// Bytes of the name of a backup: a client invents it, for as long as the backup takes.
+pub const BACKUP_ID_BYTES_MAX: usize = 64;

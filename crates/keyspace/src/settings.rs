@@ -169,6 +169,11 @@ impl Settings {
         })
     }
 
+    /// Every setting by its name of today, with its value as CONFIG GET shows it.
+    pub fn pairs(&self) -> impl Iterator<Item = (&'static str, String)> {
+        ROWS.iter().filter_map(|row| Some((row.name, self.get(row.name)?)))
+    }
+
     /// Changes a setting. The error is the reason that CONFIG SET gives behind the name.
     pub fn set(&mut self, name: &str, value: &[u8]) -> Result<(), String> {
         let Some(row) = row(name) else { return Err("no such setting".to_owned()) };

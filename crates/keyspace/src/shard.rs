@@ -21,6 +21,7 @@ use crate::limits::{DATABASES, DELETED_PLACES, EXPIRES_PER_TICK_MAX};
 use crate::op::{Body, Op, Origin, Unblock, Watch};
 use crate::reject::Reject;
 use crate::settings::Settings;
+use crate::snapshot::Saver;
 use crate::str::Str;
 use crate::txn::Book;
 use crate::types::Scripts;
@@ -41,11 +42,21 @@ pub struct Late {
     pub reply: Vec<u8>,
 }
 
+/// A backup that begins: the state of the shard at its operation.
+#[derive(Debug)]
+pub struct Cut {
+    /// What the client calls it.
+    pub id: Vec<u8>,
+    pub saver: Saver,
+}
+
 /// What follows from an operation beside its reply.
 #[derive(Debug, Default)]
 pub struct Effects {
     pub publish: Vec<Publish>,
     pub late: Vec<Late>,
+    /// Only on a replica that was told to take one (`Shard::take_cut`).
+    pub cut: Option<Cut>,
 }
 
 /// What became of a call.
@@ -82,6 +93,8 @@ pub struct Shard {
     pub(crate) txns: Book,
     /// The slots of its keys, if there are others: no part of the state.
     pub(crate) slots: Option<RangeInclusive<u16>>,
+    /// The next backup that is begun is to be taken by this replica: no part of the state.
+    pub(crate) takes_cut: bool,
     /// Keys that expired since this replica began; a statistic, no part of the state.
     expired: u64,
 }
@@ -106,6 +119,7 @@ impl Shard {
             scripts: Scripts::default(),
             txns: Book::default(),
             slots: None,
+            takes_cut: false,
             expired: 0,
         }
     }
@@ -118,6 +132,12 @@ impl Shard {
     /// The slots whose keys it keeps, if there are others.
     pub fn set_slots(&mut self, slots: RangeInclusive<u16>) {
         self.slots = Some(slots);
+    }
+
+    /// Whether this replica is to take the next backup that is begun: one that follows, or that runs
+    /// again what was long ago, would keep a copy that nobody reads.
+    pub fn take_cut(&mut self, takes: bool) {
+        self.takes_cut = takes;
     }
 
     /// The databases.

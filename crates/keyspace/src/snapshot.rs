@@ -8,16 +8,21 @@
 //! snapshot:  head │ record … record │ end
 //! head:      version, clock, sequence, settings, deletion versions, ages of databases, waiters,
 //!            scripts, transactions
-//! record:    1, database, key, version, expires, type, value      end: 0, count of records
+//! record:    1, database, key, version, expires, type, value      end: 0
 //! ```
 //!
 //! The caller keeps checksums; a snapshot that is cut short has no end record and is refused.
+//!
+//! A backup is written in the same way, at the same time if it must be, in a format of its own
+//! (`backup`): that has to be read by later versions, and a snapshot only by the next start.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
 use stdx::{Millis, planted};
 
+use crate::backup;
 use crate::db::Entry;
 use crate::dict::{Dict, HASH_BITS};
 use crate::shard::Shard;
@@ -30,23 +35,81 @@ const VERSION: u64 = 2;
 const RECORD: u8 = 1;
 const END: u8 = 0;
 
+/// What the keys are written for. One of each can be under way at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Snapshot,
+    /// Of what lives at this time.
+    Backup(Millis),
+}
+
+/// How many purposes there are.
+pub(crate) const PURPOSES: usize = 2;
+
+/// What a key that was written early costs in `DbSaving::waiting`, beside its own bytes.
+const EARLY_BYTES: usize = 64;
+
+impl Purpose {
+    /// Its place among all.
+    pub(crate) fn place(self) -> usize {
+        match self {
+            Purpose::Snapshot => 0,
+            Purpose::Backup(_) => 1,
+        }
+    }
+
+    /// Appends a key. True if it is one that this purpose wants.
+    fn put(self, out: &mut Vec<u8>, db: u8, key: &[u8], entry: &Entry) -> bool {
+        match self {
+            Purpose::Snapshot => put_record(out, db, key, entry),
+            Purpose::Backup(now) if entry.expires <= now => return false,
+            Purpose::Backup(_) => backup::put_record(out, db, key, entry),
+        }
+        true
+    }
+}
+
 /// How far the snapshot of one database has come.
 #[derive(Debug)]
 pub(crate) struct DbSaving {
+    purpose: Purpose,
     number: u8,
+    /// Keys written so far.
+    records: u64,
     /// Keys below this place of the circle are written.
     cursor: u64,
     /// Keys beyond the cursor that are dealt with: written early, or created after the beginning.
     early: BTreeSet<Str>,
+    /// Bytes of the keys in `early`, and what a place there costs.
+    early_bytes: usize,
     /// What was written early and not handed out yet.
     pending: Vec<u8>,
     /// The table as it was, if the database was flushed meanwhile.
-    frozen: Option<Dict<Entry>>,
+    frozen: Option<Arc<Dict<Entry>>>,
 }
 
 impl DbSaving {
-    pub(crate) fn new(number: u8) -> DbSaving {
-        DbSaving { number, cursor: 0, early: BTreeSet::new(), pending: Vec::new(), frozen: None }
+    pub(crate) fn new(number: u8, purpose: Purpose) -> DbSaving {
+        DbSaving {
+            purpose,
+            number,
+            records: 0,
+            cursor: 0,
+            early: BTreeSet::new(),
+            early_bytes: 0,
+            pending: Vec::new(),
+            frozen: None,
+        }
+    }
+
+    /// Keys written so far.
+    pub(crate) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Bytes that it holds because keys changed before their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        self.pending.len() + self.early_bytes
     }
 
     pub(crate) fn before_change(&mut self, key: &[u8], hash: u64, dict: &Dict<Entry>) {
@@ -57,25 +120,29 @@ impl DbSaving {
             return;
         }
         if let Some(entry) = dict.get(key) {
-            put_record(&mut self.pending, self.number, key, entry);
+            let put = self.purpose.put(&mut self.pending, self.number, key, entry);
+            self.records += u64::from(put);
         }
         self.early.insert(Str::from(key));
+        self.early_bytes += key.len() + EARLY_BYTES;
     }
 
-    pub(crate) fn freeze(&mut self, dict: Dict<Entry>) {
+    pub(crate) fn freeze(&mut self, dict: &Arc<Dict<Entry>>) {
         if self.frozen.is_none() {
-            self.frozen = Some(dict);
+            self.frozen = Some(dict.clone());
         }
     }
 
     pub(crate) fn step(&mut self, live: &Dict<Entry>, budget: usize, out: &mut Vec<u8>) -> bool {
         let end = out.len() + budget;
         out.append(&mut self.pending);
-        let dict = self.frozen.as_ref().unwrap_or(live);
+        let dict = self.frozen.as_deref().unwrap_or(live);
         while out.len() < end && self.cursor >> HASH_BITS == 0 {
             let next = dict.scan(self.cursor, 64, |key, entry| {
-                if !self.early.remove(key) {
-                    put_record(out, self.number, key, entry);
+                if self.early.remove(key) {
+                    self.early_bytes -= key.len() + EARLY_BYTES;
+                } else {
+                    self.records += u64::from(self.purpose.put(out, self.number, key, entry));
                 }
             });
             self.cursor = if next == 0 { 1 << HASH_BITS } else { next };
@@ -131,6 +198,19 @@ pub(crate) fn put_value(out: &mut Vec<u8>, value: &Value) {
     }
 }
 
+/// The name that TYPE gives to what `put_value` wrote.
+pub(crate) fn type_name(value: &[u8]) -> Option<&'static str> {
+    Some(match value.first()? {
+        0 | 1 | 6 => "string",
+        2 => "list",
+        3 => "set",
+        4 => "hash",
+        5 => "zset",
+        7 => "stream",
+        _ => return None,
+    })
+}
+
 /// Reads what `put_value` wrote.
 pub(crate) fn read_value(reader: &mut Reader<'_>) -> Result<Value, Malformed> {
     Ok(match reader.byte()? {
@@ -149,7 +229,10 @@ pub(crate) fn read_value(reader: &mut Reader<'_>) -> Result<Value, Malformed> {
 /// A snapshot being written. The state is that of the moment `Saver::begin` was called.
 #[derive(Debug)]
 pub struct Saver {
+    purpose: Purpose,
     head: Vec<u8>,
+    /// Keys of the databases that are done.
+    records: u64,
 }
 
 impl Saver {
@@ -158,10 +241,23 @@ impl Saver {
         let mut head = Vec::new();
         put_varint(&mut head, VERSION);
         shard.save_head(&mut head);
+        Saver::begin_for(shard, Purpose::Snapshot, head)
+    }
+
+    /// Begins a backup of `shard`, beside a snapshot if there is one. At most one runs at a time; a
+    /// running one is given up.
+    pub(crate) fn begin_backup(shard: &mut Shard) -> Saver {
+        let mut head = Vec::new();
+        backup::put_head(&mut head, shard);
+        let purpose = Purpose::Backup(shard.clock);
+        Saver::begin_for(shard, purpose, head)
+    }
+
+    fn begin_for(shard: &mut Shard, purpose: Purpose, head: Vec<u8>) -> Saver {
         for (number, db) in shard.dbs.iter_mut().enumerate() {
-            db.save_begin(number as u8);
+            db.save_begin(number as u8, purpose);
         }
-        Saver { head }
+        Saver { purpose, head, records: 0 }
     }
 
     /// Appends about `budget` more bytes to `out`. True once the snapshot is complete.
@@ -169,18 +265,31 @@ impl Saver {
         let end = out.len() + budget;
         out.append(&mut self.head);
         // A database may stand elsewhere since the last step: SWAPDB takes its snapshot along.
-        while let Some(db) = shard.dbs.iter_mut().find(|db| db.is_saving()) {
-            if out.len() >= end || !db.save_step(end - out.len(), out) {
+        while let Some(db) = shard.dbs.iter_mut().find(|db| db.is_saving(self.purpose)) {
+            if out.len() >= end {
                 return false;
             }
+            let Some(records) = db.save_step(self.purpose, end - out.len(), out) else {
+                return false;
+            };
+            self.records += records;
         }
-        out.push(END);
+        match self.purpose {
+            Purpose::Snapshot => out.push(END),
+            Purpose::Backup(_) => backup::put_end(out, self.records),
+        }
         true
+    }
+
+    /// Bytes that it holds because keys changed before their turn: they grow if the shard is written
+    /// faster than this is read.
+    pub fn waiting(&self, shard: &Shard) -> usize {
+        shard.dbs.iter().map(|db| db.save_waiting(self.purpose)).sum()
     }
 
     /// Gives up.
     pub fn abort(self, shard: &mut Shard) {
-        shard.dbs.iter_mut().for_each(crate::db::Db::save_abort);
+        shard.dbs.iter_mut().for_each(|db| db.save_abort(self.purpose));
     }
 }
 

@@ -24,7 +24,7 @@ mod txn;
 
 pub use core::{Core, Event, Peer, Route};
 pub use effects::{Effects, Save, SnapshotJob};
-pub use group::{Founding, Group, SnapshotState};
+pub use group::{BackupPart, Founding, Group, NoBackup, SnapshotState};
 pub use hashring::Shards;
 pub use message::{GroupId, Health, Kind, Message};
 pub use request::{Call, Called, Exec, Moment, Proposing, Replies, Ticket, Waiting};

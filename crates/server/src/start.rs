@@ -262,6 +262,7 @@ fn parts(
     config.set_clients_max(make_room_for(options.clients_max));
     let mut front = Front::new(core, config, channel.moment());
     front.run_id = nonce::<20>().iter().map(|byte| format!("{byte:02x}")).collect();
+    front.cluster = about.cluster.iter().map(|byte| format!("{byte:02x}")).collect();
     front.vitals.pid = std::process::id();
     let log = LogThread::start(store.wal, channel.notifier.clone());
     let snapshots = SnapshotThread::start(store.snapshots, &log, channel.notifier.clone());

@@ -32,6 +32,7 @@ pub use list::List;
 pub use script::Scripts;
 pub use set::Set;
 pub use stream::Stream;
+pub(crate) use zset::Direction;
 pub use zset::Zset;
 
 use crate::command::Command;

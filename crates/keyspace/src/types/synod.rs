@@ -10,10 +10,12 @@ use wire::{Args, Reply};
 use crate::command::{Command, Flags, Group, Keys, Run};
 use crate::context::{Context, OnTimeout};
 use crate::introspection::help;
+use crate::limits::BACKUP_ID_BYTES_MAX;
 use crate::number::parse_i64;
 use crate::reject::Reject;
 use crate::settings::Settings;
-use crate::snapshot::{put_value, read_value};
+use crate::shard::Cut;
+use crate::snapshot::{Saver, put_value, read_value};
 use crate::value::Value;
 
 const SYNOD: &[Command] = &[
@@ -49,6 +51,48 @@ const TXN: &[Command] = &[
     Command::new("resolve", 3, Flags::SESSION.and(Flags::ADMIN), Keys::None, Run::Session(None))
         .doc(Group::Transactions, "7.0.0", "O(1)", "Settles such a transaction now"),
 ];
+
+const BACKUP: &[Command] = &[
+    Command::new(
+        "begin",
+        3,
+        Flags::WRITE.and(Flags::ADMIN).and(Flags::NOSCRIPT).and(Flags::NO_MULTI),
+        Keys::None,
+        Run::Write(begin_backup),
+    )
+    .doc(
+        Group::Server,
+        "7.0.0",
+        "O(1)",
+        "Begins a backup of every shard, all at one point; tells each shard's clock and sequence",
+    ),
+    Command::new("end", 3, BACKUP_FLAGS, Keys::None, Run::Session(None)).doc(
+        Group::Server,
+        "7.0.0",
+        "O(1)",
+        "Gives up what this node keeps for a backup",
+    ),
+    Command::new("help", 2, Flags::ANYTIME, Keys::None, Run::Pure(help)).doc(
+        Group::Server,
+        "7.0.0",
+        "O(1)",
+        "Lists the subcommands",
+    ),
+    Command::new("list", 2, BACKUP_FLAGS, Keys::None, Run::Session(None)).doc(
+        Group::Server,
+        "7.0.0",
+        "O(N) in the shards",
+        "Lists the backups that this node keeps the state of shards for",
+    ),
+    Command::new("read", 5, BACKUP_FLAGS, Keys::None, Run::Session(None)).doc(
+        Group::Server,
+        "7.0.0",
+        "O(N) in the size of the part",
+        "Reads the next part of a shard's backup",
+    ),
+];
+
+const BACKUP_FLAGS: Flags = Flags::SESSION.and(Flags::ADMIN).and(Flags::NO_MULTI);
 
 /// The rows of this file.
 pub(crate) const COMMANDS: &[Command] = &[
@@ -105,6 +149,9 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command::new("synod.txn", -2, Flags::NONE, Keys::None, Run::Container)
         .doc(Group::Transactions, "7.0.0", "Depends on the subcommand", "Transactions in doubt")
         .with(TXN),
+    Command::new("synod.backup", -2, Flags::NONE, Keys::None, Run::Container)
+        .doc(Group::Server, "7.0.0", "Depends on the subcommand", "Backups of one moment")
+        .with(BACKUP),
     Command::new("synod.script", 2, Flags::READONLY, Keys::None, Run::Read(script)).doc(
         Group::Scripting,
         "7.0.0",
@@ -196,6 +243,25 @@ fn wait(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
     }
     let keys = keys().map(<[u8]>::to_vec).collect();
     cx.block(args.iter().collect(), keys, Millis::FAR, OnTimeout::Null);
+    Ok(())
+}
+
+/// `SYNOD.BACKUP BEGIN id`. The replica that was told to take it keeps the state of this very moment,
+/// before anything that waits for it to end can run.
+fn begin_backup(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
+    let id = &args[2];
+    if id.is_empty() || id.len() > BACKUP_ID_BYTES_MAX {
+        return Err(Reject::from(format!(
+            "ERR the name of a backup has 1 to {BACKUP_ID_BYTES_MAX} bytes"
+        )));
+    }
+    reply.array(2);
+    reply.int(cx.shard.clock.0 as i64);
+    reply.int(cx.shard.sequence as i64);
+    if std::mem::take(&mut cx.shard.takes_cut) {
+        let saver = Saver::begin_backup(cx.shard);
+        cx.effects.cut = Some(Cut { id: id.to_vec(), saver });
+    }
     Ok(())
 }
 

@@ -71,6 +71,10 @@ impl Group {
         }
         let batch = batch.unwrap_or_default();
         let mut items = batch.items.iter();
+        // Only where it was proposed: what is run again after a start, or behind another leader, is
+        // read by nobody here.
+        let takes = self.leads() && entry.term == self.standing.1 && self.kept.is_none();
+        self.shard.take_cut(takes);
         while !reader.is_empty() {
             let request = self.reads_before_op(moment, &batch, &mut items, out);
             let head = op::read_head(&mut reader).expect(WHOLE);
@@ -91,6 +95,9 @@ impl Group {
                 self.shard.apply(stamp, &op, out.replies.buffer(), &mut self.shard_fx)
             };
             self.settle(request, head.origin, outcome, out);
+            if let Some(cut) = self.shard_fx.cut.take() {
+                self.keep_backup(moment.now, cut);
+            }
         }
         self.note_clock(moment);
         for item in items {

@@ -13,8 +13,10 @@
 
 mod apply;
 mod ask;
+mod backup;
 mod snapshot;
 
+pub use backup::{BackupPart, NoBackup};
 pub use snapshot::SnapshotState;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -122,6 +124,9 @@ pub struct Group {
     faulty: bool,
     next_expire: Instant,
     snapshot: Snapshotting,
+    /// The state that a backup is read from, and why there is none any more.
+    kept: Option<backup::Kept>,
+    gone: Option<(Vec<u8>, NoBackup)>,
     fx: consensus::Effects,
     shard_fx: keyspace::Effects,
     spans: Vec<Span>,
@@ -176,6 +181,8 @@ impl Group {
             faulty,
             next_expire: Instant(0),
             snapshot: Snapshotting::new(snapshot.index, snapshot_step_bytes),
+            kept: None,
+            gone: None,
             fx: consensus::Effects::default(),
             shard_fx: keyspace::Effects::default(),
             spans: Vec::new(),
@@ -337,6 +344,7 @@ impl Group {
     /// When `tick` has something to do.
     pub(crate) fn deadline(&self, moment: Moment) -> Instant {
         let mut deadline = self.replica.deadline().min(self.snapshot.idle_deadline());
+        deadline = deadline.min(self.backup_deadline());
         if let (true, Some(due)) = (self.leads() && !self.tick_pending, self.shard.next_due()) {
             let millis = due.0.saturating_sub(self.wall(moment).0);
             let due = moment.now + std::time::Duration::from_millis(millis);
@@ -379,6 +387,7 @@ impl Group {
             self.step(moment, Event::Flush, out);
         }
         self.step_snapshot(moment, out);
+        self.watch_backup(moment.now);
         for (node, answers) in std::mem::take(&mut self.answers) {
             let (group, applied) = (self.id, self.applied);
             out.send.push((node, Message::Answers { group, applied, answers }));

@@ -3,7 +3,7 @@
 use consensus::{Chunk, Event, Fetch, Index, SnapshotMeta, Term};
 use keyspace::{Saver, Shard};
 
-use super::{Flight, Group};
+use super::{Flight, Group, NoBackup};
 use crate::effects::{Effects, SnapshotJob};
 use crate::limits::{
     SNAPSHOT_IDLE_LOG_BYTES, SNAPSHOT_IDLE_TIME, SNAPSHOT_LOG_BYTES_MIN,
@@ -226,6 +226,7 @@ impl Group {
         let installs = shard.filter(|_| fits);
         let ok = installs.is_some();
         if let Some(shard) = installs {
+            self.drop_backup(NoBackup::Replaced);
             if !planted!("install-without-the-data") {
                 self.shard = shard;
             }

@@ -143,7 +143,8 @@ impl Plan {
 fn everywhere(command: &Command) -> Option<Merge> {
     match (command.name, command.run) {
         ("dbsize", _) => Some(Merge::Sum),
-        ("keys", _) => Some(Merge::Concat),
+        // SYNOD.BACKUP BEGIN.
+        ("keys", _) | ("begin", Run::Write(_)) => Some(Merge::Concat),
         ("randomkey", _) => Some(Merge::Some),
         // CONFIG SET.
         (_, Run::Write(_)) | ("set", Run::Session(_)) => Some(Merge::First),

@@ -13,6 +13,8 @@
 //! order. A command that cannot run yet (its session waits for an answer, CLIENT PAUSE, no room in
 //! the core) stays in `input`, and the client's later bytes behind it.
 
+#[cfg(test)]
+mod backup_tests;
 mod client;
 mod commands;
 mod hub;
@@ -92,6 +94,8 @@ pub struct Front {
     pub vitals: Vitals,
     /// Names this start of the node, as forty hexadecimal digits.
     pub run_id: String,
+    /// Names the cluster, as 32 hexadecimal digits.
+    pub cluster: String,
     fx: Effects,
     /// Clients with new output or that are closing, each once.
     dirty: Vec<usize>,
@@ -127,6 +131,7 @@ impl Front {
             started: moment,
             vitals: Vitals::default(),
             run_id: "0".repeat(40),
+            cluster: "0".repeat(32),
             fx: Effects::default(),
             dirty: Vec::new(),
             resume: Vec::new(),

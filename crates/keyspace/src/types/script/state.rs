@@ -100,14 +100,23 @@ impl Scripts {
         }
     }
 
+    /// The sources of the scripts, the one that was used least recently first.
+    pub(crate) fn sources(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.cache.by_age.values().map(|name| {
+            &*self.cache.by_digest.get(name).expect("both maps hold the same scripts").body
+        })
+    }
+
+    /// The sources of the libraries.
+    pub(crate) fn library_sources(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.libraries.by_name.values().map(|library| &*library.code)
+    }
+
     pub(crate) fn save(&self, out: &mut Vec<u8>) {
-        put_varint(out, self.cache.by_age.len() as u64);
-        for name in self.cache.by_age.values() {
-            let script = self.cache.by_digest.get(name).expect("both maps hold the same scripts");
-            put_bytes(out, &script.body);
-        }
-        put_varint(out, self.libraries.by_name.len() as u64);
-        self.libraries.by_name.values().for_each(|library| put_bytes(out, &library.code));
+        put_varint(out, self.sources().len() as u64);
+        self.sources().for_each(|source| put_bytes(out, source));
+        put_varint(out, self.library_sources().len() as u64);
+        self.library_sources().for_each(|source| put_bytes(out, source));
     }
 
     pub(crate) fn load(reader: &mut Reader<'_>) -> Result<Scripts, Malformed> {

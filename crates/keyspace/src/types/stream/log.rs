@@ -113,6 +113,24 @@ impl Stream {
         some.into_iter().flatten().map(|(id, bytes)| (*id, Texts::new(bytes)))
     }
 
+    /// Calls `visit` with each entry: its id, in two numbers, and its texts.
+    pub(crate) fn each(&self, mut visit: impl FnMut((u64, u64), &[&[u8]])) {
+        for (id, bytes) in &self.entries {
+            let texts: Vec<&[u8]> = Texts::new(bytes).collect();
+            visit((id.ms, id.seq), &texts);
+        }
+    }
+
+    /// The last id that was given, and the highest that was deleted by name.
+    pub(crate) fn remembered_ids(&self) -> [(u64, u64); 2] {
+        [self.last, self.max_deleted].map(|id| (id.ms, id.seq))
+    }
+
+    /// How many entries were ever added.
+    pub(crate) fn added(&self) -> u64 {
+        self.added
+    }
+
     pub(crate) fn save(&self, out: &mut Vec<u8>) {
         for number in [
             self.last.ms,

@@ -259,6 +259,7 @@ impl Front {
     fn info_synod(&self) -> Vec<(&'static str, String)> {
         let status = self.core.group().status();
         vec![
+            ("synod_cluster", self.cluster.clone()),
             ("synod_node", self.core.node().0.to_string()),
             ("synod_shards", self.core.shards().count().to_string()),
             ("synod_leader", status.leader.map_or(0, |leader| leader.0).to_string()),

@@ -4,6 +4,7 @@
 //! client was given (`Flow::Hold`), so that its effect and its reply are in their place.
 
 mod admin;
+mod backup;
 mod client;
 mod cluster;
 mod config;
@@ -106,6 +107,7 @@ impl Front {
             ("unsubscribe" | "punsubscribe" | "sunsubscribe", word) => {
                 self.unsubscribe(key, word, args)
             }
+            ("synod.backup", word) => self.run_backup(moment, key, word, args),
             (container, word) => self.run_admin(moment, key, container, word, args),
         }
     }
