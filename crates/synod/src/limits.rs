@@ -1,5 +1,7 @@
 //! The limits of the tools, each with its reason.
 
+use std::time::Duration;
+
 /// Bytes that one call of an import may have: a node's bound, less the name and the numbers in it.
 pub(crate) const CALL_BYTES_MAX: usize = node::limits::COMMAND_BYTES_MAX - 1024;
 
@@ -40,6 +42,40 @@ pub(crate) const SPILL_BYTES: usize = 8 * 1024 * 1024;
 
 /// Databases that an export looks for: Redis is seldom given more than its 16.
 pub(crate) const DATABASES_MAX: u64 = 4096;
+
+/// How often a backup is begun before it is given up: nodes may fall one after the other.
+pub(crate) const BACKUP_TRIES: u32 = 5;
+
+/// Rest before it begins again, or a node is called again: an election fits into it.
+pub(crate) const BACKUP_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often a node is called again to which the connection broke. One that answers goes on where it
+/// was; one that does not is lost with what it kept.
+pub(crate) const BACKUP_RECONNECTS_MAX: u32 = 3;
+
+/// How long is looked for the nodes that keep a backup that has begun: they do before that is
+/// answered.
+pub(crate) const BACKUP_LOCATE_TIME: Duration = Duration::from_secs(2);
+
+/// Bytes of a value that a restore writes by one SYNOD.PUT. A larger one goes by the commands of its
+/// type, in parts, so that no call holds up a shard.
+pub(crate) const PUT_BYTES_MAX: usize = 1024 * 1024;
+
+/// The key that stands in a cluster while it is restored. Nobody else has a reason to use it.
+pub(crate) const RESTORE_MARK: &[u8] = b"synod:restore-unfinished";
+
+/// Bytes of a part of a file on its way to a bucket, or from it, at the least: S3 wants 5 MiB, but for
+/// the last.
+#[cfg(feature = "s3")]
+pub(crate) const S3_PART_BYTES_MIN: usize = 8 * 1024 * 1024;
+
+/// Parts of one object: S3's own limit. Larger files have larger parts.
+#[cfg(feature = "s3")]
+pub(crate) const S3_PARTS_MAX: u64 = 10_000;
+
+/// Parts that are sent at a time.
+#[cfg(feature = "s3")]
+pub(crate) const S3_PARTS_IN_FLIGHT_MAX: usize = 4;
 
 /// How often a key is read again that had changed its type meanwhile.
 pub(crate) const READS_MAX: u32 = 3;

@@ -1,6 +1,7 @@
 //! The `synod` command: one file, or folder, for each of its subcommands.
 
 mod allocator;
+mod backup;
 mod bench;
 mod chaos;
 mod check;
@@ -12,6 +13,7 @@ mod limits;
 mod link;
 mod meter;
 mod process;
+mod restore;
 mod ring;
 mod serve;
 mod settings;
@@ -32,6 +34,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Back up a cluster, all of it at one moment, while it serves.
+    Backup(backup::Options),
     /// Load a server and measure what it does.
     Bench(bench::Options),
     /// Run a cluster of real nodes, make trouble, and check what its clients saw.
@@ -44,6 +48,8 @@ enum Command {
     Export(export::Options),
     /// Move a Redis, or a dump of one, into a cluster.
     Import(import::Options),
+    /// Restore a backup into an empty cluster.
+    Restore(restore::Options),
     /// Show who would hold what, and what moves when a node comes or goes.
     Ring(ring::Options),
     /// Run one node of a cluster, or a node alone.
@@ -56,12 +62,14 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Backup(options) => backup::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Chaos(options) => chaos::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Dev(options) => dev::run(&options),
         Command::Export(options) => export::run(&options),
         Command::Import(options) => import::run(&options),
+        Command::Restore(options) => restore::run(&options),
         Command::Ring(options) => ring::run(&options),
         Command::Serve(options) => serve::run(&options),
         Command::Sim(options) => sim::run(&options),

@@ -3,54 +3,54 @@
 //! A value that is larger than a part is written by several commands, one after the other on one
 //! connection; who reads it meanwhile sees a part of it.
 
-use rdb::{Expiry, Kind, StreamEnd, StreamId, Texts};
+use rdb::{Expiry, Kind, StreamEnd, StreamId};
 use wire::resp::{encode_arg, encode_call, encode_count};
 
 use crate::limits::{BATCH_BYTES, PART_BYTES, PART_ELEMENTS};
 
 /// Commands as they are sent.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Batch {
+    pub(crate) bytes: Vec<u8>,
     /// How many there are, and so how many replies.
-    pub(super) calls: u32,
+    pub(crate) calls: u32,
 }
 
 impl Batch {
     /// A batch with room.
-    pub(super) fn new() -> Batch {
+    pub(crate) fn new() -> Batch {
         Batch { bytes: Vec::with_capacity(BATCH_BYTES + PART_BYTES), calls: 0 }
     }
 
     /// Adds a command.
-    pub(super) fn call(&mut self, args: &[&[u8]]) {
+    pub(crate) fn call(&mut self, args: &[&[u8]]) {
         encode_call(&mut self.bytes, args);
         self.calls += 1;
     }
 
     /// Has it come to its size?
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.bytes.len() >= BATCH_BYTES
     }
 }
 
 /// The value that is being written.
 #[derive(Debug)]
-pub(super) struct Value {
-    pub(super) kind: Kind,
-    pub(super) expiry: Option<Expiry>,
+pub(crate) struct Value {
+    pub(crate) kind: Kind,
+    pub(crate) expiry: Option<Expiry>,
     key: Vec<u8>,
     /// Arguments behind the key, encoded, and how many.
     args: Vec<u8>,
     count: usize,
     /// Elements so far.
-    pub(super) elements: u64,
+    pub(crate) elements: u64,
     last: StreamId,
     number: String,
 }
 
 impl Value {
-    pub(super) fn new() -> Value {
+    pub(crate) fn new() -> Value {
         Value {
             kind: Kind::String,
             expiry: None,
@@ -64,7 +64,7 @@ impl Value {
     }
 
     /// Begins the next value. With `replace` whatever stands at its key is deleted.
-    pub(super) fn begin(&mut self, key: rdb::Key<'_>, replace: bool, batch: &mut Batch) {
+    pub(crate) fn begin(&mut self, key: rdb::Key<'_>, replace: bool, batch: &mut Batch) {
         self.key.clear();
         self.key.extend_from_slice(key.key);
         (self.kind, self.expiry) = (key.kind, key.expiry);
@@ -75,7 +75,7 @@ impl Value {
     }
 
     /// The value of a string, or its next part.
-    pub(super) fn text(&mut self, text: &[u8], is_whole: bool, batch: &mut Batch) {
+    pub(crate) fn text(&mut self, text: &[u8], is_whole: bool, batch: &mut Batch) {
         self.elements += 1;
         if self.elements > 1 {
             batch.call(&[b"APPEND", &self.key, text]);
@@ -89,17 +89,17 @@ impl Value {
     }
 
     /// An element of a list or set.
-    pub(super) fn element(&mut self, element: &[u8], batch: &mut Batch) {
+    pub(crate) fn element(&mut self, element: &[u8], batch: &mut Batch) {
         self.add(&[element], batch);
     }
 
     /// A field of a hash.
-    pub(super) fn field(&mut self, field: &[u8], value: &[u8], batch: &mut Batch) {
+    pub(crate) fn field(&mut self, field: &[u8], value: &[u8], batch: &mut Batch) {
         self.add(&[field, value], batch);
     }
 
     /// A member of a sorted set.
-    pub(super) fn member(&mut self, member: &[u8], score: f64, batch: &mut Batch) {
+    pub(crate) fn member(&mut self, member: &[u8], score: f64, batch: &mut Batch) {
         let mut number = std::mem::take(&mut self.number);
         write_score(&mut number, score);
         self.add(&[number.as_bytes(), member], batch);
@@ -141,19 +141,24 @@ impl Value {
     }
 
     /// An entry of a stream.
-    pub(super) fn entry(&mut self, id: StreamId, texts: Texts<'_>, batch: &mut Batch) {
+    pub(crate) fn entry<'a>(
+        &mut self,
+        id: StreamId,
+        texts: impl ExactSizeIterator<Item = &'a [u8]>,
+        batch: &mut Batch,
+    ) {
         self.elements += 1;
         self.last = id;
         encode_count(&mut batch.bytes, 3 + texts.len());
         encode_arg(&mut batch.bytes, b"XADD");
         encode_arg(&mut batch.bytes, &self.key);
         encode_arg(&mut batch.bytes, id.to_string().as_bytes());
-        texts.iter().for_each(|text| encode_arg(&mut batch.bytes, text));
+        texts.for_each(|text| encode_arg(&mut batch.bytes, text));
         batch.calls += 1;
     }
 
     /// What a stream remembers: it may be empty, and remember which ids it gave.
-    pub(super) fn stream_end(&mut self, end: StreamEnd, batch: &mut Batch) {
+    pub(crate) fn stream_end(&mut self, end: StreamEnd, batch: &mut Batch) {
         let last = end.last.max(self.last);
         if self.elements == 0 {
             let id = last.max(StreamId { ms: 0, seq: 1 }).to_string();
@@ -173,7 +178,7 @@ impl Value {
     }
 
     /// The value is whole. Is there any? Redis had faults that left keys with empty values behind.
-    pub(super) fn end(&mut self, batch: &mut Batch) -> bool {
+    pub(crate) fn end(&mut self, batch: &mut Batch) -> bool {
         self.flush(batch);
         if self.elements == 0 && self.kind != Kind::Stream {
             return false;

@@ -69,18 +69,23 @@ struct Lane {
 }
 
 /// All connections, and which of them is used.
-pub(super) struct Lanes {
+pub(crate) struct Lanes {
     lanes: Vec<Lane>,
     at: usize,
-    pub(super) batch: Batch,
+    pub(crate) batch: Batch,
 }
 
 impl Lanes {
-    /// Opens connections.
-    pub(super) fn open(addr: &str, password: Option<&str>, count: u32) -> Result<Lanes, String> {
+    /// Opens connections, to one address after the other.
+    pub(crate) fn open(
+        addrs: &[String],
+        password: Option<&str>,
+        count: u32,
+    ) -> Result<Lanes, String> {
         let room = Arc::new(Room::default());
-        let open = |_| {
+        let open = |at: u32| {
             let room = room.clone();
+            let addr = &addrs[at as usize % addrs.len()];
             let mut link = Link::connect(addr, TIMEOUT)?;
             link.authenticate(None, password)?;
             let (inbox, outbox) = sync_channel(1);
@@ -98,7 +103,7 @@ impl Lanes {
     }
 
     /// A key of this database begins: it may go to another lane than those before.
-    pub(super) fn begin_key(&mut self, database: u64) -> Result<(), String> {
+    pub(crate) fn begin_key(&mut self, database: u64) -> Result<(), String> {
         if self.batch.is_full() {
             self.send()?;
             self.at = (self.at + 1) % self.lanes.len();
@@ -112,7 +117,7 @@ impl Lanes {
     }
 
     /// Within a key: sends what is enough for a batch, on the lane of the key.
-    pub(super) fn send_full(&mut self) -> Result<(), String> {
+    pub(crate) fn send_full(&mut self) -> Result<(), String> {
         if self.batch.is_full() { self.send() } else { Ok(()) }
     }
 
@@ -128,7 +133,7 @@ impl Lanes {
     }
 
     /// Sends the rest and waits for all replies.
-    pub(super) fn finish(mut self) -> Result<(), String> {
+    pub(crate) fn finish(mut self) -> Result<(), String> {
         self.send()?;
         let threads: Vec<_> = self.lanes.into_iter().map(|lane| lane.thread).collect();
         threads.into_iter().try_for_each(end)

@@ -125,7 +125,7 @@ impl Load<'_> {
             Item::Element(element) => value.element(element, batch),
             Item::Field { field, value: content } => value.field(field, content, batch),
             Item::Member { member, score } => value.member(member, score, batch),
-            Item::Entry { id, texts } => value.entry(id, texts, batch),
+            Item::Entry { id, texts } => value.entry(id, texts.iter(), batch),
             Item::StreamEnd(end) => value.stream_end(end, batch),
             other => unreachable!("{other:?} is no part of a value"),
         }

@@ -19,6 +19,8 @@ mod replica;
 mod source;
 mod survey;
 
+pub(crate) use calls::Value as Writer;
+pub(crate) use lanes::Lanes;
 pub(crate) use source::{Server, Source};
 
 use std::collections::BTreeSet;
@@ -34,7 +36,6 @@ use wire::resp::Value;
 use crate::export;
 use crate::left_out::LeftOut;
 use crate::link::Link;
-use lanes::Lanes;
 use load::Order;
 use survey::Survey;
 
@@ -98,7 +99,8 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     rewind(&mut file)?;
     let functions = target.load_functions(&file, &survey, options.replace, &mut left_out)?;
     rewind(&mut file)?;
-    let lanes = Lanes::open(&options.to, options.password.as_deref(), options.connections)?;
+    let addrs = std::slice::from_ref(&options.to);
+    let lanes = Lanes::open(addrs, options.password.as_deref(), options.connections)?;
     let order = Order {
         survey: &survey,
         databases: databases.as_ref(),

@@ -28,7 +28,7 @@ impl Source {
     pub(crate) fn parse(text: &str) -> Result<Source, String> {
         match text.split_once("://") {
             None => Ok(Source::File(PathBuf::from(text))),
-            Some(("redis", rest)) => Server::parse(rest).map(Source::Server),
+            Some(("redis", rest)) => Server::parse(rest, PORT).map(Source::Server),
             Some(("rediss", _)) => {
                 Err("rediss:// needs TLS, which Synod does not have: take a dump (redis-cli --rdb \
                      FILE) and import that"
@@ -42,7 +42,20 @@ impl Source {
 }
 
 impl Server {
-    fn parse(rest: &str) -> Result<Server, String> {
+    /// A node of a cluster: `redis://HOST:PORT`, or without the scheme.
+    pub(crate) fn node(text: &str) -> Result<Server, String> {
+        let rest = text.strip_prefix("redis://").unwrap_or(text);
+        if let Some((scheme, _)) = rest.split_once("://") {
+            return Err(format!("{scheme}:// is not known: give redis://HOST:PORT"));
+        }
+        let server = Server::parse(rest, crate::settings::PORT)?;
+        match server.database {
+            Some(number) => Err(format!("all databases are meant, not only {number}")),
+            None => Ok(server),
+        }
+    }
+
+    fn parse(rest: &str, port: u16) -> Result<Server, String> {
         let (credentials, place) = match rest.rsplit_once('@') {
             Some((credentials, place)) => (Some(credentials), place),
             None => (None, rest),
@@ -64,7 +77,7 @@ impl Server {
                 port.parse::<u16>().map_err(|_| format!("'{port}' is no port"))?;
                 host.to_owned()
             }
-            _ => format!("{host}:{PORT}"),
+            _ => format!("{host}:{port}"),
         };
         let mut server = Server { addr, database: database.transpose()?, ..Server::default() };
         if let Some(credentials) = credentials {
@@ -118,6 +131,10 @@ mod tests {
         let no_user = server("redis://:secret@host:1/");
         assert_eq!((no_user.user, no_user.database), (None, None));
         assert_eq!(no_user.password.as_deref(), Some("secret"));
+        let node = Server::node("redis://:secret@host").unwrap();
+        assert_eq!((&*node.addr, node.password.as_deref()), ("host:7379", Some("secret")));
+        assert_eq!(Server::node("[::1]:1").unwrap().addr, "[::1]:1");
+        assert!(Server::node("redis://h/3").is_err() && Server::node("s3://h").is_err());
         for bad in
             ["rediss://h", "http://h", "redis://", "redis://h:x", "redis://h/x", "redis://%@h"]
         {

@@ -68,6 +68,8 @@ pub(crate) struct Setup {
     pub(crate) join: Vec<String>,
     pub(crate) data: PathBuf,
     pub(crate) secret: String,
+    /// More flags.
+    pub(crate) more: Vec<String>,
 }
 
 impl Setup {
@@ -76,7 +78,7 @@ impl Setup {
         let mut command = synod();
         command.args(["serve", "--until-stdin-ends", "--listen", &self.addr]);
         command.args(["--join", &self.join.join(","), "--secret", &self.secret]);
-        command.arg("--data").arg(&self.data);
+        command.arg("--data").arg(&self.data).args(&self.more);
         Process::start(command.stdin(Stdio::piped()), &self.data.with_extension("log"))
     }
 }
@@ -149,6 +151,21 @@ impl Cluster {
         cluster
     }
 
+    /// Starts a cluster whose keys are in so many shards.
+    pub(crate) fn sharded(nodes: u16, shards: u32) -> Cluster {
+        let mut cluster = Cluster::prepare(nodes);
+        for setup in &mut cluster.setups {
+            setup.more = vec!["--shards".to_owned(), shards.to_string()];
+        }
+        cluster.start_all();
+        cluster.wait_until_leader();
+        cluster.wait_until_linked();
+        // A write to every shard: each has its leader.
+        let mut client = cluster.client(0);
+        wait_for("all shards", || client.call(&["FLUSHALL"]).ok()?.is_ok());
+        cluster
+    }
+
     /// A cluster whose nodes are yet to be started.
     pub(crate) fn prepare(nodes: u16) -> Cluster {
         let dir = tempfile::tempdir().unwrap();
@@ -160,6 +177,7 @@ impl Cluster {
             join: addrs.clone(),
             data: dir.path().join(format!("node-{}", at + 1)),
             secret: "the same everywhere".to_owned(),
+            more: Vec::new(),
         };
         let setups = addrs.iter().enumerate().map(setup).collect();
         let processes = addrs.iter().map(|_| None).collect();
