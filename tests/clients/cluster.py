@@ -8,7 +8,7 @@ import threading
 import time
 
 import redis
-from redis.cluster import ClusterNode, RedisCluster
+from redis.cluster import ClusterNode, LoadBalancingStrategy, RedisCluster
 from redis.exceptions import RedisClusterException
 
 from check import HOST, NODES, PORT, ask, claim, eventually, note
@@ -83,16 +83,19 @@ def tools():
     plain().config_set("cluster-redirects", "yes")
     claim("redis-cli -c follows MOVED", [cli("get", f"cli{i}") for i in range(9)] == [str(i) for i in range(9)])
     plain().config_set("cluster-redirects", "auto")
+    if len(set(leaders(NODES[0]).values())) == 1:
+        return note("redis-benchmark takes no cluster whose slots are all at one node, as they are at the moment")
     command = ["redis-benchmark", "--cluster", "-h", HOST, "-p", str(PORT), "-n", "20000", "-t", "set,get", "-q"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    done = run.returncode == 0 and "SET:" in run.stdout and "GET:" in run.stdout
-    claim("redis-benchmark --cluster", done and "rror" not in run.stdout + run.stderr)
+    said = run.stdout + run.stderr
+    done = run.returncode == 0 and "SET:" in said and "GET:" in said and "rror" not in said
+    claim(f"redis-benchmark --cluster{'' if done else said[-500:]}", done)
 
 
 def replicas(rc):
     """With READONLY replicas answer, and each read sees what was acknowledged before it."""
     before = calls("get")
-    reader = cluster(read_from_replicas=True)
+    reader = cluster(load_balancing_strategy=LoadBalancingStrategy.ROUND_ROBIN)
     for i in range(1000):
         rc.set("fresh", i)
         if reader.get("fresh") != str(i):

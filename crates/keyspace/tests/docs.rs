@@ -9,7 +9,7 @@ const HEAD: &str = "# Commands
 
 Made from the command table (`crates/keyspace/src/command.rs`) by `UPDATE_DOCS=1 cargo test -p keyspace
 --test docs`; a test keeps the two in step. Arity counts the name of the command; a negative one is the
-least. *Write* goes through the log of the cluster, *read* is answered by the leader alone, the rest
+least. *Write* goes through the log of the cluster, *read* is answered without it, the rest
 concerns the connection or the node that is asked. `since` is the version of Redis that brought it.
 ";
 

@@ -483,6 +483,13 @@ impl Core {
             Message::Answers { group, applied, answers } => {
                 self.with(group, |group| group.answered(applied, answers, out));
             }
+            Message::ReadIndex { group, term, question } => {
+                let asked = (term, question);
+                self.with(group, |group| group.asked_index(moment, source, asked, out));
+            }
+            Message::ReadReady { group, question, index } => {
+                self.with(group, |group| group.told_index(moment, question, index, out));
+            }
             Message::Publish(list) => out.publish.extend(list),
             Message::Health(health) => self.peers.entry(source).or_default().health = health,
         }

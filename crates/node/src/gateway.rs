@@ -72,10 +72,29 @@ impl Gateway {
     /// Adds a request that was not sent yet, or must be sent again.
     pub(crate) fn put(&mut self, number: u64, pending: Pending) {
         assert!(pending.sent.is_none(), "a new request was not sent yet");
-        self.bytes += pending.op.len();
+        self.keep(number, pending);
         self.unsent.insert(number);
+    }
+
+    /// Adds a request that is not to be sent, as things are.
+    pub(crate) fn keep(&mut self, number: u64, pending: Pending) {
+        self.bytes += pending.op.len();
         let twin = self.pending.insert(number, pending);
         assert!(twin.is_none(), "the number {number} is used twice");
+    }
+
+    /// Is this request not done?
+    pub(crate) fn is_pending(&self, number: u64) -> bool {
+        self.pending.contains_key(&number)
+    }
+
+    /// A request that was kept is to be sent after all. False if it is done.
+    pub(crate) fn send(&mut self, number: u64) -> bool {
+        let waits = self.is_pending(number);
+        if waits {
+            self.unsent.insert(number);
+        }
+        waits
     }
 
     /// Takes a request out: it is done.

@@ -25,6 +25,10 @@ pub const ENTRIES_IN_FLIGHT_MAX: usize = 1;
 /// (or that nothing was done, if it never left this node). Several elections fit into it.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a follower waits for the leader's word on how far it must have come, and until it has,
+/// before it hands a read on: several round trips of a slow network.
+pub const READ_INDEX_TIMEOUT: Duration = Duration::from_millis(250);
+
 /// How often the requests that wait are looked through for those that have waited too long.
 pub const EXPIRE_INTERVAL: Duration = Duration::from_millis(100);
 

@@ -3,6 +3,7 @@
 //! ```text
 //! message:   kind │ body                         framing, checksum and authentication: the driver
 //! forward:   group, term │ request, request …    request: number, flags, length, operation
+//! read:      group, term, question  ─▶  group, question, index
 //! answers:   group │ answer, answer …            answer: number, length, RESP bytes
 //! ```
 //!
@@ -30,6 +31,11 @@ pub enum Message {
     Forward { group: GroupId, term: Term, requests: Vec<Forwarded> },
     /// Answers to forwarded requests, of a state at `applied` or before.
     Answers { group: GroupId, applied: Index, answers: Vec<Answer> },
+    /// How far must a replica have come to answer what was read before this was asked? For whoever
+    /// leads in `term`.
+    ReadIndex { group: GroupId, term: Term, question: u64 },
+    /// As far as this.
+    ReadReady { group: GroupId, question: u64, index: Index },
     /// For subscribers.
     Publish(Vec<Publish>),
     /// The sender is alive, and how it is.
@@ -79,6 +85,8 @@ const FORWARD: u8 = 2;
 const ANSWERS: u8 = 3;
 const PUBLISH: u8 = 4;
 const HEALTH: u8 = 5;
+const READ_INDEX: u8 = 6;
+const READ_READY: u8 = 7;
 
 impl Message {
     /// Appends the message.
@@ -109,6 +117,18 @@ impl Message {
                     put_varint(out, *number);
                     put_bytes(out, reply);
                 }
+            }
+            Message::ReadIndex { group, term, question } => {
+                out.push(READ_INDEX);
+                put_varint(out, u64::from(group.0));
+                put_varint(out, term.0);
+                put_varint(out, *question);
+            }
+            Message::ReadReady { group, question, index } => {
+                out.push(READ_READY);
+                put_varint(out, u64::from(group.0));
+                put_varint(out, *question);
+                put_varint(out, index.0);
             }
             Message::Publish(list) => {
                 out.push(PUBLISH);
@@ -148,6 +168,16 @@ impl Message {
                 })?;
                 Message::Answers { group, applied, answers }
             }
+            READ_INDEX => Message::ReadIndex {
+                group: read_group(&mut reader)?,
+                term: Term(reader.varint()?),
+                question: reader.varint()?,
+            },
+            READ_READY => Message::ReadReady {
+                group: read_group(&mut reader)?,
+                question: reader.varint()?,
+                index: Index(reader.varint()?),
+            },
             PUBLISH => Message::Publish(reader.list(|reader| {
                 let shard = reader.byte()? == 1;
                 let channel = reader.bytes()?.to_vec();
@@ -446,6 +476,8 @@ mod tests {
         check(Message::Forward { group: GroupId(0), term: Term(1), requests });
         let answers = vec![Answer { number: 6, reply: b"+OK\r\n".to_vec() }];
         check(Message::Answers { group: GroupId(0), applied: Index(300), answers });
+        check(Message::ReadIndex { group: GroupId(9), term: Term(4), question: 1 << 41 });
+        check(Message::ReadReady { group: GroupId(9), question: 1 << 41, index: Index(500) });
         let (channel, message) = (b"c".to_vec(), b"m".to_vec());
         check(Message::Publish(vec![Publish { channel, message, shard: true }]));
         let applied = vec![(GroupId(0), Index(7))];

@@ -42,6 +42,9 @@ pub struct Call<'a> {
     pub kind: Kind,
     /// The client has asked for something before that is not answered yet: it comes first.
     pub after: bool,
+    /// A replica that follows may answer it, if it is a read. Then whatever the client asked before
+    /// and has no answer to are such reads, too.
+    pub replica: bool,
     /// The command may wait for a key: it gets an origin, to be found again.
     pub may_block: bool,
     pub args: Args<'a>,

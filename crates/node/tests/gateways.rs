@@ -21,6 +21,10 @@ struct World {
     /// Nodes that are dead: nothing leaves them, nothing arrives.
     dead: BTreeSet<NodeId>,
     loses: fn(NodeId, &Message) -> bool,
+    /// All that was not lost.
+    said: Vec<Message>,
+    /// Clients let followers answer.
+    readonly: bool,
     replies: BTreeMap<(NodeId, Ticket), Vec<u8>>,
 }
 
@@ -28,7 +32,7 @@ impl World {
     fn new(loses: fn(NodeId, &Message) -> bool) -> World {
         let cores = (1..=NODES).map(|node| core(NodeId(node))).collect();
         let (wires, dead, replies) = (VecDeque::new(), BTreeSet::new(), BTreeMap::new());
-        World { millis: 1, cores, wires, dead, loses, replies }
+        World { millis: 1, cores, wires, dead, loses, said: Vec::new(), readonly: false, replies }
     }
 
     fn moment(&self) -> Moment {
@@ -70,8 +74,9 @@ impl World {
         let moment = self.moment();
         self.core(node).flush(moment, node::Proposing::Now, &mut out);
         let lost = |message: &Message| (self.loses)(node, message);
-        let kept = out.send.into_iter().filter(|(_, message)| !lost(message));
-        self.wires.extend(kept.map(|(target, message)| (node, target, message)));
+        let kept: Vec<_> = out.send.into_iter().filter(|(_, message)| !lost(message)).collect();
+        self.said.extend(kept.iter().map(|(_, message)| message.clone()));
+        self.wires.extend(kept.into_iter().map(|(target, message)| (node, target, message)));
         for (ticket, reply) in out.replies.iter() {
             self.replies.insert((node, ticket), reply.to_vec());
         }
@@ -110,15 +115,18 @@ impl World {
     /// Calls that one client of a node pipelines; their tickets count from `first`.
     fn pipeline(&mut self, node: NodeId, first: u64, calls: &[(Kind, &[&str])]) {
         let moment = self.moment();
+        let mut replica = self.readonly;
         for (at, (kind, args)) in calls.iter().enumerate() {
             let args: ArgsBuf = args.iter().map(|arg| arg.as_bytes()).collect();
             let (ticket, kind, after) = (Ticket(first + at as u64), *kind, at > 0);
             let (db, proto, may_block) = (0, Proto::Resp2, args.args().is(0, "blpop"));
-            let call = Call { ticket, db, proto, kind, after, may_block, args: args.args() };
+            replica &= kind == Kind::Read;
+            let args = args.args();
+            let call = Call { ticket, db, proto, kind, after, replica, may_block, args };
             let mut reply = Vec::new();
-            let command = keyspace::command::find(args.args()).expect("a known command");
+            let command = keyspace::command::find(args).expect("a known command");
             let core = self.core(node);
-            let route = core.route(command, args.args());
+            let route = core.route(command, args);
             if core.call(moment, route, call, &mut reply) == Called::Replied {
                 self.replies.insert((node, ticket), reply);
             }
@@ -219,4 +227,87 @@ fn a_follower_knows_how_far_it_is_behind_what_its_clients_were_told() {
     world.finish(follower, Effects::default());
     world.deliver();
     assert!(world.core(follower).group().is_level(), "it asked, and no time has passed");
+}
+
+const GET_TWICE: [(Kind, &[&str]); 2] =
+    [(Kind::Read, &["GET", "k"]), (Kind::Read, &["STRLEN", "k"])];
+
+#[test]
+fn a_follower_answers_reads_itself_with_what_was_acknowledged_before() {
+    let mut world = World::new(|_, message| matches!(message, Message::Forward { .. }));
+    world.readonly = true;
+    let leader = world.elect();
+    let follower = world.follower(leader);
+    for round in 0..10 {
+        world.pipeline(leader, 2 * round, &[(Kind::Write, &["APPEND", "k", "x"])]);
+        assert_eq!(world.reply(leader, 2 * round), format!(":{}\r\n", round + 1));
+        let behind = world.core(follower).group().applied();
+        assert!(behind < world.core(leader).group().applied(), "it has not heard of the commit");
+        // Nothing is forwarded, and no time passes: the follower asks, and learns of the commit.
+        world.pipeline(follower, 2 * round, &GET_TWICE);
+        assert_eq!(world.reply(follower, 2 * round + 1), format!(":{}\r\n", round + 1));
+    }
+}
+
+#[test]
+fn one_question_serves_all_reads_of_a_turn() {
+    let mut world = World::new(|_, message| matches!(message, Message::Forward { .. }));
+    world.readonly = true;
+    let leader = world.elect();
+    let follower = world.follower(leader);
+    world.dead.insert(leader);
+    world.pipeline(follower, 0, &GET_TWICE.repeat(50));
+    assert_eq!(world.replies.len(), 0, "the leader is dead, and nobody else is asked");
+    world.dead.clear();
+    world.pipeline(follower, 100, &GET_TWICE.repeat(50));
+    assert_eq!(world.reply(follower, 199), ":0\r\n");
+    let questions = |message: &&Message| matches!(message, Message::ReadIndex { .. });
+    assert_eq!(world.said.iter().filter(questions).count(), 2);
+}
+
+#[test]
+fn reads_that_nobody_answers_a_question_about_go_to_the_leader() {
+    let mut world = World::new(|_, message| matches!(message, Message::ReadReady { .. }));
+    world.readonly = true;
+    let leader = world.elect();
+    let follower = world.follower(leader);
+    world.pipeline(leader, 0, &[(Kind::Write, &["SET", "k", "v"])]);
+    world.pipeline(follower, 0, &GET_TWICE);
+    assert!(!world.replies.contains_key(&(follower, Ticket(0))), "it waits");
+    world.run(400);
+    assert_eq!(world.reply(follower, 0), "$1\r\nv\r\n");
+    assert_eq!(world.reply(follower, 1), ":1\r\n");
+}
+
+#[test]
+fn reads_on_a_follower_whose_leader_dies_are_answered_under_the_next() {
+    let mut world = World::new(|_, message| matches!(message, Message::ReadReady { .. }));
+    world.readonly = true;
+    let leader = world.elect();
+    let follower = world.follower(leader);
+    world.pipeline(leader, 0, &[(Kind::Write, &["SET", "k", "v"])]);
+    world.pipeline(follower, 0, &GET_TWICE);
+    world.dead.insert(leader);
+    world.run(2_000);
+    assert_eq!(world.reply(follower, 0), "$1\r\nv\r\n");
+    assert_eq!(world.reply(follower, 1), ":1\r\n");
+}
+
+#[test]
+fn a_read_on_a_follower_does_not_see_a_later_write_of_its_client() {
+    let mut world = World::new(|_, message| {
+        matches!(message, Message::ReadReady { .. } | Message::Answers { .. })
+    });
+    world.readonly = true;
+    let leader = world.elect();
+    let follower = world.follower(leader);
+    let calls: [(Kind, &[&str]); 3] = [
+        (Kind::Read, &["GET", "k"]),
+        (Kind::Write, &["APPEND", "k", "2"]),
+        (Kind::Write, &["APPEND", "k", "3"]),
+    ];
+    world.pipeline(follower, 0, &calls);
+    world.run(200);
+    let replies: Vec<&str> = (0..3).map(|ticket| world.reply(follower, ticket)).collect();
+    assert_eq!(replies, ["$-1\r\n", ":1\r\n", ":2\r\n"]);
 }

@@ -2,7 +2,8 @@
 //!
 //! A client has one operation open at a time. It connects to any node that is up, stays until the
 //! connection ends or its patience does, and writes down what it asked and what it heard, in one
-//! count of moments for all.
+//! count of moments for all. Every other connection begins with READONLY, so that followers answer what
+//! is read over it.
 
 use wire::resp::{Decoder, ReplyLimits, Value, encode_call};
 
@@ -25,6 +26,16 @@ pub(crate) struct Busy {
     last: bool,
 }
 
+/// What a client has to say before it asks anything: READONLY.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Greeting {
+    #[default]
+    None,
+    Due,
+    /// It was said, and not answered yet.
+    Said,
+}
+
 /// A client.
 #[derive(Debug, Default)]
 pub(crate) struct Client {
@@ -33,6 +44,7 @@ pub(crate) struct Client {
     pub(crate) number: u64,
     input: Vec<u8>,
     decoder: Decoder,
+    greeting: Greeting,
     pub(crate) busy: Option<Busy>,
 }
 
@@ -132,7 +144,13 @@ impl World {
         let last = self.phase != Phase::Chaos;
         let node = self.clients[client].node.unwrap_or_default();
         self.tell(|| format!("client {client} to node {node}: {task}"));
-        let (bytes, wants) = bytes_of(&task);
+        let (asked, wants) = bytes_of(&task);
+        let mut bytes = Vec::new();
+        if self.clients[client].greeting == Greeting::Due {
+            self.clients[client].greeting = Greeting::Said;
+            encode_call(&mut bytes, &[b"READONLY"]);
+        }
+        bytes.extend(asked);
         let number = self.history.begin(client as u64, self.now, task.calls.clone());
         self.clients[client].busy = Some(Busy { number, task, wants, said: Vec::new(), last });
         self.client_sends(client, bytes);
@@ -155,6 +173,9 @@ impl World {
             return false;
         }
         self.client_connected(client, node);
+        if self.rng.one_in(2) {
+            self.clients[client].greeting = Greeting::Due;
+        }
         true
     }
 
@@ -164,6 +185,7 @@ impl World {
         client.node = Some(node);
         client.input.clear();
         client.decoder = Decoder::new(ReplyLimits::default());
+        client.greeting = Greeting::None;
     }
 
     fn client_sends(&mut self, client: usize, bytes: Vec<u8>) {
@@ -203,6 +225,10 @@ impl World {
             let decoded = one.decoder.decode(&one.input).map_err(|e| format!("a reply: {e:?}"))?;
             let Some((value, length)) = decoded else { break };
             one.input.drain(..length);
+            if one.greeting == Greeting::Said {
+                one.greeting = Greeting::None;
+                continue;
+            }
             let Some(busy) = &mut one.busy else {
                 return Err(format!("client {client} did not ask for {value:?}"));
             };

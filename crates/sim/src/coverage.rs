@@ -210,6 +210,9 @@ pub const PLACES: &[&str] = &[
     "leadership is taken over by order",
     // node
     "a batch was not committed, and goes again",
+    "a follower cannot answer a read, and hands it on",
+    "a follower waits until it has applied what it is asked about",
+    "a follower was told nothing, and hands its reads on",
     "a forwarded write comes twice",
     "a leader without room hands its place on",
     // server

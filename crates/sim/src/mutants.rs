@@ -102,6 +102,16 @@ pub const MUTANTS: &[Mutant] = &[
     )
     .about(Theme::Drift),
     mutant(
+        "follower-reads-unasked",
+        "a follower answers reads and does not ask the leader",
+        "Redis Cluster, READONLY",
+    ),
+    mutant(
+        "follower-reads-early",
+        "a follower answers reads before it has applied what the leader told it",
+        "etcd 3879; Raft thesis, section 6.4",
+    ),
+    mutant(
         "lease-of-a-minority",
         "a round that one peer answered is confirmed, and renews the lease",
         "Redis-Raft 19; etcd 20418",

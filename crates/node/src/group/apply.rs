@@ -274,6 +274,9 @@ impl Group {
             for (request, op) in round.reads {
                 self.read_into(moment, request, &op, out);
             }
+            for (target, question) in round.questions {
+                self.tell_index(target, question, out);
+            }
         }
     }
 
@@ -325,11 +328,19 @@ impl Group {
             let put = |out: &mut Vec<u8>| out.extend_from_slice(op);
             self.open.push_op(moment.now, request, put);
         } else {
+            // Under a new number: the leader has taken writes of this node with higher ones, and would
+            // leave a read with the old one to the node that applies them, which has just been done.
+            let request = Request { number: self.number(), ..request };
             self.read_elsewhere(moment, request, op);
         }
     }
 
-    fn read_op(&mut self, wall: stdx::Millis, op: &[u8], reply: &mut Vec<u8>) -> Outcome {
+    pub(super) fn read_op(
+        &mut self,
+        wall: stdx::Millis,
+        op: &[u8],
+        reply: &mut Vec<u8>,
+    ) -> Outcome {
         let mut reader = Reader::new(op);
         let mut spans = Vec::new();
         let head = op::read_head(&mut reader).expect("a read was checked when it came");

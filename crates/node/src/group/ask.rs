@@ -19,12 +19,17 @@ impl Group {
     /// answered into `reply`.
     pub(crate) fn call(&mut self, moment: Moment, call: Call<'_>, reply: &mut Vec<u8>) -> Asked {
         let number = self.number();
-        let Call { ticket, db, proto, kind, after, may_block, args } = call;
+        let Call { ticket, db, proto, kind, after, replica, may_block, args } = call;
         let origin = Origin { node: self.node.0, number };
         if !self.takes_directly() {
             let mut op = Vec::new();
             op::put_call(&mut op, proto, Some(origin), db, args);
-            self.send_away(moment, number, Pending::new(ticket, kind, after, op, moment.now));
+            let pending = Pending::new(ticket, kind, after, op, moment.now);
+            if replica && kind == Kind::Read && self.may_look() {
+                self.look(number, pending);
+            } else {
+                self.send_away(moment, number, pending);
+            }
             return Asked::Waits { number };
         }
         let request = Request { who: Who::Client(ticket), number };
@@ -267,8 +272,8 @@ impl Group {
         let index = at.and_then(|at| self.fx.read.swap_remove(at).index);
         let holds = index.is_some_and(|index| index <= self.applied);
         if !holds {
-            let (asked, reads) = (moment.now, Vec::new());
-            self.rounds.push_back(Round { token, asked, index, reads });
+            let (asked, reads, questions) = (moment.now, Vec::new(), Vec::new());
+            self.rounds.push_back(Round { token, asked, index, reads, questions });
         }
         self.lease = Some((moment.now, holds));
         holds

@@ -4,6 +4,7 @@
 //!              leads                                   does not lead
 //! write ─▶ open batch ─▶ Propose ─▶ flight ─▶ apply    gateway ─▶ Forward ─▶ leader
 //! read  ─▶ lease? shard : round of a read index                  ◀─ Answers / own apply
+//!                                                      READONLY: shard, once it is level (`look`)
 //! ```
 //!
 //! What always holds: requests of one client keep their order; a batch in `flight` knows its term
@@ -14,6 +15,7 @@
 mod apply;
 mod ask;
 mod backup;
+mod look;
 mod snapshot;
 
 pub use backup::{BackupPart, NoBackup};
@@ -37,6 +39,7 @@ use crate::limits::{
 };
 use crate::message::{Answer, GroupId, Kind, Message};
 use crate::request::{FULL, Moment, NO_LEADER, Proposing, Ticket, UNKNOWN, Who};
+use look::Looks;
 use snapshot::Snapshotting;
 
 /// A batch that was proposed, and the entry that it became.
@@ -53,6 +56,8 @@ struct Round {
     asked: Instant,
     index: Option<Index>,
     reads: Vec<(Request, Vec<u8>)>,
+    /// Followers that ask, each with its number for that.
+    questions: Vec<(NodeId, u64)>,
 }
 
 /// The newest numbers of writes of a gateway: what comes with a lower one has come before.
@@ -94,6 +99,7 @@ pub struct Group {
     flight_bytes: usize,
     rounds: VecDeque<Round>,
     gateway: Gateway,
+    looks: Looks,
     /// The state that the leader's answers to this node's clients were from.
     answered: Index,
     /// The leader is to be asked what is committed.
@@ -157,6 +163,7 @@ impl Group {
             flight_bytes: 0,
             rounds: VecDeque::new(),
             gateway: Gateway::default(),
+            looks: Looks::default(),
             answered: Index(0),
             asks_commit: false,
             blocked: BTreeMap::new(),
@@ -309,6 +316,7 @@ impl Group {
     /// The connection to a peer was made anew: what was sent to it may be lost.
     pub(crate) fn peer_up(&mut self, peer: NodeId) {
         if self.standing.2 == Some(peer) {
+            self.stop_looking();
             self.gateway.resend();
         }
     }
@@ -361,6 +369,7 @@ impl Group {
     /// Ends a turn: proposes what arrived in it, or sends it to the leader.
     pub(crate) fn flush(&mut self, moment: Moment, proposing: Proposing, out: &mut Effects) {
         self.carry_out(moment, out);
+        self.ask_index(moment, out);
         let (role, term, leader) = self.standing;
         let resolved = self.applied_term == term || planted!("forward-retried-too-early");
         match (role, leader) {
@@ -523,6 +532,7 @@ impl Group {
                 }
             }
             self.run_rounds(moment, out);
+            self.run_looks(moment, out);
             if applies {
                 self.replica.step(moment.now, Event::Applied(self.applied), &mut self.fx);
             } else if is_quiet(&self.fx) {
@@ -540,6 +550,7 @@ impl Group {
         let (was, is) = (self.standing, standing);
         self.standing = standing;
         self.lease = None;
+        self.stop_looking();
         if planted!("forward-retried-too-early") {
             self.gateway.resend();
         }
@@ -598,6 +609,7 @@ impl Group {
                 }
             }
         }
+        self.expire_looks(moment);
         for (_, pending) in self.gateway.take_overdue(oldest) {
             let lost = pending.kind == Kind::Read
                 || pending.sent.is_none()

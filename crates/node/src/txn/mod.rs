@@ -271,7 +271,7 @@ impl Coordinator {
         let Question { shard, ask, db, proto, kind, may_block, args } = question;
         let ticket = self.ticket(serial, run, ask);
         let (args, mut reply) = (args.args(), Vec::new());
-        let call = Call { ticket, db, proto, kind, after: false, may_block, args };
+        let call = Call { ticket, db, proto, kind, after: false, replica: false, may_block, args };
         match groups[shard].call(moment, call, &mut reply) {
             Asked::Replied => {
                 self.ready.push_back((ticket.0 & !ASK, reply));

@@ -25,6 +25,8 @@ struct Slot {
     purpose: Purpose,
     /// Which command it answers, as the counters number them.
     call: u16,
+    /// Reads that followers may answer need not come behind it at the leader.
+    is_read: bool,
 }
 
 /// What a reply is for.
@@ -164,6 +166,8 @@ pub(crate) struct Client {
     pub(crate) out: Vec<u8>,
     pub(crate) session: Session,
     slots: VecDeque<Slot>,
+    /// How many slots are `is_read`.
+    reads: usize,
     /// The sequence number of the first slot.
     first: u32,
     /// The place of the client in the front's table.
@@ -206,6 +210,7 @@ impl Client {
             out: Vec::new(),
             session: Session::new(authenticated),
             slots: VecDeque::new(),
+            reads: 0,
             first,
             key,
             call: 0,
@@ -244,7 +249,20 @@ impl Client {
 
     /// Owes a reply, under `next_ticket`.
     pub(crate) fn owe(&mut self, purpose: Purpose) {
-        self.slots.push_back(Slot { reply: None, purpose, call: self.call });
+        self.slots.push_back(Slot { reply: None, purpose, call: self.call, is_read: false });
+    }
+
+    /// The reply that was owed last is of a read that a follower may answer.
+    pub(crate) fn note_read(&mut self, is_read: bool) {
+        if let Some(slot) = self.slots.back_mut().filter(|_| is_read) {
+            slot.is_read = true;
+            self.reads += 1;
+        }
+    }
+
+    /// Does it wait for anything but reads that followers may answer?
+    pub(crate) fn owes_more_than_reads(&self) -> bool {
+        self.slots.len() > self.reads
     }
 
     /// Which command this ticket's reply answers.
@@ -265,7 +283,8 @@ impl Client {
             let mut reply = Vec::new();
             write(&mut reply);
             let (reply, purpose, call) = (Some(reply), Purpose::Reply, self.call);
-            self.slots.push_back(Slot { reply, purpose, call });
+            self.slots.push_back(Slot { reply, purpose, call, is_read: false });
+            self.note_read(true);
         }
     }
 
@@ -324,6 +343,7 @@ impl Client {
     fn pop(&mut self) -> Purpose {
         let slot = self.slots.pop_front().expect("a slot is popped after it was seen");
         self.first = self.first.wrapping_add(1);
+        self.reads -= usize::from(slot.is_read);
         slot.purpose
     }
 }
@@ -358,6 +378,23 @@ mod tests {
         client.give(|out| out.extend_from_slice(b"e"));
         assert_eq!((client.out.as_slice(), client.owed()), (&b"abcde"[..], 0));
         assert_eq!(key_of(tickets[0]), 7);
+    }
+
+    #[test]
+    fn reads_that_followers_answer_need_not_wait_for_each_other_but_for_all_else() {
+        let mut client = Client::new(1, 7, 0, true);
+        let first = client.next_ticket();
+        client.owe(Purpose::Reply);
+        client.note_read(true);
+        client.give(|out| out.extend_from_slice(b"pong"));
+        assert!(client.owed() == 2 && !client.owes_more_than_reads());
+        let write = client.next_ticket();
+        client.owe(Purpose::Reply);
+        client.note_read(false);
+        assert!(client.owes_more_than_reads());
+        client.settle(write, b"");
+        client.settle(first, b"");
+        assert!(client.owed() == 0 && !client.owes_more_than_reads());
     }
 
     #[test]

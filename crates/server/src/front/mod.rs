@@ -544,8 +544,10 @@ impl Front {
         }
         let client = self.clients[key].as_mut().expect("the client that is served is there");
         let (ticket, silent) = (client.next_ticket(), client.is_silent());
+        let is_light = client.session.readonly && kind == Kind::Read && !route.is_wide();
+        let replica = is_light && !client.owes_more_than_reads();
         let (after, proto, db) = (client.owed() > 0, client.session.proto, client.session.db);
-        let call = Call { ticket, db, proto, kind, after, may_block, args };
+        let call = Call { ticket, db, proto, kind, after, replica, may_block, args };
         let purpose = if silent { Purpose::Silence } else { Purpose::Reply };
         if after || silent {
             let mut reply = Vec::new();
@@ -556,6 +558,7 @@ impl Front {
                 }
                 Called::Waits(_) => {
                     client.owe(purpose);
+                    client.note_read(replica);
                     client.held |= alone;
                 }
             }
@@ -568,6 +571,7 @@ impl Front {
                 }
                 Called::Waits(waiting) => {
                     client.owe(purpose);
+                    client.note_read(replica);
                     client.held |= alone;
                     client.blocking = may_block.then_some(waiting);
                 }

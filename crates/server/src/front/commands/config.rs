@@ -48,7 +48,8 @@ impl Front {
         let client = self.clients[key].as_mut().expect("the client that is served is there");
         let ticket = client.next_ticket();
         let (proto, kind, args) = (client.session.proto, Kind::Read, call.args());
-        let call = Call { ticket, db: 0, proto, kind, after: false, may_block: false, args };
+        let (after, replica, may_block) = (false, false, false);
+        let call = Call { ticket, db: 0, proto, kind, after, replica, may_block, args };
         let mut reply = Vec::new();
         let command = keyspace::command::find(args).expect("it has a row");
         let route = self.core.route(command, args);

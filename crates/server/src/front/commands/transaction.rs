@@ -170,8 +170,9 @@ impl Front {
         let call: ArgsBuf = [VERSIONS].into_iter().chain(keys.iter().map(Vec::as_slice)).collect();
         let client = self.clients[key].as_mut().expect("the client that is served is there");
         let (ticket, proto) = (client.next_ticket(), client.session.proto);
-        let (kind, after, may_block, args) = (Kind::Read, false, false, call.args());
-        let call = Call { ticket, db, proto, kind, after, may_block, args };
+        let (kind, after, replica, may_block) = (Kind::Read, false, false, false);
+        let args = call.args();
+        let call = Call { ticket, db, proto, kind, after, replica, may_block, args };
         let mut reply = Vec::new();
         let command = keyspace::command::find(args).expect("it has a row");
         let route = self.core.route(command, args);
