@@ -166,6 +166,12 @@ fn crash_at_every_boundary(seed: u64) {
         } else {
             disk.crash();
         }
+        // Power fails in the middle of the recovery, too, perhaps again and again.
+        while rng.one_in(2) {
+            disk.halt_after(rng.below(30));
+            drop(Wal::open(Arc::new(disk.clone()), SMALL));
+            disk.crash();
+        }
         let (wal, recovered) = open(&disk);
         drop(wal);
         assert_eq!(recovered.faults, [], "seed {seed}");

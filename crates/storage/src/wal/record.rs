@@ -39,6 +39,9 @@ pub enum Record<'a> {
     Reset { group: GroupId, index: u64, term: u64 },
 }
 
+/// The kind of a commit by which a recovery closes a batch that was cut, before it writes the rest.
+pub(super) const CLOSES: u8 = 1;
+
 /// Bytes of a record's head.
 pub(super) const HEAD_BYTES: usize = 48;
 

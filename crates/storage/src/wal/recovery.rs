@@ -13,7 +13,7 @@ use stdx::{mark, planted};
 
 use super::image::{At, Image};
 use super::live::{Live, Mark, Vote};
-use super::record::{Head, Tag};
+use super::record::{CLOSES, Head, Tag};
 use super::segment::{FOLDER, path, sequence_of};
 use crate::disk::Disk;
 use crate::limits::PAGE_BYTES;
@@ -82,7 +82,9 @@ pub(super) struct Restored {
     pub tail: Option<Tail>,
     pub live: Live,
     pub batch: u64,
-    /// The batch must be closed by a commit before anything else is written.
+    /// The batch that the log broke off in is to be closed under this number, by a commit alone.
+    pub closes: Option<u64>,
+    /// Then the tables of the groups must be written, before anything else is.
     pub must_commit: bool,
     /// Files of segments that do not count any more.
     pub retired: Vec<u64>,
@@ -145,6 +147,8 @@ struct Walk<'a> {
     chain: Option<u32>,
     batch: u64,
     closed: bool,
+    /// The batch was closed by a recovery that had more to write.
+    unfinished: bool,
     batch_max: u64,
     tail: Option<Tail>,
     cut: Option<Cut>,
@@ -162,6 +166,7 @@ impl<'a> Walk<'a> {
             chain: None,
             batch: 0,
             closed: true,
+            unfinished: false,
             batch_max: 0,
             tail: None,
             cut: None,
@@ -382,6 +387,7 @@ impl<'a> Walk<'a> {
         self.chain = Some(head.crc);
         self.batch_max = self.batch_max.max(head.batch);
         (self.batch, self.closed) = (head.batch, head.tag == Tag::Commit);
+        self.unfinished = self.closed && head.kind == CLOSES;
         if matches!(head.tag, Tag::Commit | Tag::Seal) {
             return;
         }
@@ -432,6 +438,13 @@ impl<'a> Walk<'a> {
     fn finish(mut self, first: Option<u64>) -> (Restored, Recovered) {
         let end = self.tail.as_ref().map(|tail| tail.sequence);
         let first = end.and(first).unwrap_or(u64::MAX);
+        // Pieces of the batch that the log broke off in may be anywhere behind the break, so what comes
+        // next is of a later one. But any piece of a later one would prove that the break is damage:
+        // the batch must be closed before.
+        let broken_off = self.next_batch().max(self.batch_max);
+        let breaks = !self.closed || self.batch_max > self.batch;
+        let batch = if breaks { broken_off + 1 } else { self.batch + 1 };
+        let closes = (breaks && self.tail.is_some()).then_some(broken_off);
         let mut live = Live::default();
         for (sequence, capacity) in &self.capacities {
             if end.is_some_and(|end| *sequence <= end) {
@@ -465,13 +478,13 @@ impl<'a> Walk<'a> {
         }
         live.check();
         recovered.faults = self.faults;
-        let batch = self.batch_max.max(self.batch) + 1;
         let (beyond, inside): (Vec<u64>, Vec<u64>) =
             self.present.iter().partition(|one| end.is_none_or(|end| **one > end));
         let restored = Restored {
             live,
             batch,
-            must_commit: !self.closed || batch != self.batch + 1,
+            closes,
+            must_commit: breaks || self.unfinished,
             retired: inside.into_iter().filter(|one| *one < first).collect(),
             beyond,
             votes,

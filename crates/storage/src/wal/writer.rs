@@ -9,7 +9,9 @@ use std::sync::Arc;
 use stdx::planted;
 
 use super::live::{Live, Mark, Segment, Vote};
-use super::record::{HEAD_BYTES, Head, Record, Tag, encode, record_bytes, seed, vote_number};
+use super::record::{
+    CLOSES, HEAD_BYTES, Head, Record, Tag, encode, record_bytes, seed, vote_number,
+};
 use super::recovery::{Recovered, Restored, Tail, recover};
 use super::segment::{FOLDER, Header, Prepare, Prepared, Ready, path};
 use super::spare::Spares;
@@ -150,14 +152,19 @@ impl Wal {
             (log.term, log.vote) = (vote.term, vote.vote);
             restored.live.groups.entry(group).or_default().vote = vote;
         }
+        let closes = restored.closes;
         let mut wal = Wal::resume(disk, options, votes, restored)?;
+        if let Some(number) = closes {
+            wal.close(number)?;
+        }
         wal.note_losses(&recovered)?;
         if wal.pending {
             // The segment may have been opened by the batch that was cut, and its table with it.
             for head in wal.table() {
                 wal.append_control(head)?;
             }
-            wal.commit()?;
+            // No segment is given up here: one that tells of damage stays until the caller has heard.
+            wal.end_batch(wal.first, 0)?;
         }
         Ok((wal, recovered))
     }
@@ -203,6 +210,16 @@ impl Wal {
             left_alone: None,
             poisoned: false,
         })
+    }
+
+    /// Closes the batch that the log broke off in. Its commit is one record, so it is there or it is
+    /// not: whatever else recovery writes is of a later batch, and would prove by a few of its pieces
+    /// that the break was damage.
+    fn close(&mut self, number: u64) -> Result<(), Error> {
+        let next = std::mem::replace(&mut self.batch, number);
+        self.end_batch(self.first, CLOSES)?;
+        (self.batch, self.pending) = (next, true);
+        Ok(())
     }
 
     /// Writes down who lost something, so that it is still known when the damage was recycled.
@@ -315,9 +332,14 @@ impl Wal {
         if !self.pending && first == self.first {
             return Ok(());
         }
+        self.end_batch(first, 0)
+    }
+
+    /// Writes the batch with its commit, which says that segments from `first` on count.
+    fn end_batch(&mut self, first: u64, kind: u8) -> Result<(), Error> {
         self.make_room_for_commit()?;
         let (len, chain) = (self.active.buffer.len(), self.active.chain);
-        self.push(Head::new(Tag::Commit, GroupId(0), 0, first), &[]);
+        self.push(Head { kind, ..Head::new(Tag::Commit, GroupId(0), 0, first) }, &[]);
         if let Err(error) = self.flush() {
             self.poisoned |= is_fatal(&error);
             self.active.buffer.truncate(len);
