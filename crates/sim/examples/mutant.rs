@@ -16,9 +16,10 @@ const LENGTH: Duration = Duration::from_secs(60);
 const LENGTH_OF_HUNT: Duration = Duration::from_secs(30);
 
 const USAGE: &str = "usage: mutant | mutant NAME SECONDS | mutant NAME SECONDS SEED | \
-                     mutant --none SEEDS FROM";
+                     mutant --none SEEDS FROM | mutant --tell SEED SECONDS";
 
-/// See [`USAGE`]: all names; the hunt for one; the story of a seed under it; a round without any.
+/// See [`USAGE`]: all names; the hunt for one; the story of a seed under it; a round without any;
+/// the story of a seed without any.
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -29,11 +30,15 @@ fn main() -> ExitCode {
             (Ok(seeds), Ok(from)) => round(seeds, from),
             _ => misused(),
         },
+        ["--tell", seed, seconds] => match (seed.parse(), seconds.parse()) {
+            (Ok(seed), Ok(seconds)) => tell(seed, Duration::from_secs_f64(seconds)),
+            _ => misused(),
+        },
         [name, seconds, ref seed @ ..] if MUTANTS.iter().any(|one| one.name == name) => {
             assert!(stdx::planted::plant(name), "one bug is planted at a time");
             match (seconds.parse(), seed.first().map(|seed| seed.parse())) {
                 (Ok(seconds), None) => hunt(name, Duration::from_secs(seconds)),
-                (Ok(_), Some(Ok(seed))) => tell(seed),
+                (Ok(_), Some(Ok(seed))) => tell(seed, LENGTH_OF_HUNT),
                 _ => misused(),
             }
         }
@@ -59,8 +64,8 @@ fn list() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn tell(seed: u64) -> ExitCode {
-    let report = run(&Options { seed, length: LENGTH_OF_HUNT, trace: true });
+fn tell(seed: u64, length: Duration) -> ExitCode {
+    let report = run(&Options { seed, length, trace: true });
     print(&format!("{}\n", report.story.join("\n")));
     ExitCode::SUCCESS
 }

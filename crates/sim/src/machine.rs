@@ -100,6 +100,8 @@ pub(crate) struct Machine {
     pub(crate) latent: bool,
     /// How far it believes that clocks may part.
     pub(crate) drift_ppm: u32,
+    /// What its last start told the operator.
+    pub(crate) news: Vec<String>,
 }
 
 /// What came of the log's work.
@@ -160,6 +162,7 @@ impl Machine {
             rotten: false,
             latent: false,
             drift_ppm: DRIFT_PPM,
+            news: Vec::new(),
         }
     }
 
@@ -195,10 +198,12 @@ impl Machine {
         let options = storage::wal::Options { segment_bytes: SEGMENT_BYTES };
         let (mut store, mut found) = Store::open(disk.clone(), options)?;
         let (members, mut faulty) = (peers.len() + 1, BTreeSet::new());
+        self.news.clear();
         for shard in 0..self.shards {
             let group = storage::GroupId(shard);
             let diagnosis = repair::prepare(&*disk, members, group, &mut store, &mut found)?;
             faulty.extend(diagnosis.faulty.then_some(GroupId(shard)));
+            self.news.extend(diagnosis.news);
         }
         let moment = self.clock.moment(now);
         let told = self.told(&home, faulty.clone(), dice, peers);

@@ -4,6 +4,9 @@
 //! changes nothing anywhere), and only then opens a new term and asks for votes. A majority of votes
 //! makes a leader, and two majorities always share a member, so a term never has two leaders.
 //!
+//! A learner stands only if its refusal of a candidate may be what keeps the group without a leader
+//! (`stand_in`). Neither the paper nor the thesis has this case.
+//!
 //! Voters refuse both kinds of candidate for one election timeout after they heard a leader, unless
 //! the leader itself handed over. So a node that comes back from a partition, or was removed, does
 //! not disturb; and a leader's lease is sound (see `rounds`).
@@ -49,17 +52,39 @@ impl Replica {
             State::Leader(_) => self.tick_leader(now, out),
             _ if now < self.election_at => {}
             _ if self.may_lead() => self.campaign(now, out),
-            _ => self.reset_election(now),
+            _ => {
+                if matches!(self.state, State::Candidate(_)) {
+                    self.state = State::Follower { leader: None };
+                }
+                self.reset_election(now);
+            }
         }
     }
 
-    /// May this replica stand for election? Not while a snapshot replaces its state, nor while it is
-    /// faulty. One that a
-    /// configuration removes may, as long as that is not known to be committed: it can be the only
-    /// one whose log is long enough to win, and so to commit its own removal (thesis §4.2.2).
+    /// May this replica stand for election by itself? One that a configuration removes may, as long
+    /// as that is not known to be committed: it can be the only one whose log is long enough to win,
+    /// and so to commit its own removal (thesis §4.2.2).
     pub(super) fn may_lead(&self) -> bool {
-        let able = !self.is_installing() && self.faulty.is_none();
-        able && self.configs.may_vote(self.options.node, self.commit)
+        self.is_able() && self.configs.may_vote(self.options.node, self.commit)
+    }
+
+    /// Nobody stands while a snapshot replaces its state, nor while it is faulty.
+    fn is_able(&self) -> bool {
+        !self.is_installing() && self.faulty.is_none()
+    }
+
+    /// A learner was asked for its vote by a candidate with an older log. So it is a voter there, by
+    /// a configuration that it does not have, and its refusal may be what keeps everybody from being
+    /// elected: its own log ends in a later term, of a leader that is gone. Nobody has a newer log
+    /// who is there, so it stands in itself, for as long as it takes to name an heir.
+    ///
+    /// That is safe: it needs the majority that its own newest configuration asks for, like anybody.
+    fn stand_in(&mut self, now: Instant, out: &mut Effects) {
+        let learns = self.configs.current().learners.contains(&self.options.node);
+        if learns && self.is_able() && matches!(self.state, State::Follower { .. }) {
+            mark!("a learner stands in for voters with older logs");
+            self.campaign(now, out);
+        }
     }
 
     /// The next election is between once and twice the timeout away.
@@ -84,7 +109,8 @@ impl Replica {
 
     /// Asks whether this replica would win.
     fn campaign(&mut self, now: Instant, out: &mut Effects) {
-        if !self.configs.current().is_voter(self.options.node) {
+        let config = self.configs.current();
+        if !config.is_voter(self.options.node) && !config.learners.contains(&self.options.node) {
             mark!("a voter that is being removed stands for election");
         }
         self.state = State::Candidate(Candidate { pre: true, votes: Vec::new() });
@@ -96,7 +122,7 @@ impl Replica {
 
     /// Opens a term and asks for votes.
     fn stand(&mut self, now: Instant, force: bool, out: &mut Effects) {
-        assert!(self.may_lead(), "only one who is or was a voter stands for election");
+        assert!(self.is_able(), "nobody stands who lacks something");
         self.term.0 += 1;
         self.vote = Some(self.options.node);
         self.state = State::Candidate(Candidate { pre: false, votes: Vec::new() });
@@ -186,6 +212,9 @@ impl Replica {
             // With our own term, so that a candidate that is behind catches up.
             let message = Message::VoteReply { pre: true, granted: false };
             self.send(source, message, Needs::Vote, out);
+            if !self.is_up_to_date(last) {
+                self.stand_in(now, out);
+            }
         }
     }
 

@@ -457,8 +457,9 @@ impl crate::replica::Replica for Replica {
     fn deadline(&self) -> Instant {
         match &self.state {
             State::Leader(leader) => leader.deadline(&self.options, self.is_alone()),
-            _ if self.may_lead() => self.election_at,
-            _ => Instant::FAR,
+            State::Candidate(_) => self.election_at,
+            State::Follower { .. } if self.may_lead() => self.election_at,
+            State::Follower { .. } => Instant::FAR,
         }
     }
 

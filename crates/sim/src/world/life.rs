@@ -31,6 +31,9 @@ impl World {
                         found.iter().map(|one| (one.term, one.snapshot)).collect::<Vec<_>>()
                     )
                 });
+                for news in std::mem::take(&mut self.machine(node).news) {
+                    self.tell(|| format!("node {node}: {news}"));
+                }
                 if halt.is_some() {
                     // What was to happen at the start did not: it happens a little later.
                     self.coverage.hit(Mark::PowerFailedInCommit);
