@@ -19,6 +19,7 @@ use crate::context::{Context, OnTimeout, Scope};
 use crate::decimal;
 use crate::limits::DATABASES;
 use crate::op::Origin;
+use crate::receipt::{self, RECEIPTS};
 use crate::reject::Reject;
 use crate::value::Typed;
 
@@ -37,12 +38,20 @@ pub struct Waiter {
 
 type Place = (usize, Vec<u8>);
 
+impl Waiter {
+    /// What it waits for: its keys, and for a call of SYNOD.IDEM the receipt.
+    fn places(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let receipt = receipt::unwrap(self.args.args()).map(|(id, _)| (usize::from(RECEIPTS), id));
+        self.keys.iter().map(|key| (self.db, key.as_slice())).chain(receipt)
+    }
+}
+
 /// All calls of a shard that wait.
 #[derive(Debug, Default)]
 pub struct Waiters {
     by_origin: BTreeMap<Origin, Waiter>,
     /// Who waits for a key, the longest first; by database.
-    queues: [BTreeMap<Vec<u8>, VecDeque<Origin>>; DATABASES],
+    queues: [BTreeMap<Vec<u8>, VecDeque<Origin>>; DATABASES + 1],
     deadlines: BTreeSet<(Millis, Origin)>,
     /// Keys that were touched in this operation, in order, each once.
     ready: Vec<Place>,
@@ -79,8 +88,8 @@ impl Waiters {
     /// Puts a call at the end of the queue of each of its keys.
     pub fn add(&mut self, waiter: Waiter) {
         let origin = waiter.origin;
-        for key in &waiter.keys {
-            let queue = self.queues[waiter.db].entry(key.clone()).or_default();
+        for (db, key) in waiter.places() {
+            let queue = self.queues[db].entry(key.to_vec()).or_default();
             // A key that is named twice: its first mention stands last.
             if queue.back() != Some(&origin) {
                 queue.push_back(origin);
@@ -97,8 +106,8 @@ impl Waiters {
     pub fn remove(&mut self, origin: Origin) -> Option<Waiter> {
         let waiter = self.by_origin.remove(&origin)?;
         self.deadlines.remove(&(waiter.deadline, origin));
-        for key in &waiter.keys {
-            let queues = &mut self.queues[waiter.db];
+        for (db, key) in waiter.places() {
+            let queues = &mut self.queues[db];
             let Some(queue) = queues.get_mut(key) else { continue };
             // Mostly it is the first that is served, and a queue may be long.
             if queue.front() == Some(&origin) {
@@ -111,6 +120,12 @@ impl Waiters {
             }
         }
         Some(waiter)
+    }
+
+    /// The call that waits turns out to be wrapped in this one.
+    pub(crate) fn wrap(&mut self, origin: Origin, args: ArgsBuf) {
+        let waiter = self.remove(origin).expect("who waits is there");
+        self.add(Waiter { args, ..waiter });
     }
 
     /// Who waits, in the order of their origins.

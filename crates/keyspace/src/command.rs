@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use wire::{Args, Reply};
 
 use crate::context::Context;
+use crate::receipt;
 use crate::reject::Reject;
 use crate::types;
 
@@ -226,10 +227,20 @@ impl Command {
 
 /// May this call touch keys that it does not name? Scripts may, and SORT with a pattern.
 pub fn roams(args: Args<'_>) -> bool {
+    let args = receipt::bare(args);
     const SCRIPTS: [&str; 6] = ["eval", "evalsha", "eval_ro", "evalsha_ro", "fcall", "fcall_ro"];
     let sorts = args.is(0, "sort") || args.is(0, "sort_ro");
     let pattern = |at| args.is(at, "by") || args.is(at, "get");
     SCRIPTS.iter().any(|name| args.is(0, name)) || sorts && (2..args.len()).any(pattern)
+}
+
+/// May this call wait for a key?
+pub fn may_block(command: &Command, args: Args<'_>) -> bool {
+    let blocks = |command: &Command| command.flags.has(Flags::BLOCKING);
+    match receipt::unwrap(args) {
+        None => blocks(command),
+        Some((_, bare)) => find(bare).is_some_and(blocks),
+    }
 }
 
 /// Finds the row of a call. For a container it is the row of the subcommand, if that is known.

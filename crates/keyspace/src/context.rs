@@ -11,6 +11,7 @@ use wire::{ArgsBuf, Proto};
 
 use crate::blocking::Waiter;
 use crate::db::{Db, Entry};
+use crate::limits::DATABASES;
 use crate::op::Origin;
 use crate::reject::Reject;
 use crate::settings::Settings;
@@ -351,7 +352,7 @@ impl<'a> Context<'a> {
     /// As `notify`, for a key of another database.
     pub fn notify_in(&mut self, db: usize, class: u32, event: &str, key: &[u8]) {
         let wanted = self.shard.settings.notify;
-        if wanted & class == 0 || self.mode == Mode::Read {
+        if wanted & class == 0 || self.mode == Mode::Read || db >= DATABASES {
             return;
         }
         if wanted & notify::KEYSPACE != 0 {

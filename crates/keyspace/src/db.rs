@@ -90,9 +90,21 @@ pub struct Db {
     probe: Option<Box<Probe>>,
     /// No key here counts as older than this operation: the last SWAPDB of this database.
     floor: u64,
+    /// Bytes of all entries, if they are counted.
+    bytes: Option<usize>,
 }
 
 impl Db {
+    /// One that counts the bytes of its entries, which change only as a whole.
+    pub(crate) fn metered() -> Db {
+        Db { bytes: Some(0), ..Db::default() }
+    }
+
+    /// About how many bytes all entries take; 0 if they are not counted.
+    pub(crate) fn metered_bytes(&self) -> usize {
+        self.bytes.unwrap_or_default()
+    }
+
     /// How many keys there are, expired ones that were not removed yet counted.
     pub fn len(&self) -> usize {
         self.dict().len()
@@ -158,7 +170,11 @@ impl Db {
     pub fn insert(&mut self, key: &[u8], entry: Entry) -> Option<Entry> {
         self.before_change(key);
         let expires = entry.expires;
+        if let Some(bytes) = &mut self.bytes {
+            *bytes += entry.bytes(key, 0);
+        }
         let old = self.dict.insert(key, entry);
+        self.unmeter(key, old.as_ref());
         let was = old.as_ref().map_or(Millis::FAR, |old| old.expires);
         self.index_expiry(key, was, expires);
         old
@@ -174,6 +190,7 @@ impl Db {
     pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
         self.before_change(key);
         let old = self.dict.remove(key)?;
+        self.unmeter(key, Some(&old));
         self.index_expiry(key, old.expires, Millis::FAR);
         Some(old)
     }
@@ -320,6 +337,12 @@ impl Db {
         }
         for saving in self.saving.iter_mut().flatten() {
             saving.before_change(key, dict::hash(key), &self.dict);
+        }
+    }
+
+    fn unmeter(&mut self, key: &[u8], old: Option<&Entry>) {
+        if let (Some(bytes), Some(old)) = (&mut self.bytes, old) {
+            *bytes -= old.bytes(key, 0);
         }
     }
 

@@ -28,6 +28,7 @@ mod introspection;
 pub mod limits;
 pub mod number;
 pub mod op;
+pub mod receipt;
 mod reject;
 mod settings;
 pub mod shard;

@@ -71,6 +71,18 @@ pub const LIBRARIES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Levels of nested JSON or MessagePack: lua-cjson's own limit, and what a thread's stack bears.
 pub const JSON_DEPTH_MAX: i32 = 1_000;
 
+/// How long the reply to an id of SYNOD.IDEM is kept, by the clock of the log: sixty times as long as
+/// a client waits for an answer before it is told that the outcome is unknown, so that it may try again
+/// from another node, or after it was started anew.
+pub const IDEM_WINDOW: Duration = Duration::from_secs(600);
+
+/// Bytes of the receipts of one shard, with their places in the tables: two million small replies, which
+/// is 3,000 a second all through the window. Past it new ids are refused; none is forgotten early.
+pub const IDEM_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes of an id: seven times a UUID as text.
+pub const IDEM_ID_BYTES_MAX: usize = 256;
+
 /// Operations of one shard that wait for transactions over several shards: as many as a thousand
 /// clients with full pipelines; beyond it they are told to try again.
 pub const PARKED_MAX: usize = 65_536;

@@ -5,7 +5,8 @@
 //! op:     head │ [origin: node, number] │ body     head: bits 0-2 kind, 3 RESP3, 4 has an origin
 //! call:   db │ argc │ len, bytes │ len, bytes …
 //! txn:    what the transaction is asked of this shard (`txn::codec`)
-//! exec:   watches │ (db, version, key) … │ calls │ call …
+//! exec:   watches │ (db, version, key) … │ calls │ call …      of kind 1 or 6: of 6,
+//!                                                             one that fails undoes all
 //! ```
 //!
 //! An origin names the request of a gateway node, for calls that were forwarded to the leader and
@@ -47,10 +48,12 @@ pub enum Body {
         db: u8,
         args: ArgsBuf,
     },
-    /// MULTI's queue, unless a watched key has changed.
+    /// MULTI's queue, unless a watched key has changed. With `rollback` it changes nothing if one of
+    /// the calls fails.
     Exec {
         watches: Vec<Watch>,
         calls: Vec<(u8, ArgsBuf)>,
+        rollback: bool,
     },
     /// Time has passed: remove what expired, wake who waited long enough.
     Tick,
@@ -82,6 +85,7 @@ const TICK: u8 = 2;
 const UNBLOCK: u8 = 3;
 const DROP_WAITERS: u8 = 4;
 const TXN: u8 = 5;
+const EXEC_OR_UNDO: u8 = 6;
 const KIND_MASK: u8 = 7;
 const RESP3: u8 = 1 << 3;
 const ORIGIN: u8 = 1 << 4;
@@ -101,8 +105,8 @@ pub fn put_call(out: &mut Vec<u8>, proto: Proto, origin: Option<Origin>, db: u8,
 pub fn put_op(out: &mut Vec<u8>, op: &Op) {
     match &op.body {
         Body::Call { db, args } => put_call(out, op.proto, op.origin, *db, args.args()),
-        Body::Exec { watches, calls } => {
-            put_head(out, EXEC, op.proto, op.origin);
+        Body::Exec { watches, calls, rollback } => {
+            put_head(out, if *rollback { EXEC_OR_UNDO } else { EXEC }, op.proto, op.origin);
             put_varint(out, watches.len() as u64);
             watches.iter().for_each(|watch| put_watch(out, watch));
             put_varint(out, calls.len() as u64);
@@ -211,7 +215,7 @@ pub fn read_body(reader: &mut Reader<'_>, head: Head) -> Result<Body, Malformed>
             let (db, args) = read_owned(reader)?;
             Body::Call { db, args }
         }
-        EXEC => {
+        kind @ (EXEC | EXEC_OR_UNDO) => {
             let mut watches = Vec::new();
             for _ in 0..reader.length()? {
                 watches.push(read_watch(reader)?);
@@ -220,7 +224,7 @@ pub fn read_body(reader: &mut Reader<'_>, head: Head) -> Result<Body, Malformed>
             for _ in 0..reader.length()? {
                 calls.push(read_owned(reader)?);
             }
-            Body::Exec { watches, calls }
+            Body::Exec { watches, calls, rollback: kind == EXEC_OR_UNDO }
         }
         TICK => Body::Tick,
         UNBLOCK => {
@@ -289,7 +293,10 @@ mod tests {
         check(Op { proto, origin, body: Body::Call { db: 2, args: args.clone() } });
         check(Op { proto, origin: None, body: Body::Call { db: 0, args: args.clone() } });
         let watches = vec![Watch { db: 1, version: 77, key: b"w".to_vec() }];
-        check(Op { proto, origin, body: Body::Exec { watches, calls: vec![(0, args)] } });
+        for rollback in [false, true] {
+            let (watches, calls) = (watches.clone(), vec![(0, args.clone())]);
+            check(Op { proto, origin, body: Body::Exec { watches, calls, rollback } });
+        }
         let target = Origin { node: 1, number: 5 };
         check(Op { proto, origin, body: Body::Unblock { target, how: Unblock::Error } });
         check(Op { proto, origin, body: Body::DropWaiters { node: None } });
@@ -304,6 +311,7 @@ mod tests {
             compares: vec![watch],
             calls: vec![(1, [&b"get"[..], b"k"].into_iter().collect())],
             span: txn::Span::Keys,
+            rollback: true,
         };
         let forget = Txn::Forget { txns: vec![txn, txn] };
         let whole = Prepare { span: txn::Span::Whole, ..prepare.clone() };
@@ -325,8 +333,8 @@ mod tests {
         let watch = watch.prop_map(|(db, version, key)| Watch { db, version, key });
         prop_oneof![
             call().prop_map(|(db, args)| Body::Call { db, args }),
-            (vec(watch, 0..4), vec(call(), 0..4))
-                .prop_map(|(watches, calls)| Body::Exec { watches, calls }),
+            (vec(watch, 0..4), vec(call(), 0..4), any::<bool>())
+                .prop_map(|(watches, calls, rollback)| Body::Exec { watches, calls, rollback }),
             Just(Body::Tick),
         ]
     }

@@ -25,6 +25,7 @@ use crate::snapshot::Saver;
 use crate::str::Str;
 use crate::txn::Book;
 use crate::types::Scripts;
+use crate::value::Value;
 
 /// Something to deliver to the subscribers that are connected to this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +79,7 @@ pub enum Outcome {
 /// One shard of the keyspace.
 #[derive(Debug)]
 pub struct Shard {
+    /// Those that clients can select, and that of the receipts.
     pub(crate) dbs: Vec<Db>,
     /// The stamp of the last operation.
     pub(crate) clock: Millis,
@@ -108,8 +110,9 @@ impl Default for Shard {
 impl Shard {
     /// An empty shard.
     pub fn new() -> Shard {
+        let dbs = (0..DATABASES).map(|_| Db::default()).chain([Db::metered()]).collect();
         Shard {
-            dbs: (0..DATABASES).map(|_| Db::default()).collect(),
+            dbs,
             clock: Millis(0),
             sequence: 0,
             changes: 0,
@@ -140,9 +143,9 @@ impl Shard {
         self.takes_cut = takes;
     }
 
-    /// The databases.
+    /// The databases that clients can select.
     pub fn databases(&self) -> &[Db] {
-        &self.dbs
+        &self.dbs[..DATABASES]
     }
 
     /// The settings.
@@ -251,10 +254,12 @@ impl Shard {
             Body::Call { db, args } => {
                 return self.run_call(asker(usize::from(*db)), args.args(), reply, effects);
             }
-            Body::Exec { watches, calls } => {
+            Body::Exec { watches, calls, rollback } => {
                 let mut reply = Reply::new(reply, *proto);
                 if watches.iter().any(|watch| self.is_dirty(watch)) {
                     reply.null_array();
+                } else if *rollback {
+                    self.exec_or_undo(asker(0), calls, &mut reply, effects);
                 } else {
                     reply.array(calls.len());
                     let mut cx = Context::write(self, effects, asker(0));
@@ -345,7 +350,7 @@ impl Shard {
     pub(crate) fn remove_expired(&mut self, db: usize, key: &[u8]) {
         let entry = self.dbs[db].remove(key).expect("an expired key was just seen");
         assert!(entry.expires <= self.clock, "a key is removed before its time");
-        self.expired += 1;
+        self.expired += u64::from(db < DATABASES);
         let deleted = &mut self.deleted[deleted_place(db, key)];
         *deleted = (*deleted).max(self.dbs[db].age(&entry));
     }
@@ -426,7 +431,7 @@ impl Shard {
         let mut stayed = 0;
         while let Some(origin) = self.waiters.waiting(db, key, stayed) {
             let live = self.dbs[db].get(key).filter(|entry| entry.expires > self.clock);
-            if !live.is_some_and(|entry| entry.value.can_be_waited_for()) {
+            if !live.is_some_and(|entry| feeds(db, &entry.value)) {
                 return;
             }
             if !self.retry(origin, key, effects) {
@@ -488,6 +493,11 @@ impl Shard {
         self.txns = Book::load(reader)?;
         Ok(())
     }
+}
+
+/// Are there calls that wait for this value? For a receipt there are, whatever is in it.
+pub(crate) fn feeds(db: usize, value: &Value) -> bool {
+    db >= DATABASES || value.can_be_waited_for()
 }
 
 /// Where deletions of a key are remembered. Other keys share the place, but keys with one hash tag

@@ -25,13 +25,14 @@ use stdx::{Millis, planted};
 use crate::backup;
 use crate::db::Entry;
 use crate::dict::{Dict, HASH_BITS};
+use crate::limits::DATABASES;
 use crate::shard::Shard;
 use crate::str::{Buffer, Str};
 use crate::types::{Hash, List, Set, Stream, Zset};
 use crate::value::Value;
 
 /// The format that this code writes and reads.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 const RECORD: u8 = 1;
 const END: u8 = 0;
 
@@ -254,7 +255,9 @@ impl Saver {
     }
 
     fn begin_for(shard: &mut Shard, purpose: Purpose, head: Vec<u8>) -> Saver {
-        for (number, db) in shard.dbs.iter_mut().enumerate() {
+        // Receipts mean nothing to another cluster, whose clients have asked for nothing yet.
+        let of_clients = |number| number < DATABASES || purpose == Purpose::Snapshot;
+        for (number, db) in shard.dbs.iter_mut().enumerate().filter(|(n, _)| of_clients(*n)) {
             db.save_begin(number as u8, purpose);
         }
         Saver { purpose, head, records: 0 }

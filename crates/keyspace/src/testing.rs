@@ -73,7 +73,12 @@ impl Client {
 
     /// Runs MULTI's queue, with nothing watched, and returns the reply as text.
     pub(crate) fn exec(&mut self, calls: Vec<(u8, ArgsBuf)>) -> String {
-        self.apply(Body::Exec { watches: Vec::new(), calls })
+        self.apply(Body::Exec { watches: Vec::new(), calls, rollback: false })
+    }
+
+    /// As `exec`, for a queue of which one call that fails undoes all.
+    pub(crate) fn exec_or_undo(&mut self, calls: Vec<(u8, ArgsBuf)>) -> String {
+        self.apply(Body::Exec { watches: Vec::new(), calls, rollback: true })
     }
 
     /// Lets the time of the next call come.

@@ -178,7 +178,8 @@ impl Core {
             None => {
                 let Call { ticket, db, proto, args, .. } = call;
                 let calls = vec![(db, args.iter().collect())];
-                let exec = Exec { ticket, proto, watches: Vec::new(), calls };
+                let (watches, rollback) = (Vec::new(), false);
+                let exec = Exec { ticket, proto, watches, calls, rollback };
                 self.begin(moment, exec, true, reply)
             }
         }

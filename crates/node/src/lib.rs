@@ -28,3 +28,4 @@ pub use group::{BackupPart, Founding, Group, NoBackup, SnapshotState};
 pub use hashring::Shards;
 pub use message::{GroupId, Health, Kind, Message};
 pub use request::{Call, Called, Exec, Moment, Proposing, Replies, Ticket, Waiting};
+pub use txn::concerns_all;

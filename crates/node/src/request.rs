@@ -57,6 +57,8 @@ pub struct Exec {
     pub proto: Proto,
     pub watches: Vec<Watch>,
     pub calls: Vec<(u8, ArgsBuf)>,
+    /// One call that fails undoes all.
+    pub rollback: bool,
 }
 
 /// Whether a group has answered a call.

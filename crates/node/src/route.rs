@@ -4,7 +4,7 @@
 //! the replicas of a shard move between nodes.
 
 use hashring::{Shards, Slot};
-use keyspace::command::{Command, Keys};
+use keyspace::command::{self, Command, Keys};
 use keyspace::cursor::parse_cursor;
 use keyspace::number::parse_i64;
 use wire::Args;
@@ -23,6 +23,13 @@ pub(crate) enum Home {
 /// The place of a key's shard among all.
 pub(crate) fn shard_of(shards: Shards, key: &[u8]) -> usize {
     shards.of_key(key).index()
+}
+
+/// Where the receipt of a call of SYNOD.IDEM is kept: in the shard of the first key that it names.
+pub(crate) fn receipt_home(shards: Shards, args: Args<'_>) -> usize {
+    let keys = command::find(args).map(|command| command.key_positions(args));
+    let first = keys.and_then(|keys| keys.first().copied());
+    first.map_or(0, |at| shard_of(shards, &args[at]))
 }
 
 /// Where the keys of a call are.

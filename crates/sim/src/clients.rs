@@ -2,8 +2,8 @@
 //!
 //! A client has one operation open at a time. It connects to any node that is up, stays until the
 //! connection ends or its patience does, and writes down what it asked and what it heard, in one
-//! count of moments for all. Every other connection begins with READONLY, so that followers answer what
-//! is read over it.
+//! count of moments for all. Every other connection begins with READONLY, so that followers answer
+//! what is read over it. What has an id is tried again, at any node, until it is answered.
 
 use wire::resp::{Decoder, ReplyLimits, Value, encode_call};
 
@@ -14,6 +14,9 @@ use crate::machine::Wire;
 use crate::workload::{How, Next, Said, Task};
 use crate::world::{Checked, Phase, What, World};
 
+/// How often a task with an id is tried.
+const TRIES_MAX: u32 = 8;
+
 /// What a client waits for.
 #[derive(Debug)]
 pub(crate) struct Busy {
@@ -22,6 +25,11 @@ pub(crate) struct Busy {
     pub(crate) task: Task,
     wants: usize,
     said: Vec<Said>,
+    /// How often it was tried, and whether one of the tries may have taken effect.
+    tries: u32,
+    doubtful: bool,
+    /// It is to be tried again.
+    rests: bool,
     /// One of the reads at the end: it must succeed in the end.
     last: bool,
 }
@@ -114,6 +122,9 @@ impl World {
 
     /// A client does its next thing, if it has nothing open.
     pub(crate) fn client_acts(&mut self, client: usize) {
+        if self.clients[client].busy.as_ref().is_some_and(|busy| busy.rests) {
+            return self.client_tries_again(client);
+        }
         if self.clients[client].busy.is_some() || !self.client_connects(client) {
             return;
         }
@@ -145,17 +156,23 @@ impl World {
         let node = self.clients[client].node.unwrap_or_default();
         self.tell(|| format!("client {client} to node {node}: {task}"));
         let (asked, wants) = bytes_of(&task);
+        let bytes = self.with_greeting(client, asked);
+        let number = self.history.begin(client as u64, self.now, task.calls.clone());
+        self.clients[client].busy = Some(Busy::new(number, task, wants, last));
+        self.client_sends(client, bytes);
+        let call = number as u64;
+        self.push(self.now + patience, 0, What::Patience { client, call });
+    }
+
+    /// What a client sends, behind what it has to say first.
+    fn with_greeting(&mut self, client: usize, asked: Vec<u8>) -> Vec<u8> {
         let mut bytes = Vec::new();
         if self.clients[client].greeting == Greeting::Due {
             self.clients[client].greeting = Greeting::Said;
             encode_call(&mut bytes, &[b"READONLY"]);
         }
         bytes.extend(asked);
-        let number = self.history.begin(client as u64, self.now, task.calls.clone());
-        self.clients[client].busy = Some(Busy { number, task, wants, said: Vec::new(), last });
-        self.client_sends(client, bytes);
-        let call = number as u64;
-        self.push(self.now + patience, 0, What::Patience { client, call });
+        bytes
     }
 
     /// Connects a client to some node, if it is not connected. A node that is down refuses, and the
@@ -242,10 +259,44 @@ impl World {
             if let Some(busy) = &self.clients[client].busy {
                 let lost = busy.task.lost();
                 self.coverage.hit(Mark::ClientLost);
-                self.client_ends(client, lost);
+                self.client_tried(client, lost);
             }
         }
         Ok(())
+    }
+
+    /// A try of a client's task is over.
+    fn client_tried(&mut self, client: usize, outcome: Outcome) {
+        let Some(busy) = &mut self.clients[client].busy else { return };
+        let is_done = matches!(outcome, Outcome::Ok(_));
+        if busy.task.id.is_none() || is_done || busy.tries >= TRIES_MAX {
+            if is_done && busy.tries > 1 {
+                self.coverage.hit(Mark::RetryAnswered);
+            }
+            return self.client_ends(client, outcome);
+        }
+        busy.doubtful |= matches!(outcome, Outcome::Unknown(_));
+        busy.rests = true;
+        busy.said.clear();
+        self.client_hangs_up(client);
+        let after = 1_000_000 + self.rng.below(500_000_000);
+        self.push(self.now + after, 0, What::Client(client));
+    }
+
+    fn client_tries_again(&mut self, client: usize) {
+        if !self.client_connects(client) {
+            return;
+        }
+        let node = self.clients[client].node.unwrap_or_default();
+        let Some(busy) = &mut self.clients[client].busy else { return };
+        (busy.rests, busy.tries) = (false, busy.tries + 1);
+        let (number, text) = (busy.number, busy.task.to_string());
+        let (asked, _) = bytes_of(&busy.task);
+        let bytes = self.with_greeting(client, asked);
+        self.tell(|| format!("client {client} to node {node}, again: {text}"));
+        self.client_sends(client, bytes);
+        let patience = 500_000_000 + self.rng.below(CLIENT_PATIENCE_MAX.as_nanos() as u64);
+        self.push(self.now + patience, 0, What::Patience { client, call: number as u64 });
     }
 
     fn client_answered(&mut self, client: usize) -> Checked {
@@ -258,13 +309,18 @@ impl World {
                 self.history.amend(number, calls);
                 self.client_sends(client, bytes);
             }
-            Next::End(outcome) => self.client_ends(client, outcome),
+            Next::End(outcome) => self.client_tried(client, outcome),
         }
         Ok(())
     }
 
     fn client_ends(&mut self, client: usize, outcome: Outcome) {
         let Some(busy) = self.clients[client].busy.take() else { return };
+        let outcome = match outcome {
+            // The last try was refused; an earlier one may not have been.
+            Outcome::Failed(why) if busy.doubtful => Outcome::Unknown(why),
+            outcome => outcome,
+        };
         // What it watches there would spoil a later EXEC.
         if outcome == Outcome::Failed("not watched".to_owned()) {
             self.client_hangs_up(client);
@@ -293,9 +349,11 @@ impl World {
             return;
         }
         let Some(busy) = &self.clients[client].busy else { return };
-        if busy.number as u64 == call {
+        if busy.number as u64 == call && !busy.rests {
             self.coverage.hit(Mark::ClientGaveUp);
-            self.lose_client(client);
+            let lost = busy.task.lost();
+            self.client_hangs_up(client);
+            self.client_tried(client, lost);
         }
     }
 
@@ -319,6 +377,13 @@ impl World {
     /// How many clients there are.
     pub(crate) fn clients(&self) -> usize {
         self.clients.len()
+    }
+}
+
+impl Busy {
+    fn new(number: usize, task: Task, wants: usize, last: bool) -> Busy {
+        let (said, tries, doubtful, rests) = (Vec::new(), 1, false, false);
+        Busy { number, task, wants, said, tries, doubtful, rests, last }
     }
 }
 
@@ -355,6 +420,7 @@ fn datum(value: Value) -> Result<Datum, String> {
 fn mark_of(task: &Task, outcome: &Outcome) -> Mark {
     match (outcome, task.how) {
         (Outcome::Unknown(_), _) => Mark::AnswerUnknown,
+        (Outcome::Failed(why), How::Rollback) if why == "EXECABORT" => Mark::RolledBack,
         (Outcome::Failed(why), _) if why == "watched" => Mark::TransactionAborted,
         (Outcome::Failed(_), _) => Mark::AnswerRefused,
         (_, How::Script) => Mark::ScriptDone,

@@ -84,10 +84,12 @@ pub enum Mark {
     ClientTrickled,
     AnswerUnknown,
     AnswerRefused,
+    RetryAnswered,
     ReadServed,
     WriteServed,
     Forwarded,
     TransactionAborted,
+    RolledBack,
     TransactionDone,
     ScriptDone,
     KeyExpired,
@@ -99,7 +101,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 82] = [
+    pub const ALL: [Mark; 84] = [
         Mark::MessageLost,
         Mark::MessageDuplicated,
         Mark::MessageReordered,
@@ -173,10 +175,12 @@ impl Mark {
         Mark::ClientTrickled,
         Mark::AnswerUnknown,
         Mark::AnswerRefused,
+        Mark::RetryAnswered,
         Mark::ReadServed,
         Mark::WriteServed,
         Mark::Forwarded,
         Mark::TransactionAborted,
+        Mark::RolledBack,
         Mark::TransactionDone,
         Mark::ScriptDone,
         Mark::KeyExpired,

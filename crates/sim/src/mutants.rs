@@ -369,6 +369,24 @@ pub const MUTANTS: &[Mutant] = &[
     .about(Theme::Shards)
     .rare(),
     mutant(
+        "receipt-ends-early",
+        "the reply to an id is forgotten before the window is over",
+        "Raft thesis, section 6.3: sessions that expire",
+    )
+    .about(Theme::Leap),
+    mutant(
+        "receipt-beside-the-transaction",
+        "the reply to an id is no part of the transaction over several shards",
+        "RIFL, SOSP 2015, section 3",
+    )
+    .about(Theme::Shards),
+    mutant(
+        "failed-call-is-a-yes",
+        "a participant whose call failed agrees to a transaction that was to be undone then",
+        "Bernstein, Hadzilacos, Goodman, 1987, chapter 7",
+    )
+    .about(Theme::Shards),
+    mutant(
         "wait-for-everybody",
         "a younger transaction waits for an older one",
         "Rosenkrantz, Stearns, Lewis, 1978",

@@ -7,12 +7,13 @@ use wire::{Args, ArgsBuf, Proto, Reply};
 
 use super::book::{Committed, Parked, Prepared, Stage, Write};
 use super::locks::{Access, Want};
-use super::{Doubt, Prepare, Span, Standing, Txn, TxnId};
+use super::{Doubt, Prepare, Span, Standing, Txn, TxnId, rollback};
 use crate::command::{self, Flags};
 use crate::context::{Asker, Context, Scope};
 use crate::db::Entry;
-use crate::limits::{PARKED_MAX, TXN_TOMBSTONE_TIME};
+use crate::limits::{DATABASES, PARKED_MAX, TXN_TOMBSTONE_TIME};
 use crate::op::{Body, Op, Origin, Watch};
+use crate::receipt::{self, RECEIPTS};
 use crate::shard::{Effects, Late, Outcome, Shard, execute};
 use crate::str::Str;
 
@@ -21,6 +22,10 @@ pub const PARKED: u32 = u32::MAX;
 
 /// The reply to a call that touched a key of another shard, and left nothing behind.
 pub const ESCAPED: &[u8] = b"-ESCAPED a key of another shard is needed\r\n";
+
+/// Begins a NO because of a call that failed; its place among those of this shard, and its error,
+/// come behind.
+pub const FAILED: &str = "FAILED";
 
 const BUSY: &str = "BUSY";
 const CHANGED: &str = "CHANGED";
@@ -62,6 +67,9 @@ impl Shard {
     /// What a call needs: every key that it names.
     pub(crate) fn wants_of(db: u8, args: Args<'_>, wants: &mut Vec<Want>) {
         let Some(command) = command::find(args) else { return };
+        if let Some((id, _)) = receipt::unwrap(args) {
+            wants.push(Want { db: RECEIPTS, key: id.to_vec(), access: Access::Write });
+        }
         let access = if command.flags.has(Flags::WRITE) { Access::Write } else { Access::Read };
         for at in command.key_positions(args) {
             wants.push(Want { db, key: args[at].to_vec(), access });
@@ -73,7 +81,7 @@ impl Shard {
         let mut wants = Vec::new();
         match body {
             Body::Call { db, args } => Shard::wants_of(*db, args.args(), &mut wants),
-            Body::Exec { watches, calls } => {
+            Body::Exec { watches, calls, .. } => {
                 for Watch { db, key, .. } in watches {
                     wants.push(Want { db: *db, key: key.clone(), access: Access::Read });
                 }
@@ -179,7 +187,13 @@ impl Shard {
             return true;
         }
         let stage = match prepare.span {
-            Span::Keys => self.run_overlay(prepare),
+            Span::Keys => match self.run_overlay(prepare) {
+                Ok(stage) => stage,
+                Err((at, error)) => {
+                    reply.error(&format!("{FAILED} {at} {error}"));
+                    return true;
+                }
+            },
             Span::Whole => Stage::Deferred { proto: prepare.proto, calls: prepare.calls.clone() },
         };
         agree(&stage, reply);
@@ -213,12 +227,18 @@ impl Shard {
         worst
     }
 
-    /// Runs the calls, takes what they changed out again, and puts back what was there.
-    fn run_overlay(&mut self, prepare: &Prepare) -> Stage {
+    /// Runs the calls, takes what they changed out again, and puts back what was there. Nothing is
+    /// kept of calls of which one failed that may not: then it is told which, and why.
+    fn run_overlay(&mut self, prepare: &Prepare) -> Result<Stage, (usize, String)> {
         self.dbs.iter_mut().for_each(|db| db.journal_begin());
         let mut effects = Effects::default();
         let replies = self.run_calls(prepare.proto, &prepare.calls, &mut effects);
-        Stage::Overlay { writes: self.take_writes(), replies, publish: effects.publish }
+        let writes = self.take_writes();
+        let rollback = prepare.rollback && !planted!("failed-call-is-a-yes");
+        match rollback::first_error(&replies).filter(|_| rollback) {
+            Some((at, error)) => Err((at, error.to_owned())),
+            None => Ok(Stage::Overlay { writes, replies, publish: effects.publish }),
+        }
     }
 
     /// Ends the journals of all databases: takes out what was changed since they began, and puts
@@ -274,15 +294,15 @@ impl Shard {
     ) {
         let slots = self.slots.clone().expect("a shard that is alone has nothing to escape to");
         let sees = self.txns.is_locking();
-        for db in &mut self.dbs {
-            db.journal_begin();
+        self.dbs.iter_mut().for_each(|db| db.journal_begin());
+        for db in &mut self.dbs[..DATABASES] {
             db.probe_slots(slots.clone(), sees);
         }
         let (mark, mut inner) = (reply.len(), Effects::default());
         let mut cx = Context::write(self, &mut inner, Asker { origin: None, ..asker });
         execute(&mut cx, args, &mut Reply::new(reply, asker.proto));
         let (mut escaped, mut wants) = (false, Vec::new());
-        for (number, db) in self.dbs.iter_mut().enumerate() {
+        for (number, db) in self.dbs[..DATABASES].iter_mut().enumerate() {
             let noted = db.probe_take();
             db.probe_end();
             escaped |= noted.walked || !noted.missing.is_empty();

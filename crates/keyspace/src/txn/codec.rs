@@ -12,6 +12,10 @@ const DECIDE: u8 = 1;
 const FENCE: u8 = 2;
 const FORGET: u8 = 3;
 
+/// Flags of a `Prepare`.
+const WHOLE: u8 = 1;
+const ROLLBACK: u8 = 1 << 1;
+
 /// Appends a message. The protocol of a `Prepare` is that of its operation.
 pub(crate) fn put_txn(out: &mut Vec<u8>, txn: &Txn) {
     match txn {
@@ -61,26 +65,30 @@ pub(super) fn read_id(reader: &mut Reader<'_>) -> Result<TxnId, Malformed> {
 }
 
 fn put_prepare(out: &mut Vec<u8>, prepare: &Prepare) {
-    let Prepare { txn, proto: _, participants, done, compares, calls, span } = prepare;
+    let Prepare { txn, proto: _, participants, done, compares, calls, span, rollback } = prepare;
     put_id(out, txn);
     put_list(out, participants, |out, group| put_varint(out, u64::from(*group)));
     put_varint(out, done.start);
     put_varint(out, done.end);
     put_list(out, compares, put_watch);
     put_list(out, calls, |out, (db, args)| put_args(out, *db, args.args()));
-    out.push(u8::from(*span == Span::Whole));
+    let whole = if *span == Span::Whole { WHOLE } else { 0 };
+    out.push(whole | if *rollback { ROLLBACK } else { 0 });
 }
 
 fn read_prepare(reader: &mut Reader<'_>, proto: Proto) -> Result<Prepare, Malformed> {
-    Ok(Prepare {
-        txn: read_id(reader)?,
-        proto,
-        participants: reader.list(Reader::varint32)?,
-        done: reader.varint()?..reader.varint()?,
-        compares: reader.list(read_watch)?,
-        calls: reader.list(read_owned)?,
-        span: if read_flag(reader)? { Span::Whole } else { Span::Keys },
-    })
+    let txn = read_id(reader)?;
+    let participants = reader.list(Reader::varint32)?;
+    let done = reader.varint()?..reader.varint()?;
+    let compares = reader.list(read_watch)?;
+    let calls = reader.list(read_owned)?;
+    let flags = reader.byte()?;
+    if flags & !(WHOLE | ROLLBACK) != 0 {
+        return Err(reader.malformed());
+    }
+    let span = if flags & WHOLE != 0 { Span::Whole } else { Span::Keys };
+    let rollback = flags & ROLLBACK != 0;
+    Ok(Prepare { txn, proto, participants, done, compares, calls, span, rollback })
 }
 
 pub(super) fn put_list<T>(out: &mut Vec<u8>, list: &[T], put: impl Fn(&mut Vec<u8>, &T)) {

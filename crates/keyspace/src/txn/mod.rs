@@ -4,6 +4,7 @@
 //! Prepare ─┬─▶ fenced, or a compare fails ─▶ NO
 //!          ├─▶ locked by an older one ──────▶ NO (busy): the younger dies, and comes again
 //!          ├─▶ locked by younger ones only ─▶ parked: the older waits
+//!          ├─▶ a call fails that may not ───▶ NO, with its error
 //!          └─▶ runs on an overlay, locks its keys, YES with the replies
 //! Decide  ───▶ folds the overlay in, or drops it; frees the keys; runs what was parked
 //! ```
@@ -26,14 +27,16 @@ mod apply;
 mod book;
 mod codec;
 mod locks;
+mod rollback;
 mod scratch;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{ESCAPED, PARKED};
+pub use apply::{ESCAPED, FAILED, PARKED};
 pub(crate) use book::Book;
 pub use book::{Doubt, Standing};
 pub(crate) use codec::{put_txn, read_txn};
+pub use rollback::rolled_back;
 pub use scratch::{Done, Key, Ran, Scratch};
 
 use std::ops::Range;
@@ -94,6 +97,8 @@ pub struct Prepare {
     /// What to run, if all agree.
     pub calls: Vec<(u8, ArgsBuf)>,
     pub span: Span,
+    /// A call that fails is a NO.
+    pub rollback: bool,
 }
 
 /// How much of a shard a transaction locks.
@@ -108,7 +113,8 @@ pub enum Span {
 /// A message about a transaction, through the log of a participant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Txn {
-    /// Answered by `+FENCED clock`, `+CHANGED`, `+BUSY`, or an array of the replies, each as bulk.
+    /// Answered by `+FENCED clock`, `+CHANGED`, `+BUSY`, `-FAILED call error`, or an array of the
+    /// replies, each as bulk.
     Prepare(Prepare),
     /// Answered by `+OK`, or by the replies of a transaction that locked the whole shard.
     Decide { txn: TxnId, commit: bool },

@@ -29,7 +29,8 @@ fn args(line: &str) -> ArgsBuf {
 fn prepare(txn: TxnId, span: Span, lines: &[&str]) -> Prepare {
     let calls = lines.iter().map(|line| (0, args(line))).collect();
     let (participants, compares) = (vec![1, 2], Vec::new());
-    Prepare { txn, proto: Proto::Resp2, participants, done: 0..0, compares, calls, span }
+    let (proto, done, rollback) = (Proto::Resp2, 0..0, false);
+    Prepare { txn, proto, participants, done, compares, calls, span, rollback }
 }
 
 impl Participant {

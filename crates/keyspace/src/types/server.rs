@@ -6,6 +6,7 @@ use wire::{Args, Reply};
 use crate::command::{Command, Flags, Group, Keys, Run};
 use crate::context::{Context, Mode};
 use crate::introspection::help;
+use crate::limits::DATABASES;
 use crate::number::integer;
 use crate::reject::Reject;
 
@@ -103,7 +104,7 @@ fn flushdb(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
 
 fn flushall(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
     check_flush(args)?;
-    (0..cx.shard.dbs.len()).for_each(|db| cx.shard.flush(db));
+    (0..DATABASES).for_each(|db| cx.shard.flush(db));
     reply.ok();
     Ok(())
 }
@@ -126,8 +127,7 @@ fn swapdb(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     };
     let first = number(1, "ERR invalid first DB index")?;
     let second = number(2, "ERR invalid second DB index")?;
-    let count = cx.shard.dbs.len();
-    let index = |number: i32| usize::try_from(number).ok().filter(|db| *db < count);
+    let index = |number: i32| usize::try_from(number).ok().filter(|db| *db < DATABASES);
     let (Some(first), Some(second)) = (index(first), index(second)) else {
         return Err(Reject::text("ERR DB index is out of range"));
     };

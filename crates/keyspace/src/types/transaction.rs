@@ -34,6 +34,19 @@ pub(crate) const COMMANDS: &[Command] = &[
     )
     .doc(Group::Transactions, "1.2.0", "O(1)", "Begins to queue calls"),
     Command::new(
+        "synod.multi",
+        2,
+        Flags::SESSION.and(Flags::FAST).and(Flags::ALLOW_BUSY),
+        Keys::None,
+        Run::Session(None),
+    )
+    .doc(
+        Group::Transactions,
+        "7.0.0",
+        "O(1)",
+        "With ROLLBACK: as MULTI, but EXEC changes nothing if one of the calls fails",
+    ),
+    Command::new(
         "unwatch",
         1,
         Flags::SESSION.and(Flags::FAST).and(Flags::ALLOW_BUSY),

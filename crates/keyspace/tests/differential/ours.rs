@@ -130,7 +130,11 @@ impl Ours {
             let text = "EXECABORT Transaction discarded because of previous errors.";
             return Reply::new(out, self.proto).error(text);
         }
-        let op = Op { proto: self.proto, origin: None, body: Body::Exec { watches, calls } };
+        let op = Op {
+            proto: self.proto,
+            origin: None,
+            body: Body::Exec { watches, calls, rollback: false },
+        };
         self.shard.apply(Millis(self.now), &op, out, &mut self.effects);
         if !matches!(out.as_slice(), b"*-1\r\n" | b"_\r\n") {
             self.db = self.queue_db;

@@ -54,8 +54,8 @@ impl Group {
 
     /// MULTI's queue of one of this node's clients.
     pub(crate) fn exec(&mut self, moment: Moment, exec: Exec) -> u64 {
-        let Exec { ticket, proto, watches, calls } = exec;
-        self.write(moment, Some(ticket), proto, Body::Exec { watches, calls })
+        let Exec { ticket, proto, watches, calls, rollback } = exec;
+        self.write(moment, Some(ticket), proto, Body::Exec { watches, calls, rollback })
     }
 
     /// Ends the wait of a blocked call of this node's clients, if it still waits. The reply to

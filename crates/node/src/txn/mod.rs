@@ -40,6 +40,7 @@ use crate::limits::REQUEST_TIMEOUT;
 use crate::message::Kind;
 use crate::request::{Asked, Call, Exec, Moment, Ticket};
 
+pub use plan::concerns_all;
 pub(crate) use plan::is_everywhere;
 use run::{Ask, Phase, Running};
 

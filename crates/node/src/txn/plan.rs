@@ -157,6 +157,11 @@ pub(crate) fn is_everywhere(command: &Command) -> bool {
     everywhere(command).is_some()
 }
 
+/// Does this call concern every shard as a whole? It runs when all has been decided.
+pub fn concerns_all(command: &Command, args: Args<'_>) -> bool {
+    is_everywhere(command) && !command::roams(args) && command.key_positions(args).is_empty()
+}
+
 fn merged(merge: Merge, parts: &[&[u8]]) -> Vec<u8> {
     // An error of one is an error of the call: all were given the same words.
     let error = parts.iter().find(|part| part.first() == Some(&b'-'));

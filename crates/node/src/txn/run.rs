@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use keyspace::op::Watch;
-use keyspace::txn::{Prepare, Span, Txn, TxnId};
+use keyspace::receipt;
+use keyspace::txn::{FAILED, Prepare, Span, Txn, TxnId, rolled_back};
 use stdx::{Instant, Millis, planted};
 use wire::resp::elements;
 use wire::{ArgsBuf, Proto};
@@ -112,6 +113,8 @@ pub(super) struct Running {
     pub(super) recovers: bool,
     /// How often it was begun anew.
     pub(super) tries: u32,
+    /// What the client gets in place of replies: one of its calls has failed, and undoes all.
+    pub(super) abort: Option<Vec<u8>>,
     pub(super) deadline: Instant,
     pub(super) wake: Instant,
 }
@@ -127,6 +130,7 @@ impl Running {
             waits: BTreeSet::new(),
             recovers: false,
             tries: 0,
+            abort: None,
             deadline,
             wake: deadline,
         }
@@ -134,6 +138,17 @@ impl Running {
 
     pub(super) fn proto(&self) -> Proto {
         self.request.as_ref().map_or(Proto::Resp2, |request| request.exec.proto)
+    }
+
+    /// Is it a NO if a call fails? What a gateway puts is whole or nothing, whoever asks.
+    fn rolls_back(&self) -> bool {
+        let request = self.request.as_ref();
+        let gateway = match &self.phase {
+            Phase::Trial(_) => true,
+            Phase::Preparing(preparing) => matches!(preparing.answer, Answer::Known { .. }),
+            _ => false,
+        };
+        gateway || request.is_some_and(|request| request.exec.rollback)
     }
 
     /// Gives the client its reply.
@@ -145,6 +160,9 @@ impl Running {
 
     /// Gives the client the replies of its calls.
     pub(super) fn reply_all(&mut self, replies: &[Vec<u8>], out: &mut Effects) {
+        if let Some(abort) = self.abort.take() {
+            return self.reply(&abort, out);
+        }
         let single = self.request.as_ref().is_some_and(|request| request.is_single);
         if single && let [reply] = replies {
             return self.reply(reply, out);
@@ -172,7 +190,7 @@ impl Coordinator {
         groups: &mut [Group],
     ) {
         run.waits.clear();
-        run.wake = run.deadline;
+        (run.wake, run.abort) = (run.deadline, None);
         let request = run.request.as_ref().expect("what begins was asked for");
         let calls = &request.exec.calls;
         if request.is_single
@@ -194,6 +212,10 @@ impl Coordinator {
         {
             let (db, args) = (*db, args.clone());
             return self.gather(moment, serial, run, (db, args), groups);
+        }
+        // The reply has to be known when the receipt is prepared.
+        if calls.iter().any(|(_, args)| receipt::unwrap(args.args()).is_some()) {
+            return self.try_out(moment, serial, run, groups);
         }
         let plan = Plan::of(self.shards, calls);
         if plan.mode == Mode::Scratch {
@@ -299,7 +321,8 @@ impl Coordinator {
     ) {
         let ticket = self.ticket(serial, run, Ask::Alone);
         let (proto, watches, calls) = (run.proto(), part.compares, part.calls);
-        groups[shard].exec(moment, Exec { ticket, proto, watches, calls });
+        let rollback = run.rolls_back();
+        groups[shard].exec(moment, Exec { ticket, proto, watches, calls, rollback });
     }
 
     /// Asks every participant whether it agrees.
@@ -318,7 +341,9 @@ impl Coordinator {
         let (txn, proto) = (run.id, run.proto());
         for (shard, Part { compares, calls }) in parts {
             let (participants, done) = (participants.clone(), self.done());
-            let prepare = Prepare { txn, proto, participants, done, compares, calls, span };
+            let rollback = run.rolls_back();
+            let prepare =
+                Prepare { txn, proto, participants, done, compares, calls, span, rollback };
             let message = (shard, Ask::Vote(shard), Txn::Prepare(prepare));
             self.tell(moment, serial, run, message, groups);
         }
@@ -402,7 +427,7 @@ impl Coordinator {
             Some(b'-') if reply.starts_with(b"-UNKNOWN") => {
                 preparing.votes.insert(shard, Vote::Unknown);
             }
-            _ => return self.refused(moment, serial, run, reply, groups, out),
+            _ => return self.refused(moment, serial, run, (shard, reply), groups, out),
         }
         if !run.waits.is_empty() {
             return;
@@ -452,7 +477,7 @@ impl Coordinator {
         moment: Moment,
         serial: u64,
         run: &mut Running,
-        reply: &[u8],
+        (shard, reply): (usize, &[u8]),
         groups: &mut [Group],
         out: &mut Effects,
     ) {
@@ -460,7 +485,13 @@ impl Coordinator {
             &run.phase,
             Phase::Preparing(preparing) if matches!(preparing.answer, Answer::Known { .. })
         );
+        let failure = failure_of(run, shard, reply);
         self.abandon(moment, run, groups);
+        if let Some(failure) = failure {
+            run.reply(&failure, out);
+            run.phase = Phase::Over;
+            return;
+        }
         if let Some(clock) = reply.strip_prefix(b"+FENCED ") {
             let text = std::str::from_utf8(clock.trim_ascii()).unwrap_or_default();
             self.clock = self.clock.max(Millis(text.parse().unwrap_or_default()));
@@ -653,6 +684,26 @@ impl Coordinator {
 pub(super) struct Part {
     pub(super) compares: Vec<Watch>,
     pub(super) calls: Vec<(u8, ArgsBuf)>,
+}
+
+/// What the client is told if a participant refused because a call failed: which of the client's
+/// calls that is.
+fn failure_of(run: &Running, shard: usize, reply: &[u8]) -> Option<Vec<u8>> {
+    let failed = reply.strip_prefix(b"-")?.strip_prefix(FAILED.as_bytes())?;
+    let failed = String::from_utf8_lossy(failed.trim_ascii());
+    let (at, error) = failed.split_once(' ').unwrap_or((&failed, ""));
+    let Phase::Preparing(preparing) = &run.phase else { return None };
+    let text = match (&preparing.answer, &run.request) {
+        (Answer::Votes(plan), Some(request)) => {
+            let pieces = plan.pieces.get(&shard).map(Vec::as_slice).unwrap_or_default();
+            let at =
+                at.parse().ok().and_then(|at: usize| pieces.get(at)).map_or(0, |piece| piece.0);
+            rolled_back(at, request.exec.calls.get(at)?.1.args(), error)
+        }
+        // What the gateway puts is no call of the client.
+        _ => error.to_owned(),
+    };
+    Some(format!("-{text}\r\n").into_bytes())
 }
 
 /// The bytes of each bulk string of an array.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use keyspace::command::{self, Flags};
 use keyspace::op::{Unblock, Watch};
-use keyspace::txn::{Done, Key, Ran, Scratch, Span};
-use stdx::Instant;
+use keyspace::receipt::{self, RECEIPTS};
+use keyspace::txn::{Done, Key, Ran, Scratch, Span, rolled_back};
+use stdx::{Instant, planted};
 use wire::resp::{Decoder, ReplyLimits, Value, is_null};
 use wire::{Args, ArgsBuf, Proto};
 
@@ -18,7 +19,7 @@ use crate::group::Group;
 use crate::limits::{TXN_FETCH_BYTES_MAX, TXN_FETCHES_MAX, TXN_SNAPSHOT_TRIES};
 use crate::message::Kind;
 use crate::request::Moment;
-use crate::route::shard_of;
+use crate::route::{receipt_home, shard_of};
 
 /// A run at the gateway.
 #[derive(Debug)]
@@ -46,6 +47,34 @@ impl Trial {
     }
 }
 
+impl Running {
+    /// Is it a call of SYNOD.IDEM?
+    fn is_once(&self) -> bool {
+        let calls = self.request.as_ref().map(|request| &request.exec.calls[..]);
+        matches!(calls, Some([(_, args)]) if receipt::unwrap(args.args()).is_some())
+    }
+
+    /// If one of the calls has failed that may not, none of them changes anything, and that is the
+    /// answer; what was read has to be true all the same.
+    fn note_failure(&mut self, done: &mut Done) {
+        let Some(request) = self.request.as_ref().filter(|request| request.exec.rollback) else {
+            return;
+        };
+        let error = |reply: &Vec<u8>| {
+            let text = reply.strip_prefix(b"-")?;
+            Some(String::from_utf8_lossy(text.trim_ascii_end()).into_owned())
+        };
+        let mut errors = done.replies.iter().enumerate();
+        let first = errors.find_map(|(at, reply)| Some((at, error(reply)?)));
+        if let Some((at, error)) = first {
+            let text = rolled_back(at, request.exec.calls[at].1.args(), &error);
+            self.abort = Some(format!("-{text}\r\n").into_bytes());
+            done.puts.clear();
+            done.publish.clear();
+        }
+    }
+}
+
 impl Coordinator {
     /// Begins to run the calls here.
     pub(super) fn try_out(
@@ -70,7 +99,10 @@ impl Coordinator {
             for at in command.key_positions(args) {
                 keys.push((*db, args[at].to_vec()));
             }
-            sources.extend(source_of(args));
+            sources.extend(source_of(receipt::bare(args)));
+            if let Some((id, _)) = receipt::unwrap(args) {
+                keys.push((RECEIPTS, id.to_vec()));
+            }
         }
         keys.sort();
         keys.dedup();
@@ -94,6 +126,14 @@ impl Coordinator {
         self.fetch(moment, serial, run, keys, groups);
     }
 
+    /// The shard of a key that the calls touch, or of their receipt.
+    fn home_of_key(&self, run: &Running, db: u8, key: &[u8]) -> usize {
+        match run.request.as_ref().and_then(|request| request.exec.calls.first()) {
+            Some((_, args)) if db == RECEIPTS => receipt_home(self.shards, args.args()),
+            _ => shard_of(self.shards, key),
+        }
+    }
+
     /// Asks the shards of these keys for them.
     fn fetch(
         &mut self,
@@ -105,7 +145,7 @@ impl Coordinator {
     ) {
         let mut places: BTreeMap<(usize, u8), Vec<Vec<u8>>> = BTreeMap::new();
         for (db, key) in keys {
-            places.entry((shard_of(self.shards, &key), db)).or_default().push(key);
+            places.entry((self.home_of_key(run, db, &key), db)).or_default().push(key);
         }
         for ((shard, db), keys) in places {
             let words = [&b"synod.fetch"[..]].into_iter().chain(keys.iter().map(Vec::as_slice));
@@ -214,20 +254,32 @@ impl Coordinator {
         groups: &mut [Group],
         out: &mut Effects,
     ) {
-        if done.puts.is_empty() && self.wait_for_keys(moment, serial, run, &done, groups) {
+        let mut done = done;
+        if self.wait_for_keys(moment, serial, run, &done, groups) {
             return;
         }
+        if run.is_once() && done.puts.is_empty() {
+            // Its receipt was there, and that never changes.
+            run.reply_all(&done.replies, out);
+            run.phase = Phase::Over;
+            return;
+        }
+        if planted!("receipt-beside-the-transaction") {
+            done.puts.retain(|((db, _), _)| *db != RECEIPTS);
+        }
+        run.note_failure(&mut done);
         let reads = done.puts.is_empty() && done.publish.is_empty();
         let mut parts: BTreeMap<usize, Part> = BTreeMap::new();
         for watch in &done.compares {
-            let part = parts.entry(shard_of(self.shards, &watch.key)).or_default();
+            let home = self.home_of_key(run, watch.db, &watch.key);
+            let part = parts.entry(home).or_default();
             part.compares.push(watch.clone());
         }
         if reads && run.tries < TXN_SNAPSHOT_TRIES {
             return self.check(moment, serial, run, (parts, done), groups, out);
         }
         for ((db, key), args) in &done.puts {
-            let part = parts.entry(shard_of(self.shards, key)).or_default();
+            let part = parts.entry(self.home_of_key(run, *db, key)).or_default();
             part.calls.push((*db, args.clone()));
         }
         if parts.len() <= 1 {
@@ -274,7 +326,7 @@ impl Coordinator {
     /// All versions were looked at again.
     fn checked(&mut self, moment: Moment, run: &mut Running, out: &mut Effects) {
         let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial was checked") };
-        if trial.changed && !stdx::planted!("shards-read-once") {
+        if trial.changed && !planted!("shards-read-once") {
             return self.again(moment, run);
         }
         let done = trial.done.take().expect("what is checked was done");
@@ -296,9 +348,13 @@ impl Coordinator {
         let ([(db, args)], [reply]) = (&request.exec.calls[..], &done.replies[..]) else {
             return false;
         };
-        let (db, args) = (*db, args.args());
+        let (db, whole, args) = (*db, args.args(), receipt::bare(args.args()));
         let Some(command) = command::find(args) else { return false };
-        if !request.is_single || !command.flags.has(Flags::BLOCKING) || !is_null(reply) {
+        if !done.puts.is_empty()
+            || !request.is_single
+            || !command.flags.has(Flags::BLOCKING)
+            || !is_null(reply)
+        {
             return false;
         }
         let mut places: BTreeMap<usize, ArgsBuf> = BTreeMap::new();
@@ -306,10 +362,17 @@ impl Coordinator {
             let words = places.entry(shard_of(self.shards, &args[at]));
             words.or_insert_with(|| [&b"synod.await"[..]].into_iter().collect()).push(&args[at]);
         }
+        let mut places: BTreeMap<(usize, u8), ArgsBuf> =
+            places.into_iter().map(|(shard, words)| ((shard, db), words)).collect();
+        if let Some((id, _)) = receipt::unwrap(whole) {
+            // Another try may have been served.
+            let words = [&b"synod.await"[..], id].into_iter().collect();
+            places.insert((receipt_home(self.shards, whole), RECEIPTS), words);
+        }
         let timeout = timeout_of(args);
         let first = run.tries == 0;
         let mut awaits = Vec::new();
-        for (shard, args) in places {
+        for ((shard, db), args) in places {
             let (proto, kind) = (Proto::Resp2, Kind::Write);
             let (ask, may_block, args) = (Ask::Await, true, &args);
             let question = Question { shard, ask, db, proto, kind, may_block, args };

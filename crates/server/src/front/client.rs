@@ -79,6 +79,8 @@ pub(crate) struct Queue {
     pub(crate) db: u8,
     /// A call was refused: EXEC will be too.
     pub(crate) refused: bool,
+    /// A call that fails undoes all.
+    pub(crate) rollback: bool,
 }
 
 /// CLIENT REPLY.

@@ -28,7 +28,7 @@ mod tests;
 
 use keyspace::command::{Command, Flags, Run};
 use keyspace::op::Unblock;
-use keyspace::{Publish, Reject};
+use keyspace::{Publish, Reject, receipt};
 use node::{Call, Called, Core, Effects, Event, Kind, Moment, Proposing, Ticket};
 use stdx::{Instant, Millis};
 use wire::resp::{Limits, Parsed, Parser};
@@ -514,10 +514,30 @@ impl Front {
         }
         match command.run {
             Run::Read(_) => self.ask(moment, key, Kind::Read, command, args),
+            Run::Write(_) if receipt::unwrap(args).is_some() => {
+                self.once(moment, key, command, args)
+            }
             Run::Write(_) => self.ask(moment, key, Kind::Write, command, args),
             Run::Pure(answer) => self.answer(key, |reply| answer(args, reply)),
             Run::Session(_) => self.run_session(moment, key, command, args),
             Run::Container => unreachable!("check_call refuses a container without its word"),
+        }
+    }
+
+    /// SYNOD.IDEM. What changes nothing needs no receipt.
+    fn once(
+        &mut self,
+        moment: Moment,
+        key: usize,
+        command: &'static Command,
+        args: Args<'_>,
+    ) -> Flow {
+        match receipt::check(args) {
+            Err(reject) => self.refuse(key, &reject),
+            Ok((inner, bare)) if !matches!(inner.run, Run::Write(_)) => {
+                self.dispatch(moment, key, inner, bare)
+            }
+            Ok(_) => self.ask(moment, key, Kind::Write, command, args),
         }
     }
 
@@ -530,7 +550,7 @@ impl Front {
         command: &Command,
         args: Args<'_>,
     ) -> Flow {
-        let may_block = command.flags.has(Flags::BLOCKING);
+        let may_block = keyspace::command::may_block(command, args);
         let route = self.core.route(command, args);
         let alone = may_block || route.is_wide();
         let client = self.clients[key].as_ref().expect("the client that is served is there");

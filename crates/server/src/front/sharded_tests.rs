@@ -138,6 +138,141 @@ fn scripts_touch_keys_that_they_do_not_name() {
 }
 
 #[test]
+fn a_command_with_an_id_takes_effect_once_over_any_shards() {
+    const OTHER: &str = "-IDEM this id belongs to another command\r\n";
+    check(&[
+        ("synod.idem 1 incr a", ":1\r\n"),
+        ("synod.idem 1 incr a", ":1\r\n"),
+        ("mset a 1 b 2 c 3", "+OK\r\n"),
+        ("synod.idem 2 del a b nosuch", ":2\r\n"),
+        ("mset a 1 b 2", "+OK\r\n"),
+        ("synod.idem 2 del a b nosuch", ":2\r\n"),
+        ("exists a b", ":2\r\n"),
+        ("synod.idem 2 del a b", OTHER),
+        ("synod.idem 3 mset a 7 b 8 c 9", "+OK\r\n"),
+        ("set b 0", "+OK\r\n"),
+        ("synod.idem 3 MSET a 7 b 8 c 9", "+OK\r\n"),
+        ("get b", "$1\r\n0\r\n"),
+        ("synod.idem 4 rename a d", "+OK\r\n"),
+        ("synod.idem 4 rename a d", "+OK\r\n"),
+        ("synod.idem 5 rename a d", "-ERR no such key\r\n"),
+        ("set a 1", "+OK\r\n"),
+        ("synod.idem 5 rename a d", "-ERR no such key\r\n"),
+        ("rpush l1 1 2 3", ":3\r\n"),
+        ("synod.idem 6 lmove l1 l2 left right", "$1\r\n1\r\n"),
+        ("synod.idem 6 lmove l1 l2 left right", "$1\r\n1\r\n"),
+        ("llen l1", ":2\r\n"),
+        // What only reads just runs.
+        ("synod.idem 6 mget a b c", "*3\r\n$1\r\n1\r\n$1\r\n0\r\n$1\r\n9\r\n"),
+        (
+            "synod.idem 6 ping",
+            "-ERR SYNOD.IDEM can't run 'ping': it takes commands on keys, and scripts\r\n",
+        ),
+        (
+            "synod.idem 7 eval \"redis.call('incr', KEYS[1]) return redis.call('incr', 'b')\" 1 a",
+            ":1\r\n",
+        ),
+        (
+            "synod.idem 7 eval \"redis.call('incr', KEYS[1]) return redis.call('incr', 'b')\" 1 a",
+            ":1\r\n",
+        ),
+        ("mget a b", "*2\r\n$1\r\n2\r\n$1\r\n1\r\n"),
+        (
+            "synod.idem 8 eval \"return redis.call('incr', 'a') + redis.call('incr', 'b')\" 0",
+            ":5\r\n",
+        ),
+        (
+            "synod.idem 8 eval \"return redis.call('incr', 'a') + redis.call('incr', 'b')\" 0",
+            ":5\r\n",
+        ),
+        ("synod.idem 9 eval \"return redis.call('incr', KEYS[1])\" 1 a", ":4\r\n"),
+        ("synod.idem 9 eval \"return redis.call('incr', KEYS[1])\" 1 a", ":4\r\n"),
+        ("multi", "+OK\r\n"),
+        ("synod.idem 1 incr a", "-ERR Command not allowed inside a transaction\r\n"),
+        ("discard", "+OK\r\n"),
+    ]);
+}
+
+#[test]
+fn a_command_with_an_id_that_waits_for_keys_of_several_shards_takes_once() {
+    let mut stage = Stage::sharded(16);
+    let (first, second, other) = (stage.open(), stage.open(), stage.open());
+    assert_eq!(stage.say(first, "synod.idem x blpop a b 0"), "");
+    assert_eq!(stage.say(second, "synod.idem x blpop a b 0"), "");
+    stage.say(other, "rpush b 1");
+    let got = "*2\r\n$1\r\nb\r\n$1\r\n1\r\n";
+    let mut heard = [String::new(), String::new()];
+    for _ in 0..20 {
+        stage.pass(60);
+        heard[0] += &stage.heard(first);
+        heard[1] += &stage.heard(second);
+    }
+    assert_eq!(heard, [got, got]);
+    stage.say(other, "rpush b 2");
+    assert_eq!(stage.say(other, "synod.idem x blpop a b 0"), got);
+    assert_eq!(stage.say(other, "llen b"), ":1\r\n");
+}
+
+#[test]
+fn a_multi_that_rolls_back_changes_all_or_nothing() {
+    const WRONG: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
+    let failed = |number: usize, call: &str, why: &str| {
+        format!(
+            "-EXECABORT Transaction rolled back because of command {number} ({call}): {why}\r\n"
+        )
+    };
+    let undone = "SYNOD.MULTI ROLLBACK takes commands on keys, and scripts\r\n";
+    for shards in [1, 16] {
+        let mut stage = Stage::sharded(shards);
+        let client = stage.open();
+        let mut check = |table: &[(&str, &str)]| {
+            for (line, expect) in table {
+                assert_eq!(stage.say(client, line), *expect, "{line} on {shards}");
+            }
+        };
+        check(&[
+            ("mset a 1 b 2 c 3", "+OK\r\n"),
+            ("synod.multi rollback", "+OK\r\n"),
+            ("incr a", "+QUEUED\r\n"),
+            ("mset b x c y", "+QUEUED\r\n"),
+            ("lpush b 1", "+QUEUED\r\n"),
+            ("exec", &failed(3, "LPUSH b", WRONG)),
+            ("mget a b c", "*3\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n"),
+            ("synod.multi ROLLBACK", "+OK\r\n"),
+            ("incr a", "+QUEUED\r\n"),
+            ("incr b", "+QUEUED\r\n"),
+            ("publish news hello", "+QUEUED\r\n"),
+            ("exec", "*3\r\n:2\r\n:3\r\n:0\r\n"),
+            // What depends on data elsewhere, and a script.
+            ("synod.multi rollback", "+OK\r\n"),
+            ("rename a d", "+QUEUED\r\n"),
+            ("eval \"return redis.call('incr', KEYS[1])\" 1 b", "+QUEUED\r\n"),
+            ("rename a e", "+QUEUED\r\n"),
+            ("exec", &failed(3, "RENAME a", "ERR no such key")),
+            ("mget a b d", "*3\r\n$1\r\n2\r\n$1\r\n3\r\n$-1\r\n"),
+            ("watch c", "+OK\r\n"),
+            ("set c 4", "+OK\r\n"),
+            ("synod.multi rollback", "+OK\r\n"),
+            ("incr a", "+QUEUED\r\n"),
+            ("exec", "*-1\r\n"),
+            ("synod.multi rollback", "+OK\r\n"),
+            ("synod.multi rollback", "-ERR MULTI calls can not be nested\r\n"),
+            ("flushall", &format!("-ERR 'flushall' can't be undone: {undone}")),
+            ("exec", "-EXECABORT Transaction discarded because of previous errors.\r\n"),
+            ("synod.multi rollback", "+OK\r\n"),
+            ("client getname", &format!("-ERR 'getname' can't be undone: {undone}")),
+            ("discard", "+OK\r\n"),
+            ("multi", "+OK\r\n"),
+            ("lpush b 1", "+QUEUED\r\n"),
+            ("incr b", "+QUEUED\r\n"),
+            ("exec", &format!("*2\r\n-{WRONG}\r\n:4\r\n")),
+            ("synod.multi", "-ERR wrong number of arguments for 'synod.multi' command\r\n"),
+            ("synod.multi commit", "-ERR syntax error\r\n"),
+        ]);
+    }
+}
+
+#[test]
 fn settings_and_scans_are_of_all_shards() {
     let mut stage = Stage::sharded(16);
     let client = stage.open();

@@ -90,6 +90,10 @@ pub struct Workload {
     slots: Vec<Slot>,
     retired: Vec<Slot>,
     weights: Weights,
+    /// Some tasks have ids, and are tried again.
+    repeats: bool,
+    /// Some MULTI blocks are undone.
+    undoes: bool,
 }
 
 /// Slots of each kind that are in use at a time.
@@ -107,7 +111,9 @@ impl Workload {
             kinds: std::array::from_fn(|_| weight()),
         };
         let (slots, retired) = (Vec::new(), Vec::new());
-        let mut workload = Workload { next_value: 0, next_name: 0, slots, retired, weights };
+        let (repeats, undoes) = (false, false);
+        let mut workload =
+            Workload { next_value: 0, next_name: 0, slots, retired, weights, repeats, undoes };
         for kind in KINDS.into_iter().flat_map(|kind| [kind; SLOTS]) {
             let slot = workload.new_slot(kind);
             workload.slots.push(slot);
@@ -152,9 +158,32 @@ impl Workload {
         Datum::Int(self.next_value)
     }
 
-    /// What a client does next. One that only reads is never stuck behind a write of its own, so
-    /// it sees whatever a leader without followers still shows.
+    /// Gives ids to some tasks from here on.
+    pub fn repeat(&mut self) {
+        self.repeats = true;
+    }
+
+    /// Lets some MULTI blocks fail from here on.
+    pub fn undo(&mut self) {
+        self.undoes = true;
+    }
+
+    /// What a client does next. Some of what changes anything has an id.
     pub fn draw(&mut self, rng: &mut Rng, reads: bool) -> Task {
+        let mut task = self.draw_task(rng, reads);
+        if self.repeats && task.takes_id() && rng.one_in(3) {
+            self.next_name += 1;
+            task.id = Some(format!("once{}", self.next_name));
+        }
+        if self.undoes && task.how == How::Multi && !task.reads() && rng.one_in(8) {
+            task.how = How::Rollback;
+        }
+        task
+    }
+
+    /// One that only reads is never stuck behind a write of its own, so
+    /// it sees whatever a leader without followers still shows.
+    fn draw_task(&mut self, rng: &mut Rng, reads: bool) -> Task {
         let Weights { counter, list, bank, filler, kinds } = self.weights;
         if reads {
             return self.draw_read(rng);

@@ -4,9 +4,11 @@
 //! ```text
 //! Plain    the one call                      Script   EVAL of all calls
 //! Multi    MULTI, the calls, EXEC            Watch    WATCH, GET, then MULTI, the calls, EXEC
+//! Rollback SYNOD.MULTI ROLLBACK, the calls, one that fails, EXEC: nothing may happen
 //! ```
 //!
-//! A task is never repeated by itself. Whatever a client does not know to have happened, or not,
+//! A task is never repeated by itself, unless it has an id: then it is put by SYNOD.IDEM, as often as it
+//! takes, and is one operation all the same. Whatever a client does not know to have happened, or not,
 //! stays unknown in the history.
 
 use crate::history::{Call, Datum, Outcome, Verb};
@@ -17,6 +19,7 @@ pub enum How {
     /// There is one call, and it is the command.
     Plain,
     Multi,
+    Rollback,
     Script,
     /// The calls begin with a guard, whose value is known once GET was answered.
     Watch,
@@ -27,6 +30,8 @@ pub enum How {
 pub struct Task {
     pub calls: Vec<Call>,
     pub how: How,
+    /// Names it in all tries. For a command, or a script.
+    pub id: Option<String>,
     /// WATCH and GET were answered.
     watched: bool,
 }
@@ -56,7 +61,7 @@ impl Task {
         assert!(how != How::Plain || calls.len() == 1, "a command is one call");
         let guards = calls.first().is_some_and(|call| call.verb == Verb::Guard);
         assert!(guards == (how == How::Watch), "whoever watches begins with a guard");
-        Task { calls, how, watched: false }
+        Task { calls, how, id: None, watched: false }
     }
 
     /// One command.
@@ -69,17 +74,33 @@ impl Task {
         let word = |text: &str| vec![text.to_owned()];
         let key = || self.calls[0].key.clone();
         match self.how {
-            How::Plain => vec![self.calls[0].words()],
-            How::Script => vec![self.script()],
+            How::Plain => vec![self.once(self.calls[0].words())],
+            How::Script => vec![self.once(self.script())],
             How::Watch if !self.watched => {
                 vec![vec!["WATCH".to_owned(), key()], vec!["GET".to_owned(), key()]]
             }
-            How::Multi | How::Watch => {
+            How::Multi | How::Watch | How::Rollback => {
                 let mut commands = vec![word("MULTI")];
                 commands.extend(self.queued().map(Call::words));
+                if self.how == How::Rollback {
+                    commands[0] = vec!["SYNOD.MULTI".to_owned(), "ROLLBACK".to_owned()];
+                    commands.push(["INCRBY", "poison", "much"].map(str::to_owned).to_vec());
+                }
                 commands.push(word("EXEC"));
                 commands
             }
+        }
+    }
+
+    /// Can it be put by SYNOD.IDEM?
+    pub fn takes_id(&self) -> bool {
+        matches!(self.how, How::Plain | How::Script) && !self.reads()
+    }
+
+    fn once(&self, words: Vec<String>) -> Vec<String> {
+        match &self.id {
+            None => words,
+            Some(id) => ["SYNOD.IDEM".to_owned(), id.clone()].into_iter().chain(words).collect(),
         }
     }
 
@@ -122,6 +143,7 @@ impl Task {
             (How::Watch, Datum::Nil) => {
                 return Ok(Next::End(Outcome::Failed("watched".to_owned())));
             }
+            (How::Rollback, _) => return Err(odd()),
             (_, Datum::List(items)) if items.len() == self.queued().count() => items,
             _ => return Err(odd()),
         };
@@ -175,6 +197,9 @@ impl Task {
 impl std::fmt::Display for Task {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let calls: Vec<String> = self.calls.iter().map(Call::to_string).collect();
+        if let Some(id) = &self.id {
+            write!(f, "once {id} ")?;
+        }
         match self.how {
             How::Plain => write!(f, "{}", calls[0]),
             how => write!(f, "{how:?} {}", calls.join("; ")),

@@ -16,7 +16,7 @@ use crate::lull::Lull;
 use crate::machine::{Machine, Wire};
 use crate::network::Network;
 use crate::operator::Wish;
-use crate::plan::Plan;
+use crate::plan::{Evil, Plan};
 use crate::run::{Options, Report, Violation};
 use crate::script::{Probe, Stage};
 use crate::workload::{Task, Workload};
@@ -78,7 +78,12 @@ impl World {
         let mut rng = Rng::new(options.seed);
         let plan = Plan::draw(&mut rng, options.seed);
         let nodes = plan.nodes;
-        let workload = Workload::new(&mut rng);
+        let mut workload = Workload::new(&mut rng);
+        workload.undo();
+        // Where hours pass, ids end.
+        if !plan.evils.iter().any(|evil| matches!(evil, Evil::Jump | Evil::Sleep)) {
+            workload.repeat();
+        }
         let drift_ppm = plan.drift_ppm;
         let machine = |id| {
             let mut machine = Machine::new(id, nodes, plan.shards, options.seed);

@@ -79,6 +79,45 @@ fn increments_of_a_followers_client_are_made_at_most_once_and_answered_in_order(
     }
 }
 
+/// Sends the same until it is answered, to one node after the other.
+fn ask_until_answered(cluster: &Cluster, first: usize, words: &[&str]) -> Value {
+    let deadline = Instant::now() + PATIENCE;
+    for node in (first..).map(|node| node % 3) {
+        assert!(Instant::now() < deadline, "nobody answers {words:?}");
+        match Client::connect(cluster.addr(node)).and_then(|mut client| client.call(words)) {
+            Ok(Value::Error(text)) => assert!(
+                ["UNKNOWN", "LOADING", "TRYAGAIN"].iter().any(|code| text.starts_with(code)),
+                "{text}"
+            ),
+            Ok(value) => return value,
+            Err(_) => {}
+        }
+    }
+    unreachable!("nodes do not run out")
+}
+
+#[test]
+fn increments_with_ids_are_made_exactly_once_though_leaders_die() {
+    let mut cluster = Cluster::start(3);
+    let calls = 150;
+    for at in 0..calls {
+        if at % 50 == 25 {
+            let leader = cluster.wait_until_leader();
+            cluster.kill(leader);
+            cluster.start_node(leader);
+        }
+        let words = ["SYNOD.IDEM", &format!("id:{at}"), "INCR", "counter"];
+        let first = ask_until_answered(&cluster, at, &words);
+        assert_eq!(first, Value::Int(at as i64 + 1), "each counts once");
+        assert_eq!(ask_until_answered(&cluster, at + 1, &words), first, "at another node");
+    }
+    cluster.kill_all();
+    cluster.start_all();
+    let words = ["SYNOD.IDEM", "id:0", "INCR", "counter"];
+    assert_eq!(ask_until_answered(&cluster, 0, &words), Value::Int(1), "after all were killed");
+    assert_eq!(ask_until_answered(&cluster, 0, &["GET", "counter"]), bulk(&calls.to_string()));
+}
+
 /// A call of every kind: forwarded writes, forwarded reads, and those that the node answers itself.
 fn send_mixed(client: &mut Client, at: usize) {
     let (key, value) = (format!("k:{at}"), format!("v:{at}"));

@@ -383,7 +383,7 @@ fn check_late(client: &mut Client, expect: &[(u64, &str)]) {
 fn exec(client: &mut Client, lines: &[&str]) -> String {
     let args = |line: &&str| split(line).iter().map(Vec::as_slice).collect::<ArgsBuf>();
     let calls = lines.iter().map(|line| (0, args(line))).collect();
-    apply_body(client, Body::Exec { watches: Vec::new(), calls })
+    apply_body(client, Body::Exec { watches: Vec::new(), calls, rollback: false })
 }
 
 fn apply_body(client: &mut Client, body: Body) -> String {

@@ -13,6 +13,7 @@ mod info;
 mod pubsub;
 mod transaction;
 
+use keyspace::Reject;
 use keyspace::command::{self, Command, Flags};
 use node::Moment;
 use wire::Args;
@@ -22,7 +23,10 @@ pub use info::Vitals;
 
 /// Does this command end MULTI or is it told off inside it, rather than queued?
 pub(super) fn ends_multi(command: &Command) -> bool {
-    matches!(command.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+    matches!(
+        command.name,
+        "exec" | "discard" | "multi" | "synod.multi" | "watch" | "quit" | "reset"
+    )
 }
 
 /// May a RESP2 client that listens to channels call this?
@@ -77,7 +81,9 @@ impl Front {
         args: Args<'_>,
     ) -> Flow {
         match command.name {
-            "multi" if args.len() == 1 => return self.multi(key),
+            "multi" if args.len() == 1 => return self.multi(key, false),
+            "synod.multi" if args.is(1, "rollback") => return self.multi(key, true),
+            "synod.multi" => return self.answer(key, |_| Err(Reject::Syntax)),
             "ping" => return self.ping(key, args),
             "select" => return self.select(key, args),
             _ if self.client(key).owed() > 0 => return Flow::Hold,

@@ -1,4 +1,4 @@
-//! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+//! MULTI, SYNOD.MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 //!
 //! The queue is the session's; EXEC sends it as one operation with the versions that WATCH saw, and
 //! the shard decides. Calls that only a session can run (CLIENT, CONFIG GET …) are left out of that
@@ -20,13 +20,13 @@ use crate::limits::{QUEUE_BYTES_MAX, QUEUE_CALLS_MAX, WATCHES_MAX};
 const VERSIONS: &[u8] = b"synod.versions";
 
 impl Front {
-    pub(super) fn multi(&mut self, key: usize) -> Flow {
+    pub(super) fn multi(&mut self, key: usize, rollback: bool) -> Flow {
         let session = &mut self.client(key).session;
         if session.multi.is_some() {
             let reject = Reject::text("ERR MULTI calls can not be nested");
             return self.answer(key, |_| Err(reject));
         }
-        session.multi = Some(Box::new(Queue { db: session.db, ..Queue::default() }));
+        session.multi = Some(Box::new(Queue { db: session.db, rollback, ..Queue::default() }));
         self.answer(key, |reply| {
             reply.ok();
             Ok(())
@@ -45,6 +45,13 @@ impl Front {
             return self.refuse(key, &reject);
         }
         let part = self.part_of(command, args);
+        let rollback = self.client(key).session.multi.as_ref().is_some_and(|queue| queue.rollback);
+        if rollback && !can_be_undone(command, args, &part) {
+            return self.refuse(key, &Reject::from(format!(
+                "ERR '{}' can't be undone: SYNOD.MULTI ROLLBACK takes commands on keys, and scripts",
+                command.name
+            )));
+        }
         let Some(queue) = &mut self.client(key).session.multi else { return Flow::Next };
         queue.bytes += args.bytes_len();
         let place = queue.count;
@@ -112,7 +119,7 @@ impl Front {
             let text = "EXECABORT Transaction discarded because of previous errors.";
             return self.answer(key, |_| Err(Reject::text(text)));
         }
-        let Queue { calls, db, own, .. } = *queue;
+        let Queue { calls, db, own, rollback, .. } = *queue;
         let (ticket, proto) = (client.next_ticket(), client.session.proto);
         let silent = client.is_silent();
         let purpose = match db == client.session.db && own.is_empty() {
@@ -124,7 +131,7 @@ impl Front {
         client.owe(purpose);
         client.session.after_call();
         let mut reply = Vec::new();
-        let exec = Exec { ticket, proto, watches, calls };
+        let exec = Exec { ticket, proto, watches, calls, rollback };
         if self.core.exec(moment, exec, &mut reply) == Called::Replied {
             self.settle(moment, ticket, &reply);
         }
@@ -295,6 +302,16 @@ impl Front {
         run(self);
         self.executes = false;
         std::mem::replace(&mut self.client(key).out, before)
+    }
+}
+
+/// May this call stand among those that are undone if one fails? Not what the session runs when the
+/// others are done, nor what changes more than keys.
+fn can_be_undone(command: &Command, args: Args<'_>, part: &Part) -> bool {
+    match part {
+        Part::Session => false,
+        Part::Both(_) => !(args.is(0, "config") && args.is(1, "set")),
+        Part::Shard => !node::concerns_all(command, args),
     }
 }
 
