@@ -344,6 +344,9 @@ pub trait Replica: Send {
     fn deadline(&self) -> Instant;
     /// Role, term and leader alone, cheap enough to ask on every request.
     fn standing(&self) -> (Role, Term, Option<NodeId>);
+    /// Is leadership on its way to another? Then proposals are rejected until it has arrived, or
+    /// the transfer is given up.
+    fn is_handing_over(&self) -> bool;
     /// All of it.
     fn status(&self) -> Status;
     /// Asserts every invariant; the simulator calls it after each step.

@@ -4,31 +4,36 @@
 //! clock, a socket or a disk, so the driver of the server and the simulator run the same code.
 
 use std::collections::{BTreeMap, BTreeSet};
-
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{Index, NodeId, SnapshotMeta, Status};
+use consensus::{Index, NodeId, Replica, SnapshotMeta, Status, Stored};
 use keyspace::command::{self, Command};
 use keyspace::op::Unblock;
 use keyspace::txn::{Doubt, TxnId};
-use keyspace::{Publish, Shard};
+use keyspace::{Publish, Settings, Shard};
 use stdx::{Instant, planted};
 use wire::{Args, ArgsBuf};
 
+use crate::clerk::Clerk;
 use crate::effects::Effects;
 use crate::group::{Founding, Group};
 use crate::limits::{
-    HEALTH_INTERVAL, HEALTH_TIMEOUT, TXN_KEYS_MAX, TXN_RECOVERY_AFTER, TXN_RECOVERY_INTERVAL,
-    TXNS_MAX,
+    HEALTH_INTERVAL, HEALTH_TIMEOUT, MOVES_MAX, SPREAD_INTERVAL, TXN_KEYS_MAX, TXN_RECOVERY_AFTER,
+    TXN_RECOVERY_INTERVAL, TXNS_MAX,
 };
-use crate::message::{GroupId, Health, Message};
+use crate::map::{Change, Identity, Map, Standing};
+use crate::message::{GroupId, Health, Leads, Message};
+use crate::mover::{Scene, Step};
 use crate::request::{
     Asked, Call, Called, Exec, Moment, Proposing, Ticket, Waiting, XREAD_WAITS, too_many_keys,
 };
 use hashring::Shards;
 
 use crate::route::{Home, home};
+use crate::seat::{Past, Seat};
 use crate::txn::{self, Coordinator, Request};
 
 /// What happened in the world.
@@ -47,6 +52,10 @@ pub enum Event {
     /// A peer has left the cluster for good: nothing is sent to it any more, unless a group still
     /// counts on it.
     PeerLeft(NodeId),
+    /// A node that was invited has come to this one, from this address.
+    Came { addr: String, identity: Identity },
+    /// The data of a replica that was moved away is gone.
+    Left { group: GroupId },
     /// All saves of the group up to this number are durable.
     Saved { group: GroupId, number: u64 },
     /// The disk has no room for the log, or has room again.
@@ -81,6 +90,20 @@ pub enum Event {
 pub struct Peer {
     pub health: Health,
     heard: Option<Instant>,
+    /// Since when it has been silent for too long.
+    silent: Option<Instant>,
+}
+
+/// A group, as a node knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub group: GroupId,
+    pub leader: Option<NodeId>,
+    pub term: consensus::Term,
+    /// All who receive its log.
+    pub members: BTreeSet<NodeId>,
+    /// Bytes of its newest snapshot; 0 before there was one.
+    pub bytes: u64,
 }
 
 /// Where a call will run.
@@ -97,34 +120,103 @@ impl Route {
     }
 }
 
+/// Makes the replica of a group, from what is on the disk.
+pub type Maker = Box<dyn Fn(GroupId, Stored, Instant) -> Box<dyn Replica> + Send>;
+
+/// What a core begins with.
+pub struct Setup {
+    pub node: NodeId,
+    pub own: Health,
+    /// The newest map that this node knows.
+    pub map: Arc<Map>,
+    /// Leaders bring their groups where the map wants them. Without that, whoever feeds
+    /// `Event::Configure` decides.
+    pub moves: bool,
+    /// A node that is dead for so long holds nothing any more; zero: it does whatever happens.
+    pub replace_after: Duration,
+    /// The number of this start of the node.
+    pub boot: u64,
+    /// Bytes of a snapshot made in one turn; see `limits`.
+    pub snapshot_step_bytes: usize,
+    /// The replicas that are on its disk.
+    pub members: Vec<Founding>,
+    /// The votes of those that were.
+    pub past: BTreeMap<GroupId, Past>,
+    pub make: Maker,
+}
+
 /// See the head of this file.
-#[derive(Debug)]
 pub struct Core {
     node: NodeId,
-    /// In the order of their shards.
-    groups: Vec<Group>,
+    /// In the order of their shards, and then that of the map.
+    seats: Vec<Seat>,
     shards: Shards,
+    map: Arc<Map>,
+    moves: bool,
+    replace_after: Duration,
+    boot: u64,
+    snapshot_step_bytes: usize,
+    make: Maker,
     coordinator: Coordinator,
+    clerk: Clerk,
     /// When to look for transactions that nobody decides.
     next_recovery: Instant,
+    /// No leadership is handed on before, to even leaders out.
+    next_spread: Instant,
     peers: BTreeMap<NodeId, Peer>,
     next_health: Instant,
+    /// What the others were last told that this node leads.
+    led: u64,
+    /// What the changes of the map's group were when it was last looked at.
+    map_changes: u64,
     own: Health,
+    /// What a node without any replica goes by.
+    settings: Settings,
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("node", &self.node).field("seats", &self.seats).finish()
+    }
 }
 
 impl Core {
-    /// A core with its groups; `peers` are the other nodes of the cluster.
-    pub fn new(node: NodeId, peers: &[NodeId], own: Health, groups: Vec<Founding>) -> Core {
-        let boot = groups.first().map_or(0, |group| group.boot);
-        let mut groups: Vec<Group> = groups.into_iter().map(Group::new).collect();
-        let shards = Shards::new(groups.len()).expect("the shards are a power of two");
-        for (shard, group) in groups.iter_mut().enumerate().filter(|_| shards.count() > 1) {
-            group.set_slots(shards.slots(hashring::ShardId(shard as u16)));
-        }
-        let peers = peers.iter().map(|peer| (*peer, Peer::default())).collect();
-        let coordinator = Coordinator::new(node, shards, boot);
-        let (next_health, next_recovery) = (Instant(0), Instant(0));
-        Core { node, groups, shards, coordinator, next_recovery, peers, next_health, own }
+    /// A core with the replicas that its disk has.
+    pub fn new(setup: Setup) -> Core {
+        let Setup { node, own, map, moves, replace_after, boot, .. } = setup;
+        let (snapshot_step_bytes, make, mut past) =
+            (setup.snapshot_step_bytes, setup.make, setup.past);
+        let shards = map.shards();
+        let members = setup.members.into_iter().map(|founding| (founding.id, founding));
+        let mut members: BTreeMap<GroupId, Founding> = members.collect();
+        let seats = map.groups().map(|id| {
+            let member = members.remove(&id).map(|founding| group(shards, founding));
+            Seat::new(id, node, boot, member, past.remove(&id).unwrap_or_default())
+        });
+        let seats = seats.collect();
+        let mut core = Core {
+            node,
+            seats,
+            shards,
+            map,
+            moves,
+            replace_after,
+            boot,
+            snapshot_step_bytes,
+            make,
+            coordinator: Coordinator::new(node, shards, boot),
+            clerk: Clerk::default(),
+            next_recovery: Instant(0),
+            next_spread: Instant(0),
+            peers: BTreeMap::new(),
+            next_health: Instant(0),
+            led: 0,
+            map_changes: 0,
+            own,
+            settings: Settings::default(),
+        };
+        core.know_peers();
+        core
     }
 
     /// This node.
@@ -132,19 +224,49 @@ impl Core {
         self.node
     }
 
-    /// The group of the first shard.
-    pub fn group(&self) -> &Group {
-        &self.groups[0]
+    /// The newest map that this node knows.
+    pub fn map(&self) -> &Arc<Map> {
+        &self.map
     }
 
-    /// All groups, in the order of their shards.
-    pub fn all(&self) -> &[Group] {
-        &self.groups
+    /// What this node is to each shard, in their order.
+    pub fn seats(&self) -> &[Seat] {
+        &self.seats[..self.shards.count()]
     }
 
-    /// As `all`, to ask something of them.
-    pub fn all_mut(&mut self) -> &mut [Group] {
-        &mut self.groups
+    /// This node's replica of a group.
+    pub fn member(&self, id: GroupId) -> Option<&Group> {
+        self.seats[self.place_of(id)?].member()
+    }
+
+    /// As `member`, to ask something of it.
+    pub fn member_mut(&mut self, id: GroupId) -> Option<&mut Group> {
+        let place = self.place_of(id)?;
+        self.seats[place].member_mut()
+    }
+
+    /// This node's replicas of shards, in their order.
+    pub fn members(&self) -> impl Iterator<Item = &Group> {
+        self.seats().iter().filter_map(Seat::member)
+    }
+
+    /// As `members`, to ask something of them.
+    pub fn members_mut(&mut self) -> impl Iterator<Item = &mut Group> {
+        let shards = self.shards.count();
+        self.seats[..shards].iter_mut().filter_map(Seat::member_mut)
+    }
+
+    /// The settings of the cluster, as a replica here knows them.
+    pub fn settings(&self) -> &Settings {
+        self.members().next().map_or(&self.settings, |member| member.shard().settings())
+    }
+
+    fn place_of(&self, id: GroupId) -> Option<usize> {
+        let shards = self.shards.count();
+        if id == GroupId::META {
+            return Some(shards);
+        }
+        Some(id.0 as usize).filter(|place| *place < shards)
     }
 
     /// Which shard keeps a key.
@@ -160,7 +282,7 @@ impl Core {
 
     /// The other node that leads the only shard of a call, if it is known.
     pub fn leader_elsewhere(&self, route: Route) -> Option<NodeId> {
-        let leader = self.groups[route.shard?].leader();
+        let leader = self.seats[route.shard?].leader();
         leader.filter(|leader| *leader != self.node)
     }
 
@@ -191,7 +313,7 @@ impl Core {
         if self.shards.count() > 1 {
             return self.begin(moment, exec, false, reply);
         }
-        let number = self.groups[0].exec(moment, exec);
+        let number = self.seats[0].exec(moment, exec);
         Called::Waits(Waiting { shard: Some(0), number })
     }
 
@@ -205,17 +327,23 @@ impl Core {
         out: &mut Effects,
     ) {
         let Some(shard) = target.shard else {
-            let ended = self.coordinator.unblock(moment, target.number, how, &mut self.groups, out);
+            let ended = self.coordinator.unblock(
+                moment,
+                target.number,
+                how,
+                &mut self.seats[..self.shards.count()],
+                out,
+            );
             if let Some(ticket) = ticket {
                 out.replies.put(ticket, if ended { b":1\r\n" } else { b":0\r\n" });
             }
             return;
         };
-        self.groups[shard].unblock(moment, target.number, how, ticket);
+        self.seats[shard].unblock(moment, target.number, how, ticket);
     }
 
     fn ask(&mut self, moment: Moment, shard: usize, call: Call<'_>, reply: &mut Vec<u8>) -> Called {
-        match self.groups[shard].call(moment, call, reply) {
+        match self.seats[shard].call(moment, call, reply) {
             Asked::Replied => Called::Replied,
             Asked::Waits { number } => Called::Waits(Waiting { shard: Some(shard), number }),
         }
@@ -255,7 +383,8 @@ impl Core {
             return Called::Replied;
         }
         let request = Request { ticket: exec.ticket, exec, is_single };
-        let number = self.coordinator.begin(moment, request, &mut self.groups);
+        let number =
+            self.coordinator.begin(moment, request, &mut self.seats[..self.shards.count()]);
         Called::Waits(Waiting { shard: None, number })
     }
 
@@ -274,27 +403,37 @@ impl Core {
             Event::PeerUp(peer) => {
                 self.peers.entry(peer).or_default();
                 out.send.push((peer, Message::Health(self.own_health())));
-                self.groups.iter_mut().for_each(|group| group.peer_up(peer));
+                self.seats.iter_mut().for_each(|seat| seat.peer_up(peer));
             }
             Event::PeerDown(peer) | Event::PeerReborn(peer) => {
                 // It is not alive until it is heard again.
                 if let Some(peer) = self.peers.get_mut(&peer) {
                     peer.heard = None;
                 }
-                self.groups.iter_mut().for_each(|group| group.peer_gone(moment, peer));
+                self.seats.iter_mut().for_each(|seat| seat.peer_gone(moment, peer));
             }
             Event::PeerLeft(peer) => {
                 self.peers.remove(&peer);
-                self.groups.iter_mut().for_each(|group| group.peer_gone(moment, peer));
+                self.seats.iter_mut().for_each(|seat| seat.peer_gone(moment, peer));
+            }
+            Event::Came { addr, identity } => {
+                self.change(moment, None, Change::Come { addr, identity });
+            }
+            Event::Left { group } => {
+                if let Some(place) = self.place_of(group) {
+                    self.seats[place].left();
+                }
+            }
+            Event::DiskFull(full) => {
+                let members = self.seats.iter_mut().filter_map(Seat::member_mut);
+                members.for_each(|group| group.set_disk_full(moment, full, out));
+            }
+            Event::Leave => {
+                let members = self.seats.iter_mut().filter_map(Seat::member_mut);
+                members.for_each(|group| group.hand_over(moment, out));
             }
             Event::Saved { group, number } => {
                 self.with(group, |group| group.saved(moment, number, out));
-            }
-            Event::DiskFull(full) => {
-                self.groups.iter_mut().for_each(|group| group.set_disk_full(moment, full, out));
-            }
-            Event::Leave => {
-                self.groups.iter_mut().for_each(|group| group.hand_over(moment, out));
             }
             Event::Configure { group, voters, learners } => {
                 self.with(group, |group| group.configure(moment, voters, learners, out));
@@ -318,16 +457,24 @@ impl Core {
         }
     }
 
+    /// Changes the map. The reply to `ticket` is its new version, or why it stays as it is.
+    pub fn change(&mut self, moment: Moment, ticket: Option<Ticket>, change: Change) {
+        let meta = self.seats.last_mut().expect("the map has a group");
+        self.clerk.begin(moment, ticket, change, meta);
+    }
+
     /// Ends a turn: whatever arrived in it is proposed or sent on.
     pub fn flush(&mut self, moment: Moment, proposing: Proposing, out: &mut Effects) {
         loop {
-            self.groups.iter_mut().for_each(|group| group.flush(moment, proposing, out));
+            self.seats.iter_mut().for_each(|seat| seat.flush(moment, proposing, out));
+            let changes = self.clerk.waits() && self.hear_clerk(moment, out);
             if self.coordinator.waits() {
                 let Core { coordinator, .. } = self;
                 let mine = Coordinator::owns;
                 out.replies.extract(mine, |ticket, reply| coordinator.answered(ticket, reply));
             }
-            if !self.coordinator.pump(moment, &mut self.groups, out) {
+            let shards = self.shards.count();
+            if !self.coordinator.pump(moment, &mut self.seats[..shards], out) && !changes {
                 break;
             }
         }
@@ -336,91 +483,284 @@ impl Core {
             self.publish(&publish, out);
             out.publish.extend(publish);
         }
+        self.look_at_map(moment, out);
+        self.tell_what_leads(out);
+    }
+
+    /// True if there was anything to hear: what follows from it is asked of the map's group.
+    fn hear_clerk(&mut self, moment: Moment, out: &mut Effects) -> bool {
+        let Core { clerk, seats, map, .. } = self;
+        out.replies.extract(Clerk::owns, |ticket, reply| clerk.answered(ticket, reply));
+        let meta = seats.last_mut().expect("the map has a group");
+        let heard = clerk.has_heard();
+        if let Some(newest) = clerk.pump(moment, map, meta, out) {
+            self.adopt(newest, out);
+        }
+        heard
+    }
+
+    /// Looks whether the map's group, if there is a replica here, has another one by now.
+    fn look_at_map(&mut self, moment: Moment, out: &mut Effects) {
+        let Some(meta) = self.seats.last_mut().and_then(Seat::member_mut) else { return };
+        let changes = meta.shard().changes();
+        if changes == self.map_changes {
+            return;
+        }
+        self.map_changes = changes;
+        if let Some(map) = meta.read_map(moment) {
+            self.adopt(Arc::new(map), out);
+        }
+    }
+
+    /// Takes a map, if it is newer, and passes it on.
+    fn adopt(&mut self, map: Arc<Map>, out: &mut Effects) {
+        if map.version() <= self.map.version() || map.shards() != self.shards {
+            return;
+        }
+        self.map = map;
+        self.know_peers();
+        for (peer, known) in &self.peers {
+            if known.health.map < self.map.version() {
+                out.send.push((*peer, Message::Map(self.map.clone())));
+            }
+        }
+        out.map = Some(self.map.clone());
+    }
+
+    /// The peers are those of the map.
+    fn know_peers(&mut self) {
+        let Core { peers, map, node, .. } = self;
+        let is_peer = |id: &NodeId| id != node && map.members().contains_key(id);
+        peers.retain(|peer, _| is_peer(peer));
+        for peer in map.members().keys().filter(|id| is_peer(id)) {
+            peers.entry(*peer).or_default();
+        }
+    }
+
+    /// Tells the others at once if this node leads other groups than before: whoever has no replica
+    /// of one waits for that.
+    fn tell_what_leads(&mut self, out: &mut Effects) {
+        let mut led = 0_u64;
+        for seat in self.seats.iter().filter(|seat| seat.leads()) {
+            let term = seat.member().map_or(0, |member| member.standing().1.0);
+            led = led.wrapping_mul(31).wrapping_add(term << 17 | u64::from(seat.id().0) << 1 | 1);
+        }
+        if led != self.led {
+            self.led = led;
+            self.tell_health(out);
+        }
+    }
+
+    fn tell_health(&self, out: &mut Effects) {
+        for peer in self.peers.keys() {
+            out.send.push((*peer, Message::Health(self.own_health())));
+        }
     }
 
     /// When to feed `Event::Tick`, if nothing else happens first.
     pub fn deadline(&self, moment: Moment) -> Instant {
-        let groups = self.groups.iter().map(|group| group.deadline(moment)).min();
-        let health = if self.peers.is_empty() { Instant::FAR } else { self.next_health };
-        let doubts = self.groups.iter().any(|group| group.leads() && group.shard().has_doubts());
+        let seats = self.seats.iter().map(|seat| seat.deadline(moment)).min();
+        let alone = self.peers.is_empty();
+        let health = if alone { Instant::FAR } else { self.next_health };
+        let doubts = self.led_shards().any(|group| group.shard().has_doubts());
         let recovery = if doubts { self.next_recovery } else { Instant::FAR };
         let own = health.min(recovery).min(self.coordinator.deadline());
-        groups.into_iter().fold(own, Instant::min)
+        seats.into_iter().fold(own, Instant::min)
+    }
+
+    /// The replicas here that lead a shard.
+    fn led_shards(&self) -> impl Iterator<Item = &Group> {
+        self.members().filter(|group| group.leads())
     }
 
     /// Is there work that waits for no event? Then the driver must not sleep.
     pub fn is_busy(&self) -> bool {
-        self.groups.iter().any(Group::is_busy)
+        self.seats.iter().filter_map(Seat::member).any(Group::is_busy)
     }
 
     /// Does it lead a group that others could lead?
     pub fn is_needed(&self) -> bool {
-        !self.peers.is_empty() && self.groups.iter().any(Group::leads)
+        !self.peers.is_empty() && self.seats.iter().any(Seat::leads)
     }
 
     /// Would a turn that ends now propose something?
     pub fn has_proposal(&self) -> bool {
-        self.groups.iter().any(Group::has_proposal)
+        self.seats.iter().filter_map(Seat::member).any(Group::has_proposal)
     }
 
     /// May clients ask for more?
     pub fn has_room(&self) -> bool {
-        self.groups.iter().all(Group::has_room) && self.coordinator.len() < TXNS_MAX
+        self.seats.iter().all(Seat::has_room) && self.coordinator.len() < TXNS_MAX
     }
 
     /// This node and the others, each with whether it is alive.
     pub fn nodes(&self, now: Instant) -> Vec<(NodeId, Health, bool)> {
-        let alive = |peer: &Peer| peer.heard.is_some_and(|at| now.since(at) < HEALTH_TIMEOUT);
         let others = self.peers.iter();
-        let mut nodes: Vec<_> =
-            others.map(|(node, peer)| (*node, peer.health.clone(), alive(peer))).collect();
+        let told = |(node, peer): (&NodeId, &Peer)| {
+            let mut health = peer.health.clone();
+            if let Some(member) = self.map.members().get(node).filter(|_| health.addr.is_empty()) {
+                health.addr.clone_from(&member.addr);
+            }
+            (*node, health, peer.is_alive(now))
+        };
+        let mut nodes: Vec<_> = others.map(told).collect();
         nodes.push((self.node, self.own_health(), true));
         nodes.sort_by_key(|(node, ..)| *node);
         nodes
     }
 
-    /// Each group as its replica here sees it.
+    /// Each group of which there is a replica here, as that sees it.
     pub fn groups(&self) -> Vec<(GroupId, Status)> {
-        self.groups.iter().map(|group| (group.id(), group.status())).collect()
+        self.members().map(|group| (group.id(), group.status())).collect()
+    }
+
+    /// Each shard as this node knows it, by its own replica or by what the others say.
+    pub fn parts(&self) -> impl Iterator<Item = Part> {
+        self.seats().iter().map(|seat| self.part(seat))
+    }
+
+    /// The group of the map, likewise.
+    pub fn meta_part(&self) -> Part {
+        self.part(self.seats.last().expect("the map has a group"))
+    }
+
+    fn part(&self, seat: &Seat) -> Part {
+        let (group, leader) = (seat.id(), seat.leader());
+        if let Some(member) = seat.member().filter(|member| member.is_voter()) {
+            let (term, members) = (member.standing().1, member.config().members());
+            return Part { group, leader, term, members, bytes: member.snapshot_bytes() };
+        }
+        let theirs = leader.and_then(|leader| self.peers.get(&leader));
+        let leads = theirs.and_then(|peer| peer.health.leads.iter().find(|l| l.group == group));
+        match leads {
+            Some(Leads { term, members, bytes, .. }) => {
+                Part { group, leader, term: *term, members: members.clone(), bytes: *bytes }
+            }
+            None => {
+                let members = self.map.wanted_in(group);
+                Part { group, leader, term: consensus::Term(0), members, bytes: 0 }
+            }
+        }
     }
 
     /// Asserts every invariant; the simulator calls it after each step.
     pub fn check(&self) {
-        self.groups.iter().for_each(Group::check);
+        self.seats.iter().filter_map(Seat::member).for_each(Group::check);
     }
 
     fn own_health(&self) -> Health {
-        let applied = self.groups.iter().map(|group| (group.id(), group.applied())).collect();
-        Health { applied, ..self.own.clone() }
+        let members = self.seats.iter().filter_map(Seat::member);
+        let applied = members.map(|group| (group.id(), group.applied())).collect();
+        let leads = self.seats.iter().filter_map(Seat::leads_whom).collect();
+        Health { applied, leads, map: self.map.version(), ..self.own.clone() }
     }
 
     /// A group that is not here is no error: messages may come late.
     fn with(&mut self, id: GroupId, act: impl FnOnce(&mut Group)) {
-        if let Some(group) = self.groups.iter_mut().find(|group| group.id() == id) {
+        if let Some(group) = self.member_mut(id) {
             act(group);
         }
     }
 
     fn tick(&mut self, moment: Moment, out: &mut Effects) {
-        self.groups.iter_mut().for_each(|group| group.tick(moment, out));
-        self.coordinator.tick(moment, &mut self.groups, out);
+        self.seats.iter_mut().for_each(|seat| seat.tick(moment, out));
+        self.coordinator.tick(moment, &mut self.seats[..self.shards.count()], out);
         self.recover(moment);
         if self.next_health > moment.now {
             return;
         }
         self.next_health = moment.now + HEALTH_INTERVAL;
-        for peer in self.peers.keys() {
-            out.send.push((*peer, Message::Health(self.own_health())));
-        }
+        self.tell_health(out);
         self.mourn(moment);
+        if self.moves {
+            self.move_groups(moment, out);
+            self.judge_nodes(moment);
+        }
+    }
+
+    /// Leads the groups that are led here a step nearer to what the map wants.
+    fn move_groups(&mut self, moment: Moment, out: &mut Effects) {
+        let (mut steps, mut heirs, mut begun) = (Vec::new(), Vec::new(), 0);
+        let alive = |node| self.peers.get(&node).is_some_and(|peer| peer.is_alive(moment.now));
+        for (place, seat) in self.seats.iter().enumerate() {
+            let Some(member) = seat.member().filter(|member| member.leads()) else { continue };
+            let (status, wanted) = (member.status(), self.map.wanted_in(seat.id()));
+            begun += usize::from(!status.config.learners.is_empty());
+            let (node, may_begin) = (self.node, begun < MOVES_MAX);
+            let scene = Scene { node, status: &status, wanted: &wanted, alive: &alive, may_begin };
+            if let Some(step) = scene.next() {
+                begun += usize::from(status.config.learners.is_empty());
+                steps.push((place, step));
+            } else if seat.id() != GroupId::META {
+                heirs.extend(scene.heir(|node| self.burden(node)).map(|heir| (place, heir)));
+            }
+        }
+        if self.next_spread <= moment.now
+            && let Some((place, heir)) = heirs.pop()
+        {
+            self.next_spread = moment.now + SPREAD_INTERVAL;
+            steps.push((place, Step::Transfer(heir)));
+        }
+        for (place, step) in steps {
+            let Some(member) = self.seats[place].member_mut() else { continue };
+            match step {
+                Step::Configure { voters, learners } => {
+                    member.configure(moment, voters, learners, out);
+                }
+                Step::Transfer(target) => {
+                    member.step(moment, consensus::Event::Transfer { target }, out);
+                }
+            }
+        }
+    }
+
+    /// How many shards a node leads, for its weight; nothing if it is to lead none.
+    fn burden(&self, node: NodeId) -> Option<f64> {
+        let member = self.map.members().get(&node)?;
+        if member.standing != Standing::Active {
+            return None;
+        }
+        let led = if node == self.node {
+            self.led_shards().count()
+        } else {
+            let of_shard = |leads: &&Leads| leads.group != GroupId::META;
+            self.peers.get(&node)?.health.leads.iter().filter(of_shard).count()
+        };
+        Some(led as f64 / f64::from(member.weight))
+    }
+
+    /// Whoever leads the map's group gives up nodes that are dead for too long, and takes them back
+    /// when they live.
+    fn judge_nodes(&mut self, moment: Moment) {
+        if self.replace_after.is_zero() || !self.seats.last().is_some_and(Seat::leads) {
+            return;
+        }
+        let mut changes = Vec::new();
+        for (node, peer) in &self.peers {
+            let standing = self.map.members().get(node).map(|member| member.standing);
+            let silent = peer.silent.is_some_and(|at| moment.now.since(at) >= self.replace_after);
+            match standing {
+                Some(Standing::Active) if silent => changes.push(Change::Lose { node: *node }),
+                Some(Standing::Lost) if peer.is_alive(moment.now) => {
+                    changes.push(Change::Keep { node: *node });
+                }
+                _ => {}
+            }
+        }
+        for change in changes {
+            // What the map refuses (too few would be left) is looked at once, not in every round.
+            if self.map.changed(&change).is_ok() {
+                self.change(moment, None, change);
+            }
+        }
     }
 
     /// The transactions that are not decided everywhere, with the shards that say so, as this node's
     /// replicas know them.
     pub fn doubts(&self) -> Vec<(Doubt, Vec<usize>)> {
         let mut all: BTreeMap<TxnId, (Doubt, Vec<usize>)> = BTreeMap::new();
-        for (shard, group) in self.groups.iter().enumerate() {
-            for doubt in group.shard().doubts() {
+        for (shard, seat) in self.seats().iter().enumerate() {
+            for doubt in seat.member().iter().flat_map(|group| group.shard().doubts()) {
                 all.entry(doubt.txn).or_insert_with(|| (doubt, Vec::new())).1.push(shard);
             }
         }
@@ -433,7 +773,7 @@ impl Core {
         let Some((doubt, _)) = doubts.into_iter().find(|(doubt, _)| doubt.txn == txn) else {
             return false;
         };
-        self.coordinator.recover(moment, doubt, &mut self.groups);
+        self.coordinator.recover(moment, doubt, &mut self.seats[..self.shards.count()]);
         true
     }
 
@@ -444,25 +784,27 @@ impl Core {
         }
         self.next_recovery = moment.now + TXN_RECOVERY_INTERVAL;
         let mut old = Vec::new();
-        for group in self.groups.iter().filter(|group| group.leads()) {
+        for group in self.led_shards() {
             let wall = group.wall(moment).0;
             let age = |doubt: &Doubt| Duration::from_millis(wall.saturating_sub(doubt.since.0));
             let doubts = group.shard().doubts().into_iter();
             old.extend(doubts.filter(|doubt| age(doubt) >= TXN_RECOVERY_AFTER));
         }
         for doubt in old {
-            self.coordinator.recover(moment, doubt, &mut self.groups);
+            self.coordinator.recover(moment, doubt, &mut self.seats[..self.shards.count()]);
         }
     }
 
     /// Peers that fell silent: their clients wait no longer for keys.
     fn mourn(&mut self, moment: Moment) {
-        let silent =
-            |peer: &Peer| peer.heard.is_some_and(|at| moment.now.since(at) >= HEALTH_TIMEOUT);
         for (node, peer) in &mut self.peers {
-            if silent(peer) {
-                peer.heard = None;
-                self.groups.iter_mut().for_each(|group| group.peer_gone(moment, *node));
+            if peer.is_alive(moment.now) {
+                peer.silent = None;
+                continue;
+            }
+            peer.silent = peer.silent.or(Some(moment.now));
+            if peer.heard.take().is_some() {
+                self.seats.iter_mut().for_each(|seat| seat.peer_gone(moment, *node));
             }
         }
     }
@@ -474,15 +816,20 @@ impl Core {
         match message {
             Message::Consensus { group, envelope } => {
                 if envelope.source == source && envelope.target == self.node {
+                    self.seat_for(moment, group, &envelope.message, out);
                     let event = consensus::Event::Recv(envelope);
                     self.with(group, |group| group.step(moment, event, out));
                 }
             }
             Message::Forward { group, term, requests } => {
-                self.with(group, |group| group.forwarded(moment, source, term, requests));
+                if let Some(place) = self.place_of(group) {
+                    self.seats[place].forwarded(moment, source, term, requests, out);
+                }
             }
             Message::Answers { group, applied, answers } => {
-                self.with(group, |group| group.answered(applied, answers, out));
+                if let Some(place) = self.place_of(group) {
+                    self.seats[place].answered(moment, applied, answers, out);
+                }
             }
             Message::ReadIndex { group, term, question } => {
                 let asked = (term, question);
@@ -492,7 +839,77 @@ impl Core {
                 self.with(group, |group| group.told_index(moment, question, index, out));
             }
             Message::Publish(list) => out.publish.extend(list),
-            Message::Health(health) => self.peers.entry(source).or_default().health = health,
+            Message::Health(health) => self.hear_health(moment, source, health, out),
+            Message::Astray { group, term, leader } => {
+                if let Some(place) = self.place_of(group) {
+                    self.seats[place].hear_astray(source, term, leader);
+                }
+            }
+            Message::Map(map) => self.adopt(map, out),
         }
     }
+
+    fn hear_health(&mut self, moment: Moment, source: NodeId, health: Health, out: &mut Effects) {
+        for (group, applied) in &health.applied {
+            if let Some(place) = self.place_of(*group) {
+                self.seats[place].hear_applied(*applied);
+            }
+        }
+        for leads in &health.leads {
+            let Some(place) = self.place_of(leads.group) else { continue };
+            // One with a newer map may want this node where the map here does not.
+            let behind = health.map > self.map.version() || !self.moves;
+            let wanted = behind || self.map.wanted_in(leads.group).contains(&self.node);
+            self.seats[place].hear_leader(moment, source, leads, wanted, out);
+        }
+        if health.map < self.map.version() {
+            out.send.push((source, Message::Map(self.map.clone())));
+        }
+        self.peers.entry(source).or_default().health = health;
+    }
+
+    /// A leader sends what only a replica takes: there is one from now on, if the map wants it.
+    fn seat_for(
+        &mut self,
+        moment: Moment,
+        group: GroupId,
+        message: &consensus::Message,
+        out: &mut Effects,
+    ) {
+        use consensus::Message::{Append, Heartbeat, Snapshot};
+        let (true, Some(place)) = (self.moves, self.place_of(group)) else { return };
+        let leads = matches!(message, Append { .. } | Heartbeat { .. } | Snapshot { .. });
+        let Some(past) = self.seats[place].vacancy().filter(|_| leads) else { return };
+        if !self.map.wanted_in(group).contains(&self.node) {
+            return;
+        }
+        let stored = Stored { term: past.term, vote: past.vote, ..Stored::default() };
+        let founding = Founding {
+            id: group,
+            node: self.node,
+            replica: (self.make)(group, stored, moment.now),
+            shard: Shard::new(),
+            snapshot: SnapshotMeta::default(),
+            boot: self.boot,
+            snapshot_step_bytes: self.snapshot_step_bytes,
+        };
+        self.seats[place].take_seat(self::group(self.shards, founding));
+        out.joined.push(group);
+    }
+}
+
+impl Peer {
+    fn is_alive(&self, now: Instant) -> bool {
+        self.heard.is_some_and(|at| now.since(at) < HEALTH_TIMEOUT)
+    }
+}
+
+/// A group that knows its slots.
+fn group(shards: Shards, founding: Founding) -> Group {
+    let id = founding.id;
+    let mut group = Group::new(founding);
+    if shards.count() > 1 && id != GroupId::META {
+        group.set_slots(shards.slots(hashring::ShardId(id.0 as u16)));
+    }
+    group
 }

@@ -1,9 +1,12 @@
 //! What follows from an event, as values, in the order of work.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use consensus::{Index, NodeId, Record, SnapshotMeta};
 use keyspace::Publish;
 
+use crate::map::Map;
 use crate::message::{GroupId, Message};
 use crate::request::Replies;
 
@@ -22,6 +25,11 @@ pub struct Effects {
     pub publish: Vec<Publish>,
     /// Replicas that their peers have repaired: they are whole again.
     pub repaired: Vec<GroupId>,
+    /// Groups that have a replica here from now on: note that, durably, before anything of them is
+    /// saved.
+    pub joined: Vec<GroupId>,
+    /// The map has changed: keep it, and link with the nodes that it names.
+    pub map: Option<Arc<Map>>,
 }
 
 /// Records of one group to make durable.
@@ -45,4 +53,7 @@ pub enum SnapshotJob {
     /// A part of a leader's snapshot arrived. After the last: check it, make it durable, load it
     /// and answer `Event::Loaded`.
     Receive { group: GroupId, meta: SnapshotMeta, offset: u64, data: Bytes, last: bool },
+    /// The replica was moved away: note that, durably, and remove its log and its snapshots; its
+    /// vote stays. Answered by `Event::Left`.
+    Leave { group: GroupId },
 }

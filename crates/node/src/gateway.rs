@@ -153,7 +153,7 @@ impl Gateway {
             pending.sent = Some(term);
             bytes += pending.op.len();
             let Pending { kind, after, .. } = *pending;
-            requests.push(Forwarded { number, kind, after, op: pending.op.clone() });
+            requests.push(Forwarded { number, kind, after, retry: None, op: pending.op.clone() });
         }
         requests
     }

@@ -1,7 +1,7 @@
 //! A node without its sockets and disks: the groups that it runs, as one deterministic machine.
 //!
 //! ```text
-//! client ─ Call ─▶ Core ─▶ Group ─▶ consensus::Replica ─▶ Effects: save · snapshot · send · replies
+//! client ─ Call ─▶ Core ─▶ Seat ─▶ Group ─▶ consensus::Replica ─▶ Effects: save · snapshot · send · replies
 //! peer ─ Message ─▶  ▲                                       │
 //!                    └──────── Event::Saved, Loaded … ◀──────┘  by the driver
 //! ```
@@ -12,20 +12,28 @@
 //! Not here: sessions and RESP (`server`), what commands mean (`keyspace`), agreement (`consensus`).
 
 mod batch;
+mod clerk;
 mod core;
 mod effects;
 mod gateway;
 mod group;
+mod guest;
 pub mod limits;
+pub mod map;
+mod memo;
 pub mod message;
+mod mover;
 mod request;
 mod route;
+mod seat;
 mod txn;
 
-pub use core::{Core, Event, Peer, Route};
+pub use core::{Core, Event, Maker, Part, Peer, Route, Setup};
 pub use effects::{Effects, Save, SnapshotJob};
 pub use group::{BackupPart, Founding, Group, NoBackup, SnapshotState};
 pub use hashring::Shards;
+pub use map::{Change, Identity, Map, Member, Standing};
 pub use message::{GroupId, Health, Kind, Message};
 pub use request::{Call, Called, Exec, Moment, Proposing, Replies, Ticket, Waiting};
+pub use seat::{Past, Seat};
 pub use txn::concerns_all;

@@ -99,5 +99,33 @@ pub const TXN_RECOVERY_AFTER: Duration = Duration::from_millis(1_500);
 /// How often a leader looks for such transactions.
 pub const TXN_RECOVERY_INTERVAL: Duration = Duration::from_millis(250);
 
+/// The address of a node: a DNS name has 253 bytes at most, and a port.
+pub const ADDR_BYTES_MAX: usize = 259;
+
+/// Bytes of replies to guests that a node remembers, its groups together: about a second of the
+/// most that guests can ask. A new leader answers from them what the old one had done.
+pub const MEMO_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The largest reply that is remembered. A guest that asks again for a larger one hears that the
+/// outcome is unknown.
+pub const MEMO_REPLY_BYTES_MAX: usize = 64 * 1024;
+
+/// How long a guest waits for an answer before it sends a request once more. Links lose nothing
+/// while they stand, and when one is made anew everything goes again at once; this is for what
+/// neither side has noticed.
+pub const GUEST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Groups that one leader brings to new nodes at a time. Each sends a whole copy of its state, which
+/// takes from the same disk and network that serve clients.
+pub const MOVES_MAX: usize = 2;
+
+/// Entries that a replica may lack and yet be made a voter: about what is under way in a busy group.
+/// It has them a round later, and until then the others are enough.
+pub const MOVE_LAG_MAX: u64 = 64;
+
+/// How often at most a node hands on a group that it leads, to even leaders out: each costs its
+/// clients a pause of a round or two.
+pub const SPREAD_INTERVAL: Duration = Duration::from_secs(1);
+
 const _: () = assert!(BATCH_BYTES < WAITING_BYTES_MAX);
 const _: () = assert!(WAITING_BYTES_MAX + COMMAND_BYTES_MAX < MESSAGE_BYTES_MAX);

@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! message:   kind │ body                         framing, checksum and authentication: the driver
-//! forward:   group, term │ request, request …    request: number, flags, length, operation
+//! forward:   group, term │ request, request …    request: number, flags, retry, length, operation
 //! read:      group, term, question  ─▶  group, question, index
 //! answers:   group │ answer, answer …            answer: number, length, RESP bytes
 //! ```
 //!
 //! Decoding refuses with `Malformed`; what was decoded is well-formed, not yet believed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use consensus::{
@@ -17,9 +20,16 @@ use consensus::{
 use keyspace::Publish;
 use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
 
+use crate::map::Map;
+
 /// One group of the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(pub u32);
+
+impl GroupId {
+    /// The group that agrees on the map. Shards have lower numbers.
+    pub const META: GroupId = GroupId(1 << 16);
+}
 
 /// From one node to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +50,10 @@ pub enum Message {
     Publish(Vec<Publish>),
     /// The sender is alive, and how it is.
     Health(Health),
+    /// The sender does not lead in that term: who does, as far as it knows.
+    Astray { group: GroupId, term: Term, leader: Option<NodeId> },
+    /// Who the nodes are: a newer map than the receiver's.
+    Map(Arc<Map>),
 }
 
 /// A request on its way to the leader.
@@ -50,6 +64,9 @@ pub struct Forwarded {
     pub kind: Kind,
     /// The same client has asked for something before that is not answered yet.
     pub after: bool,
+    /// Of a guest, which sent it before, to a leader of an earlier term: it may have been applied,
+    /// behind this place in the log.
+    pub retry: Option<Index>,
     /// An encoded operation (`keyspace::op`) with the gateway's origin.
     pub op: Vec<u8>,
 }
@@ -76,8 +93,23 @@ pub struct Health {
     pub addr: String,
     /// Operations of its own clients since it started.
     pub operations: u64,
-    /// For each group: how far it has applied.
+    /// For each replica that it has: how far it has applied.
     pub applied: Vec<(GroupId, Index)>,
+    /// The groups that it leads.
+    pub leads: Vec<Leads>,
+    /// The version of the map that it knows.
+    pub map: u64,
+}
+
+/// A group, as its leader sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leads {
+    pub group: GroupId,
+    pub term: Term,
+    /// All who receive its log.
+    pub members: BTreeSet<NodeId>,
+    /// Bytes of its newest snapshot.
+    pub bytes: u64,
 }
 
 const CONSENSUS: u8 = 1;
@@ -87,6 +119,8 @@ const PUBLISH: u8 = 4;
 const HEALTH: u8 = 5;
 const READ_INDEX: u8 = 6;
 const READ_READY: u8 = 7;
+const ASTRAY: u8 = 8;
+const MAP: u8 = 9;
 
 impl Message {
     /// Appends the message.
@@ -102,9 +136,13 @@ impl Message {
                 put_varint(out, u64::from(group.0));
                 put_varint(out, term.0);
                 put_varint(out, requests.len() as u64);
-                for Forwarded { number, kind, after, op } in requests {
+                for Forwarded { number, kind, after, retry, op } in requests {
                     put_varint(out, *number);
-                    out.push(u8::from(*kind == Kind::Write) | u8::from(*after) << 1);
+                    let write = u8::from(*kind == Kind::Write);
+                    out.push(write | u8::from(*after) << 1 | u8::from(retry.is_some()) << 2);
+                    if let Some(floor) = retry {
+                        put_varint(out, floor.0);
+                    }
                     put_bytes(out, op);
                 }
             }
@@ -142,6 +180,16 @@ impl Message {
             Message::Health(health) => {
                 out.push(HEALTH);
                 put_health(out, health);
+            }
+            Message::Astray { group, term, leader } => {
+                out.push(ASTRAY);
+                put_varint(out, u64::from(group.0));
+                put_varint(out, term.0);
+                put_varint(out, leader.map_or(0, |node| u64::from(node.0)));
+            }
+            Message::Map(map) => {
+                out.push(MAP);
+                map.encode(out);
             }
         }
     }
@@ -184,6 +232,16 @@ impl Message {
                 Ok(Publish { channel, message: reader.bytes()?.to_vec(), shard })
             })?),
             HEALTH => Message::Health(read_health(&mut reader)?),
+            ASTRAY => {
+                let group = read_group(&mut reader)?;
+                let term = Term(reader.varint()?);
+                let leader = Some(read_node(&mut reader)?).filter(|node| node.0 > 0);
+                Message::Astray { group, term, leader }
+            }
+            MAP => {
+                let map = Map::decode(reader.take(reader.remaining())?)?;
+                Message::Map(Arc::new(map))
+            }
             _ => return Err(reader.malformed()),
         };
         if reader.is_empty() { Ok(message) } else { Err(reader.malformed()) }
@@ -201,11 +259,12 @@ fn read_node(reader: &mut Reader<'_>) -> Result<NodeId, Malformed> {
 fn read_forwarded(reader: &mut Reader<'_>) -> Result<Forwarded, Malformed> {
     let number = reader.varint()?;
     let flags = reader.byte()?;
-    if flags > 3 {
+    if flags > 7 {
         return Err(reader.malformed());
     }
     let kind = if flags & 1 != 0 { Kind::Write } else { Kind::Read };
-    Ok(Forwarded { number, kind, after: flags & 2 != 0, op: reader.bytes()?.to_vec() })
+    let retry = if flags & 4 != 0 { Some(Index(reader.varint()?)) } else { None };
+    Ok(Forwarded { number, kind, after: flags & 2 != 0, retry, op: reader.bytes()?.to_vec() })
 }
 
 fn put_health(out: &mut Vec<u8>, health: &Health) {
@@ -217,6 +276,15 @@ fn put_health(out: &mut Vec<u8>, health: &Health) {
         put_varint(out, u64::from(group.0));
         put_varint(out, index.0);
     }
+    put_varint(out, health.leads.len() as u64);
+    for Leads { group, term, members, bytes } in &health.leads {
+        put_varint(out, u64::from(group.0));
+        put_varint(out, term.0);
+        put_varint(out, members.len() as u64);
+        members.iter().for_each(|node| put_varint(out, u64::from(node.0)));
+        put_varint(out, *bytes);
+    }
+    put_varint(out, health.map);
 }
 
 fn read_health(reader: &mut Reader<'_>) -> Result<Health, Malformed> {
@@ -224,7 +292,12 @@ fn read_health(reader: &mut Reader<'_>) -> Result<Health, Malformed> {
     let addr = String::from_utf8_lossy(reader.bytes()?).into_owned();
     let operations = reader.varint()?;
     let applied = reader.list(|reader| Ok((read_group(reader)?, Index(reader.varint()?))))?;
-    Ok(Health { pid, addr, operations, applied })
+    let leads = reader.list(|reader| {
+        let (group, term) = (read_group(reader)?, Term(reader.varint()?));
+        let members = reader.list(read_node)?.into_iter().collect();
+        Ok(Leads { group, term, members, bytes: reader.varint()? })
+    })?;
+    Ok(Health { pid, addr, operations, applied, leads, map: reader.varint()? })
 }
 
 const VOTE: u8 = 1;
@@ -415,8 +488,6 @@ pub fn read_meta(reader: &mut Reader<'_>) -> Result<SnapshotMeta, Malformed> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::collection::{btree_set, vec};
     use proptest::prelude::*;
 
@@ -472,7 +543,8 @@ mod tests {
         }));
         check(speech(Speech::TimeoutNow));
         let op = b"op".to_vec();
-        let requests = vec![Forwarded { number: 1 << 41, kind: Kind::Write, after: true, op }];
+        let (number, kind, retry) = (1 << 41, Kind::Write, Some(Index(70_000)));
+        let requests = vec![Forwarded { number, kind, after: true, retry, op }];
         check(Message::Forward { group: GroupId(0), term: Term(1), requests });
         let answers = vec![Answer { number: 6, reply: b"+OK\r\n".to_vec() }];
         check(Message::Answers { group: GroupId(0), applied: Index(300), answers });
@@ -482,7 +554,16 @@ mod tests {
         check(Message::Publish(vec![Publish { channel, message, shard: true }]));
         let applied = vec![(GroupId(0), Index(7))];
         let addr = "127.0.0.1:7379".to_owned();
-        check(Message::Health(Health { pid: 77, addr, operations: 1 << 33, applied }));
+        let members = BTreeSet::from([NodeId(2), NodeId(4)]);
+        let leads = vec![Leads { group: GroupId::META, term: Term(3), members, bytes: 5 }];
+        let (pid, operations, map) = (77, 1 << 33, 12);
+        check(Message::Health(Health { pid, addr, operations, applied, leads, map }));
+        let (group, term) = (GroupId(4), Term(9));
+        check(Message::Astray { group, term, leader: None });
+        check(Message::Astray { group, term, leader: Some(NodeId(3)) });
+        let founders = [("a:1".to_owned(), [1; 16])];
+        let map = Map::founding(hashring::Shards::new(2).unwrap(), 3, &founders).unwrap();
+        check(Message::Map(Arc::new(map)));
     }
 
     fn entry() -> impl Strategy<Value = Entry> {
@@ -540,7 +621,8 @@ mod tests {
             texts in vec(vec(any::<u8>(), 0..40), 0..6),
         ) {
             let kind = if write { Kind::Write } else { Kind::Read };
-            let request = |op: &Vec<u8>| Forwarded { number, kind, after, op: op.clone() };
+            let retry = after.then_some(Index(number));
+            let request = |op: &Vec<u8>| Forwarded { number, kind, after, retry, op: op.clone() };
             let requests = texts.iter().map(request).collect();
             check(Message::Forward { group: GroupId(3), term: Term(number), requests });
             let answer = |reply: &Vec<u8>| Answer { number, reply: reply.clone() };

@@ -157,6 +157,12 @@ impl Replies {
         self.ends.push((ticket, self.bytes.len()));
     }
 
+    /// What was appended since the last `close`.
+    pub(crate) fn open(&self) -> &[u8] {
+        let start = self.ends.last().map_or(0, |(_, end)| *end);
+        &self.bytes[start..]
+    }
+
     /// Takes out what was appended since the last `close`.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         let start = self.ends.last().map_or(0, |(_, end)| *end);

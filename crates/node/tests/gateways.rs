@@ -2,11 +2,14 @@
 //! requests that one of them forwards to another.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
 use consensus::{Config, NodeId, Options, Role, SnapshotMeta, Stored};
 use keyspace::Shard;
 use node::{
-    Call, Called, Core, Effects, Event, Founding, GroupId, Health, Kind, Message, Moment, Ticket,
+    Call, Called, Core, Effects, Event, Founding, Group, GroupId, Health, Kind, Map, Message,
+    Moment, Setup, Shards, Ticket,
 };
 use stdx::{Instant, Millis};
 use wire::{ArgsBuf, Proto};
@@ -90,15 +93,19 @@ impl World {
         &mut self.cores[node.0 as usize - 1]
     }
 
+    fn group(&self, node: NodeId) -> &Group {
+        self.cores[node.0 as usize - 1].member(GroupId(0)).expect("each has a replica")
+    }
+
     /// Waits for a leader that everybody knows.
     fn elect(&mut self) -> NodeId {
         for _ in 0..5_000 {
             self.run(1);
             let believed: Vec<_> =
-                self.living().iter().map(|node| self.core(*node).group().leader()).collect();
+                self.living().iter().map(|node| self.group(*node).leader()).collect();
             if let [Some(leader), rest @ ..] = &believed[..]
                 && rest.iter().all(|other| other.as_ref() == Some(leader))
-                && self.core(*leader).group().status().role == Role::Leader
+                && self.group(*leader).status().role == Role::Leader
             {
                 let leader = *leader;
                 self.run(100);
@@ -151,8 +158,19 @@ fn core(node: NodeId) -> Core {
     let (id, shard, boot) = (GroupId(0), Shard::new(), 1);
     let (replica, snapshot_step_bytes) = (Box::new(replica), node::limits::SNAPSHOT_STEP_BYTES);
     let founding = Founding { id, node, replica, shard, snapshot, boot, snapshot_step_bytes };
-    let peers: Vec<NodeId> = (1..=NODES).map(NodeId).filter(|peer| *peer != node).collect();
-    Core::new(node, &peers, Health::default(), vec![founding])
+    let founders: Vec<_> = (1..=NODES).map(|n| (format!("n{n}:1"), [n as u8; 16])).collect();
+    Core::new(Setup {
+        node,
+        own: Health::default(),
+        map: Arc::new(Map::founding(Shards::new(1).unwrap(), NODES, &founders).unwrap()),
+        moves: false,
+        replace_after: Duration::ZERO,
+        boot: 1,
+        snapshot_step_bytes,
+        members: vec![founding],
+        past: BTreeMap::new(),
+        make: Box::new(|_, _, _| unreachable!("no replica comes here")),
+    })
 }
 
 #[test]
@@ -185,10 +203,10 @@ fn a_gateway_that_dies_before_it_was_heard_of_leaves_no_waiters() {
     let follower = world.follower(leader);
     world.pipeline(follower, 0, &[(Kind::Write, &["BLPOP", "q", "0"])]);
     world.run(100);
-    assert_eq!(world.core(leader).group().shard().waiters().origins().count(), 1);
+    assert_eq!(world.group(leader).shard().waiters().origins().count(), 1);
     world.dead.insert(follower);
     world.run(3_000);
-    assert_eq!(world.core(leader).group().shard().waiters().origins().count(), 0);
+    assert_eq!(world.group(leader).shard().waiters().origins().count(), 0);
 }
 
 #[test]
@@ -198,7 +216,7 @@ fn waits_end_with_the_connection_of_their_gateway_even_if_they_are_on_their_way(
     let follower = world.follower(leader);
     world.pipeline(follower, 0, &[(Kind::Write, &["BLPOP", "q", "0"])]);
     world.run(10);
-    assert_eq!(world.core(leader).group().shard().waiters().len(), 1);
+    assert_eq!(world.group(leader).shard().waiters().len(), 1);
     // One more is in the log by the time at which the connection ends, and not committed.
     world.loses = |_, message| matches!(message, Message::Consensus { .. });
     world.pipeline(follower, 1, &[(Kind::Write, &["BLPOP", "q", "0"])]);
@@ -207,7 +225,7 @@ fn waits_end_with_the_connection_of_their_gateway_even_if_they_are_on_their_way(
     world.pipeline(leader, 0, &[(Kind::Write, &["RPUSH", "q", "kept"])]);
     world.run(200);
     assert_eq!(world.reply(leader, 0), ":1\r\n", "it serves nobody who may be gone");
-    assert_eq!(world.core(leader).group().shard().waiters().len(), 0);
+    assert_eq!(world.group(leader).shard().waiters().len(), 0);
     // The gateway lives after all, and so do its clients: they are told.
     for ticket in [0, 1] {
         assert!(world.reply(follower, ticket).starts_with("-LOADING "));
@@ -221,12 +239,12 @@ fn a_follower_knows_how_far_it_is_behind_what_its_clients_were_told() {
     let follower = world.follower(leader);
     world.pipeline(follower, 0, &[(Kind::Write, &["SET", "k", "v"])]);
     assert_eq!(world.reply(follower, 0), "+OK\r\n");
-    assert!(!world.core(follower).group().is_level(), "it does not know of the commit yet");
-    assert!(world.core(leader).group().is_level());
-    world.core(follower).all_mut()[0].catch_up();
+    assert!(!world.group(follower).is_level(), "it does not know of the commit yet");
+    assert!(world.group(leader).is_level());
+    world.core(follower).member_mut(GroupId(0)).unwrap().catch_up();
     world.finish(follower, Effects::default());
     world.deliver();
-    assert!(world.core(follower).group().is_level(), "it asked, and no time has passed");
+    assert!(world.group(follower).is_level(), "it asked, and no time has passed");
 }
 
 const GET_TWICE: [(Kind, &[&str]); 2] =

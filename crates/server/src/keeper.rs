@@ -12,6 +12,7 @@
 //! other error is for the node to die of, before it acknowledges anything.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use consensus::SnapshotMeta;
@@ -19,9 +20,12 @@ use keyspace::{Loader, Shard};
 use node::{Event, GroupId, Save, SnapshotJob, message};
 use stdx::codec::Reader;
 use stdx::{mark, planted};
+use storage::disk::Disk;
 use storage::snapshot::{Meta, Progress, Receiver, Snapshot, Snapshots, Writer};
 use storage::wal::{Prepare, Prepared, Record, Wal};
 use storage::{Error, GroupId as StoredGroup};
+
+use crate::presence;
 
 /// How much of what was handed over found room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,14 +222,16 @@ pub enum After {
 #[derive(Debug)]
 pub struct SnapshotKeeper {
     snapshots: Snapshots,
+    /// The data directory.
+    disk: Arc<dyn Disk>,
     writing: BTreeMap<GroupId, (Writer, u64, u64)>,
     receiving: BTreeMap<GroupId, Receiver>,
 }
 
 impl SnapshotKeeper {
-    /// Keeps an open folder of snapshots.
-    pub fn new(snapshots: Snapshots) -> SnapshotKeeper {
-        SnapshotKeeper { snapshots, writing: BTreeMap::new(), receiving: BTreeMap::new() }
+    /// Keeps an open folder of snapshots of this data directory.
+    pub fn new(snapshots: Snapshots, disk: Arc<dyn Disk>) -> SnapshotKeeper {
+        SnapshotKeeper { snapshots, disk, writing: BTreeMap::new(), receiving: BTreeMap::new() }
     }
 
     /// Does one job; the jobs of a group come in their order.
@@ -248,7 +254,20 @@ impl SnapshotKeeper {
                 let chunk = consensus::Chunk { meta, offset, data, last };
                 self.receive(group, chunk, out)
             }
+            SnapshotJob::Leave { group } => self.leave(group, out),
         }
+    }
+
+    /// Everything of the group goes, but for its vote.
+    fn leave(&mut self, group: GroupId, out: &mut Vec<After>) -> Result<(), Error> {
+        let mark = presence::leave(&*self.disk, stored(group));
+        let path = "left".to_owned();
+        mark.map_err(|source| Error::Io { action: "mark", path, source })?;
+        (self.writing.remove(&group), self.receiving.remove(&group));
+        self.snapshots.forget(stored(group))?;
+        let (index, term, then) = (0, 0, Event::Left { group });
+        out.push(After::Reset { group, index, term, then });
+        Ok(())
     }
 
     fn begin(
@@ -410,8 +429,8 @@ mod tests {
     fn a_part_of_a_snapshot_that_has_no_beginning_is_answered_if_it_is_the_last() {
         let disk = SimDisk::new(1);
         let options = Options { segment_bytes: 64 * 1024 };
-        let (store, _) = Store::open(Arc::new(disk), options).unwrap();
-        let mut keeper = SnapshotKeeper::new(store.snapshots);
+        let (store, _) = Store::open(Arc::new(disk.clone()), options).unwrap();
+        let mut keeper = SnapshotKeeper::new(store.snapshots, Arc::new(disk.clone()));
         let part = |last| {
             let (meta, data) = (consensus::SnapshotMeta::default(), vec![1].into());
             SnapshotJob::Receive { group: GROUP, meta, offset: 5, data, last }

@@ -17,6 +17,7 @@ mod front;
 pub mod keeper;
 pub mod limits;
 pub mod links;
+pub mod presence;
 pub mod repair;
 pub mod start;
 pub mod version;

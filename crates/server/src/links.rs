@@ -15,23 +15,25 @@
 //! A `Hello` that only asks (`Purpose::Probe`) is how nodes find each other at the founding.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use stdx::codec::{Malformed, Reader, put_bytes, put_u32, put_u64, put_varint};
 
+use node::Map;
 use node::limits::MESSAGE_BYTES_MAX;
 
 /// What a connection of a node begins with. Its first byte can begin no command.
 pub const PREAMBLE: [u8; 8] = *b"\xf5SYNOD\x00\x01";
 
-/// Bytes of a message of the handshake.
-const HELLO_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a message of the handshake: the map of a thousand nodes with the longest names.
+const HELLO_BYTES_MAX: usize = 1024 * 1024;
 
 const FRAME_HEAD_BYTES: usize = 8;
 const PROOF_BYTES: usize = 32;
 
-/// Sixteen bytes that name a cluster, or one start of a node.
+/// Sixteen bytes that name a cluster, a node for good, or one start of it.
 pub type Id = [u8; 16];
 
 /// Why a node calls another.
@@ -41,6 +43,8 @@ pub enum Purpose {
     Probe,
     /// To send messages.
     Link,
+    /// To be taken into the cluster, from the address that it names.
+    Join,
 }
 
 /// What a caller says.
@@ -56,49 +60,56 @@ pub struct Hello {
 pub struct About {
     /// Names this start of the process.
     pub instance: Id,
+    /// Names the node for good, with its data: drawn before it joins.
+    pub identity: Id,
     /// All zero before the node belongs to a cluster.
     pub cluster: Id,
     /// 0 before the node has a number.
     pub node: u32,
-    /// The addresses of the members, in the order of their numbers.
-    pub members: Vec<String>,
-    /// The instances of the founders, in the same order; empty if this node does not know them.
-    pub founders: Vec<Id>,
+    /// Before it belongs to a cluster: the addresses that it was told to join, or, for
+    /// `Purpose::Join`, its own.
+    pub list: Vec<String>,
     /// How many shards the keys are in; 0 if this node was not told and the cluster not founded.
     pub shards: u32,
+    /// How many replicas a shard is to have; 0 as above.
+    pub replicas: u32,
+    /// The newest map that it knows, once it belongs to a cluster.
+    pub map: Option<Arc<Map>>,
 }
 
 impl About {
     /// Does it belong to a cluster?
     pub fn is_member(&self) -> bool {
-        self.cluster != Id::default()
+        self.cluster != Id::default() && self.map.is_some()
     }
 
     /// Appends it.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.instance);
+        out.extend_from_slice(&self.identity);
         out.extend_from_slice(&self.cluster);
         put_varint(out, u64::from(self.node));
-        put_varint(out, self.members.len() as u64);
-        self.members.iter().for_each(|member| put_bytes(out, member.as_bytes()));
-        put_varint(out, self.founders.len() as u64);
-        self.founders.iter().for_each(|founder| out.extend_from_slice(founder));
+        put_varint(out, self.list.len() as u64);
+        self.list.iter().for_each(|addr| put_bytes(out, addr.as_bytes()));
         put_varint(out, u64::from(self.shards));
+        put_varint(out, u64::from(self.replicas));
+        let mut map = Vec::new();
+        self.map.iter().for_each(|known| known.encode(&mut map));
+        put_bytes(out, &map);
     }
 
     /// Reads what `encode` wrote.
     pub fn decode(reader: &mut Reader<'_>) -> Result<About, Malformed> {
-        let (instance, cluster) = (read_id(reader)?, read_id(reader)?);
-        let node = reader.varint()? as u32;
-        let mut about = About { instance, cluster, node, ..About::default() };
-        for _ in 0..reader.length()? {
-            about.members.push(String::from_utf8_lossy(reader.bytes()?).into_owned());
-        }
-        for _ in 0..reader.length()? {
-            about.founders.push(read_id(reader)?);
-        }
-        about.shards = reader.varint()? as u32;
-        Ok(about)
+        let (instance, identity, cluster) = (read_id(reader)?, read_id(reader)?, read_id(reader)?);
+        let node = reader.varint32()?;
+        let list =
+            reader.list(|reader| Ok(String::from_utf8_lossy(reader.bytes()?).into_owned()))?;
+        let (shards, replicas) = (reader.varint32()?, reader.varint32()?);
+        let map = match reader.bytes()? {
+            [] => None,
+            bytes => Some(Arc::new(Map::decode(bytes)?)),
+        };
+        Ok(About { instance, identity, cluster, node, list, shards, replicas, map })
     }
 }
 
@@ -197,14 +208,23 @@ pub fn accept(
 
 impl Hello {
     fn encode(&self, out: &mut Vec<u8>) {
-        out.push(u8::from(self.purpose == Purpose::Link));
+        out.push(match self.purpose {
+            Purpose::Probe => 0,
+            Purpose::Link => 1,
+            Purpose::Join => 2,
+        });
         out.extend_from_slice(&self.nonce);
         self.about.encode(out);
     }
 
     fn decode(bytes: &[u8]) -> Result<Hello, Malformed> {
         let mut reader = Reader::new(bytes);
-        let purpose = if reader.byte()? == 1 { Purpose::Link } else { Purpose::Probe };
+        let purpose = match reader.byte()? {
+            0 => Purpose::Probe,
+            1 => Purpose::Link,
+            2 => Purpose::Join,
+            _ => return Err(reader.malformed()),
+        };
         let mut nonce = [0; 32];
         nonce.copy_from_slice(reader.take(32)?);
         Ok(Hello { purpose, about: About::decode(&mut reader)?, nonce })
@@ -309,14 +329,17 @@ mod tests {
     use super::*;
 
     fn about(node: u32) -> About {
-        let members = vec!["a:1".to_owned(), "b:2".to_owned()];
+        let founders = [("a:1".to_owned(), [7; 16]), ("b:2".to_owned(), [8; 16])];
+        let map = Map::founding(node::Shards::new(16).unwrap(), 3, &founders).unwrap();
         About {
             instance: [node as u8; 16],
+            identity: [7; 16],
             cluster: [9; 16],
             node,
-            members,
-            founders: vec![[7; 16]],
+            list: vec!["a:1".to_owned(), "b:2".to_owned()],
             shards: 16,
+            replicas: 3,
+            map: Some(Arc::new(map)),
         }
     }
 

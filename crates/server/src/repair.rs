@@ -64,7 +64,7 @@ impl std::error::Error for Refusal {}
 /// Looks for damage, and clears away what cannot be relied on.
 pub fn prepare(
     disk: &dyn Disk,
-    members: usize,
+    peers: usize,
     group: GroupId,
     store: &mut Store,
     found: &mut Found,
@@ -74,7 +74,7 @@ pub fn prepare(
         let mark = mark_of(group);
         return Ok(Diagnosis { faulty: names.contains(&mark), news: None });
     };
-    if members == 1 {
+    if peers == 0 {
         return Err(Refusal::Alone(fault));
     }
     let lost_vote = found

@@ -3,7 +3,7 @@
 //! Everything that could make the node lie is checked before it answers its first client: whose
 //! data this is, whether all of it is there, and who the members are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use consensus::{Entry, Index, NodeId, Options, SnapshotMeta, Stored, Term};
 use keyspace::{Loader, Shard};
-use node::{Core, Founding, GroupId, Health, message};
+use node::{Core, Founding, GroupId, Health, Maker, Map, Past, Setup, message};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use storage::disk::{Disk, RealDisk};
 use storage::home::{ClusterId, Home, Identity};
@@ -27,17 +27,21 @@ use crate::front::Front;
 use crate::keeper::snapshot_meta;
 use crate::limits::OTHER_FILES_MAX;
 use crate::links::About;
+use crate::presence::{self, Presence};
 use crate::repair::{self, Refusal};
 use node::limits::SNAPSHOT_STEP_BYTES;
 
-/// The group that keeps the keys.
+/// The group of the first shard.
 pub const GROUP: GroupId = GroupId(0);
 
 /// How a node is to run.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
     pub listen: String,
-    /// The addresses of all members, this one's among them; empty for a node alone.
+    /// Where clients and other nodes reach it, if that is not where it listens.
+    pub advertise: Option<String>,
+    /// The addresses of all founders, this one's among them, or of members of a cluster that is
+    /// to take it in; empty for a node alone.
     pub join: Vec<String>,
     pub data: PathBuf,
     pub secret: Vec<u8>,
@@ -49,6 +53,10 @@ pub struct NodeOptions {
     /// How many shards a new cluster has.
     pub shards: Option<u32>,
     pub redirects: Redirects,
+    /// How many replicas each of them is to have.
+    pub replicas: Option<u32>,
+    /// A node that is dead for so long is given up, and what it held is held by others; zero: never.
+    pub replace_after: Duration,
     /// Gives free memory back to the system: called when much was freed.
     pub give_back: fn(),
 }
@@ -70,18 +78,22 @@ pub fn run(options: NodeOptions, stop: Arc<AtomicBool>) -> Result<Ended, String>
     home.claim(identity).map_err(|error| error.to_string())?;
     let (mut store, mut found) = Store::open(disk.clone(), storage::wal::Options::default())
         .map_err(|error| error.to_string())?;
+    let map = newest_map(&*disk, &about)?;
+    let here = present(&*disk, &about, &mut store, &mut found)?;
     let mut faulty = BTreeSet::new();
-    for shard in 0..about.shards {
-        let (members, group) = (about.members.len(), storage::GroupId(shard));
-        let diagnosis = repair::prepare(&*disk, members, group, &mut store, &mut found);
+    for group in here.keys() {
+        let peers = map.members().len() - 1;
+        let stored = storage::GroupId(group.0);
+        let diagnosis = repair::prepare(&*disk, peers, stored, &mut store, &mut found);
         let diagnosis = diagnosis.map_err(|refusal| refusal.to_string())?;
         if let Some(news) = &diagnosis.news {
             eprintln!("synod: {news}");
         }
-        faulty.extend(diagnosis.faulty.then_some(GroupId(shard)));
+        faulty.extend(diagnosis.faulty.then_some(*group));
     }
     let channel = Channel::new().map_err(|error| error.to_string())?;
-    let core = core(&options, &about, &found, faulty, home.boots(), &channel)?;
+    let about = About { map: Some(map), ..about };
+    let core = core(&options, &about, &found, (here, faulty), home.boots(), &channel)?;
     let parts = parts(&options, disk, about, store, core, listener, &channel, stop);
     let ended = Driver::new(channel, parts).and_then(Driver::run);
     drop(home);
@@ -95,50 +107,96 @@ fn join(
     home: &Home,
     stop: &AtomicBool,
 ) -> Result<About, String> {
-    let instance = nonce();
+    let own = options.advertise.as_ref().unwrap_or(&options.listen);
+    let (list, shards, replicas) = (&options.join[..], options.shards, options.replicas);
+    let wish = Wish { own, list, shards, replicas };
     let known = founding::recall(&options.data).map_err(|error| error.to_string())?;
     let about = match known {
         Some(about) => {
-            if !options.join.is_empty() && options.join != about.members {
-                return Err(format!(
-                    "this node belongs to the cluster of {}, and was told to join {}",
-                    about.members.join(","),
-                    options.join.join(",")
-                ));
-            }
-            let own = about.node as usize;
-            let place = about.members.iter().position(|member| *member == options.listen);
-            if let Some(other) = place.map(|at| at + 1).filter(|other| *other != own) {
-                return Err(format!(
-                    "{} belongs to node {own} of the cluster, at {}, and this address is that of \
-                     node {other}",
-                    options.data.display(),
-                    about.members[own - 1]
-                ));
-            }
-            if let Some(ours) = options.shards.filter(|ours| *ours != about.shards) {
-                let refused = founding::Refused::ShardsDiffer { ours, theirs: about.shards };
-                return Err(refused.to_string());
-            }
-            About { instance, ..about }
+            check_known(options, own, &about)?;
+            about
         }
         None if home.identity().is_some() => {
             let dir = options.data.display();
             return Err(format!("{dir} belongs to a node, but its list of members is gone"));
         }
-        None if options.join.len() < 2 => {
-            let addr = options.join.first().unwrap_or(&options.listen);
-            founding::found_alone(&options.data, addr, instance, options.shards)
-                .map_err(|error| error.to_string())?
+        None if options.join.is_empty() || options.join == [own.clone()] => {
+            founding::found_alone(&options.data, wish).map_err(|error| error.to_string())?
         }
-        None => {
-            let wish = Wish { list: &options.join, shards: options.shards };
-            let about = founding::found(&options.data, listener, wish, &options.secret, stop)
-                .map_err(|error| error.to_string())?;
-            About { instance, ..about }
-        }
+        None => founding::found(&options.data, listener, wish, &options.secret, stop)
+            .map_err(|error| error.to_string())?,
     };
-    Ok(about)
+    Ok(About { instance: nonce(), ..about })
+}
+
+/// Is what this node is told now what it was told when it became a member?
+fn check_known(options: &NodeOptions, own: &str, about: &About) -> Result<(), String> {
+    let map = about.map.as_ref().ok_or("the list of members says nothing of the cluster")?;
+    let addrs: Vec<&str> = map.members().values().map(|member| member.addr.as_str()).collect();
+    let known = |addr: &String| addrs.contains(&addr.as_str()) || about.list.contains(addr);
+    if !options.join.is_empty() && !options.join.iter().any(known) {
+        return Err(format!(
+            "this node belongs to the cluster of {}, and was told to join {}",
+            addrs.join(","),
+            options.join.join(",")
+        ));
+    }
+    if let Some((other, _)) = map.by_addr(own).filter(|(other, _)| other.0 != about.node) {
+        let ours = map.members().get(&NodeId(about.node));
+        return Err(format!(
+            "{} belongs to node {} of the cluster, at {}, and this address is that of node {}",
+            options.data.display(),
+            about.node,
+            ours.map_or("an address that is gone", |member| member.addr.as_str()),
+            other.0
+        ));
+    }
+    if let Some(ours) = options.shards.filter(|ours| *ours != about.shards) {
+        let refused = founding::Refused::ShardsDiffer { ours, theirs: about.shards };
+        return Err(refused.to_string());
+    }
+    Ok(())
+}
+
+/// The newest map on the disk.
+fn newest_map(disk: &dyn Disk, about: &About) -> Result<Arc<Map>, String> {
+    let kept = presence::kept_map(disk).map_err(|error| error.to_string())?;
+    let first = about.map.clone().ok_or("the list of members says nothing of the cluster")?;
+    Ok(kept.filter(|kept| kept.version() > first.version()).unwrap_or(first))
+}
+
+/// The replicas that this directory holds, each with who agreed when it began; nobody, where it came
+/// by a move. What is left of those that were moved away goes for good.
+pub fn present(
+    disk: &dyn Disk,
+    about: &About,
+    store: &mut Store,
+    found: &mut Found,
+) -> Result<BTreeMap<GroupId, BTreeSet<NodeId>>, String> {
+    let first = about.map.as_ref().ok_or("the list of members says nothing of the cluster")?;
+    let mut here = BTreeMap::new();
+    for group in first.groups() {
+        let stored = storage::GroupId(group.0);
+        match presence::of(disk, stored).map_err(|error| error.to_string())? {
+            Presence::Unmarked if first.version() == 1 => {
+                let founders = first.wanted_in(group);
+                if founders.contains(&NodeId(about.node)) {
+                    here.insert(group, founders);
+                }
+            }
+            Presence::Unmarked => {}
+            Presence::Joined => {
+                here.insert(group, BTreeSet::new());
+            }
+            Presence::Left => {
+                let cleared = store.wal.reset_group(stored).and_then(|()| store.wal.commit());
+                let cleared = cleared.and_then(|()| store.snapshots.forget(stored));
+                cleared.map_err(|error| error.to_string())?;
+                found.faults.retain(|fault| fault.group != Some(stored));
+            }
+        }
+    }
+    Ok(here)
 }
 
 /// The core, with what was found on the disk.
@@ -146,7 +204,7 @@ fn core(
     options: &NodeOptions,
     about: &About,
     found: &Found,
-    faulty: BTreeSet<GroupId>,
+    (here, faulty): (BTreeMap<GroupId, BTreeSet<NodeId>>, BTreeSet<GroupId>),
     boot: u64,
     channel: &Channel,
 ) -> Result<Core, String> {
@@ -157,12 +215,14 @@ fn core(
         clock_drift_ppm: options.clock_drift_ppm,
         ..Options::new(node, u64::from_le_bytes(nonce()))
     };
-    let addr = about.members[about.node as usize - 1].clone();
+    let map = about.map.clone().ok_or("there is no map")?;
+    let member = map.members().get(&node);
+    let addr = member.map_or_else(|| options.listen.clone(), |member| member.addr.clone());
     let own = Health { pid: std::process::id(), addr, ..Health::default() };
-    let founders: BTreeSet<NodeId> = (1..=about.members.len() as u32).map(NodeId).collect();
-    let peers = founders.iter().copied().filter(|other| *other != node).collect();
-    let (shards, snapshot_step_bytes) = (about.shards, SNAPSHOT_STEP_BYTES);
-    let told = Restore { raft, founders, peers, shards, faulty, boot, own, snapshot_step_bytes };
+    let snapshot_step_bytes = SNAPSHOT_STEP_BYTES;
+    let (moves, replace_after) = (true, options.replace_after);
+    let told =
+        Restore { raft, map, moves, replace_after, here, faulty, boot, own, snapshot_step_bytes };
     restore(told, found, channel.moment().now).map_err(|refusal| refusal.to_string())
 }
 
@@ -170,12 +230,12 @@ fn core(
 #[derive(Debug)]
 pub struct Restore {
     pub raft: Options,
-    /// Who agreed when the groups began; nobody, for a node that joins them and waits to be told.
-    pub founders: BTreeSet<NodeId>,
-    /// The other nodes of the cluster.
-    pub peers: Vec<NodeId>,
-    /// The keys are in so many groups.
-    pub shards: u32,
+    pub map: Arc<Map>,
+    pub moves: bool,
+    pub replace_after: Duration,
+    /// The replicas that are here, each with who agreed when its group began; nobody, if it came
+    /// later and was or will be told.
+    pub here: BTreeMap<GroupId, BTreeSet<NodeId>>,
     /// Those that are to be repaired by their peers; see `repair`.
     pub faulty: BTreeSet<GroupId>,
     pub boot: u64,
@@ -186,11 +246,43 @@ pub struct Restore {
 
 /// The core that this disk is the memory of.
 pub fn restore(restore: Restore, found: &Found, now: stdx::Instant) -> Result<Core, Refusal> {
-    let node = restore.raft.node;
-    let groups: Result<Vec<Founding>, Refusal> = (0..restore.shards)
-        .map(|shard| restore_group(&restore, GroupId(shard), found, now))
-        .collect();
-    Ok(Core::new(node, &restore.peers, restore.own, groups?))
+    let members: Result<Vec<Founding>, Refusal> =
+        restore.here.keys().map(|group| restore_group(&restore, *group, found, now)).collect();
+    let members = members?;
+    let mut past = BTreeMap::new();
+    for group in restore.map.groups().filter(|group| !restore.here.contains_key(group)) {
+        if let Some(stored) = found.groups.get(&storage::GroupId(group.0)) {
+            let (term, vote) = (Term(stored.term), stored.vote.map(NodeId));
+            past.insert(group, Past { term, vote });
+        }
+    }
+    let Restore { raft, map, moves, replace_after, boot, own, snapshot_step_bytes, .. } = restore;
+    let (node, shards) = (raft.node, map.shards().count());
+    let make: Maker = Box::new(move |group, stored, now| {
+        let options = options_of(&raft, shards, group);
+        let replica = consensus::raft::Replica::new(options, stored, now);
+        Box::new(replica.expect("an empty log contradicts nothing"))
+    });
+    Ok(Core::new(Setup {
+        node,
+        own,
+        map,
+        moves,
+        replace_after,
+        boot,
+        snapshot_step_bytes,
+        members,
+        past,
+        make,
+    }))
+}
+
+/// The settings of a group's replica.
+fn options_of(raft: &Options, shards: usize, group: GroupId) -> Options {
+    // Groups that draw different timeouts have their leaders on different nodes.
+    let seed = raft.seed.wrapping_add(u64::from(group.0).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let tail_bytes_max = raft.tail_bytes_max / shards;
+    Options { seed, tail_bytes_max, ..raft.clone() }
 }
 
 /// One group of it.
@@ -201,8 +293,8 @@ fn restore_group(
     now: stdx::Instant,
 ) -> Result<Founding, Refusal> {
     let broken = |why: String| Refusal::Broken(why);
-    let Restore { raft, founders, faulty, boot, snapshot_step_bytes, .. } = restore;
-    let config = consensus::Config::of(founders.iter().copied());
+    let Restore { raft, here, faulty, boot, snapshot_step_bytes, .. } = restore;
+    let config = consensus::Config::of(here[&id].iter().copied());
     let group = found.groups.get(&storage::GroupId(id.0));
     let mut snapshot = SnapshotMeta { config, ..SnapshotMeta::default() };
     let mut shard = Shard::new();
@@ -218,10 +310,7 @@ fn restore_group(
         (stored.term, stored.vote) = (Term(group.term), group.vote.map(NodeId));
         stored.entries = entries(group, snapshot.term).map_err(broken)?;
     }
-    // Groups that draw different timeouts have their leaders on different nodes.
-    let seed = raft.seed.wrapping_add(u64::from(id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let tail_bytes_max = raft.tail_bytes_max / restore.shards as usize;
-    let (node, options) = (raft.node, Options { seed, tail_bytes_max, ..raft.clone() });
+    let (node, options) = (raft.node, options_of(raft, restore.map.shards().count(), id));
     let replica = consensus::raft::Replica::new(options, stored, now)
         .map_err(|why| broken(format!("the log on the disk contradicts itself: {why:?}")))?;
     let (replica, boot, snapshot_step_bytes) = (Box::new(replica), *boot, *snapshot_step_bytes);
@@ -265,7 +354,8 @@ fn parts(
     front.cluster = about.cluster.iter().map(|byte| format!("{byte:02x}")).collect();
     front.vitals.pid = std::process::id();
     let log = LogThread::start(store.wal, channel.notifier.clone());
-    let snapshots = SnapshotThread::start(store.snapshots, &log, channel.notifier.clone());
+    let snapshots =
+        SnapshotThread::start(store.snapshots, disk.clone(), &log, channel.notifier.clone());
     let secret = options.secret.clone();
     let peers = Peers::new(PeerOptions { secret, about }, &channel.notifier);
     let give_back = options.give_back;

@@ -66,9 +66,9 @@ impl World {
     fn draw_majority(&mut self) -> Option<BTreeSet<u32>> {
         let good = |world: &World, node: u32| {
             let machine = &world.machines[node as usize - 1];
-            let groups = machine.running.as_ref().map(|running| running.front.core().all());
-            let faulty = |groups: &[node::Group]| groups.iter().any(|one| one.status().faulty);
-            !machine.is_harmed() && !groups.is_some_and(faulty)
+            let mut groups =
+                machine.running.iter().flat_map(|running| running.front.core().members());
+            !machine.is_harmed() && !groups.any(|one| one.status().faulty)
         };
         let mut nodes: Vec<u32> = (1..=self.nodes()).filter(|node| good(self, *node)).collect();
         let mut spared = BTreeSet::new();

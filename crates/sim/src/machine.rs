@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use consensus::NodeId;
 use node::{Event, GroupId, Health, Moment, Save, SnapshotJob};
@@ -197,11 +198,11 @@ impl Machine {
         home.claim(Identity { cluster: ClusterId(1), node })?;
         let options = storage::wal::Options { segment_bytes: SEGMENT_BYTES };
         let (mut store, mut found) = Store::open(disk.clone(), options)?;
-        let (members, mut faulty) = (peers.len() + 1, BTreeSet::new());
+        let mut faulty = BTreeSet::new();
         self.news.clear();
         for shard in 0..self.shards {
             let group = storage::GroupId(shard);
-            let diagnosis = repair::prepare(&*disk, members, group, &mut store, &mut found)?;
+            let diagnosis = repair::prepare(&*disk, peers.len(), group, &mut store, &mut found)?;
             faulty.extend(diagnosis.faulty.then_some(GroupId(shard)));
             self.news.extend(diagnosis.news);
         }
@@ -216,7 +217,7 @@ impl Machine {
             front: Front::new(core, Config::default(), moment),
             _home: home,
             log: LogKeeper::new(store.wal),
-            snapshots: SnapshotKeeper::new(store.snapshots),
+            snapshots: SnapshotKeeper::new(store.snapshots, disk),
             jobs: LogJobs::default(),
             snapshot_jobs: VecDeque::new(),
             log_busy: false,
@@ -250,9 +251,24 @@ impl Machine {
         let own = Health { pid: self.id, addr: format!("node{}", self.id), ..Health::default() };
         let snapshot_step_bytes =
             SNAPSHOT_STEP_BYTES[(dice >> 16) as usize % SNAPSHOT_STEP_BYTES.len()];
-        let founders = (1..=self.founders).map(NodeId).collect();
-        let (shards, boot) = (self.shards, home.boots());
-        Restore { raft, founders, peers, shards, faulty, boot, own, snapshot_step_bytes }
+        let founders: BTreeSet<NodeId> = (1..=self.founders).map(NodeId).collect();
+        let here = (0..self.shards).map(|shard| (GroupId(shard), founders.clone())).collect();
+        let nodes = peers.iter().map(|peer| peer.0).chain([self.id]).max().unwrap_or(1);
+        let named = |node: u32| (format!("node{node}:1"), [node as u8; 16]);
+        let named: Vec<_> = (1..=nodes).map(named).collect();
+        let shards = node::Shards::new(self.shards as usize).expect("a power of two");
+        let map = node::Map::founding(shards, nodes.min(15), &named).expect("a map of few nodes");
+        Restore {
+            raft,
+            map: Arc::new(map),
+            moves: false,
+            replace_after: Duration::ZERO,
+            here,
+            faulty,
+            boot: home.boots(),
+            own,
+            snapshot_step_bytes,
+        }
     }
 
     /// The process ends. `power`: so does what was not synced.
@@ -294,7 +310,7 @@ impl Machine {
     pub(crate) fn summary(&self) -> String {
         let (id, paused) = (self.id, self.paused_until);
         let Some(running) = &self.running else { return format!("node {id} is down") };
-        let (group, log) = (running.front.core().group(), running.log_busy);
+        let (group, log) = (running.group(), running.log_busy);
         let status = group.status();
         let (applied, snapshots, full) =
             (group.applied(), running.snapshots_busy, running.log_full);
@@ -308,8 +324,7 @@ impl Machine {
     /// Does it lead, in its own belief?
     pub(crate) fn leads(&self) -> bool {
         let running = self.running.as_ref();
-        running
-            .is_some_and(|running| running.front.core().group().leader() == Some(NodeId(self.id)))
+        running.is_some_and(|running| running.group().leader() == Some(NodeId(self.id)))
     }
 }
 
@@ -331,6 +346,11 @@ impl Running {
         self.snapshot_jobs.extend(snapshots);
     }
 
+    /// Its replica of the first shard.
+    pub(crate) fn group(&self) -> &node::Group {
+        self.front.core().member(GroupId(0)).expect("each node has all groups")
+    }
+
     /// A connection is closed: what still arrives on it is nobody's.
     pub(crate) fn note_closed(&mut self, wire: Wire) {
         let newest = self.closed.entry(wire.client).or_default();
@@ -348,8 +368,8 @@ impl Running {
         let (last, count) = self.turns;
         self.turns = (second, if last == second { count + 1 } else { 1 });
         if self.turns.1 > TURNS_PER_SECOND_MAX {
-            let group = self.front.core().group();
-            return Err(format!("the loop of a node does not sleep: {:?}", group.status()));
+            let status = self.group().status();
+            return Err(format!("the loop of a node does not sleep: {status:?}"));
         }
         Ok(())
     }

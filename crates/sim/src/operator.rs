@@ -188,7 +188,7 @@ impl World {
     fn is_ready(&self, leader: u32, wish: &Wish) -> bool {
         const BEHIND_MAX: u64 = 20;
         let Some(running) = &self.machines[leader as usize - 1].running else { return false };
-        let status = running.front.core().group().status();
+        let status = running.group().status();
         let new = wish.voters.iter().filter(|node| !status.config.voters.contains(node));
         new.into_iter().all(|node| {
             let matched = status.matched.iter().find(|(peer, _)| peer == node);

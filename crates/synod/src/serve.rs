@@ -71,6 +71,9 @@ fn node_options(checked: Checked) -> NodeOptions {
         clock_drift_ppm: checked.clock_drift_ppm,
         shards: checked.shards,
         redirects: checked.redirects,
+        replicas: checked.replicas,
+        advertise: checked.advertise,
+        replace_after: checked.replace_after,
         give_back: crate::allocator::give_back,
     }
 }

@@ -59,6 +59,16 @@ pub(crate) struct Settings {
     /// library has asked for the map (auto), everybody (yes) [default: auto]
     #[arg(long, env = "SYNOD_CLUSTER_REDIRECTS", value_name = "WHO")]
     cluster_redirects: Option<String>,
+    /// How many replicas a shard of a new cluster is to have [default: 3]
+    #[arg(long, env = "SYNOD_REPLICAS", value_name = "N")]
+    replicas: Option<u32>,
+    /// Where clients and other nodes reach this one, if not where it listens
+    #[arg(long, env = "SYNOD_ADVERTISE", value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    /// When a node that is dead is given up and what it held is copied elsewhere; 0: never
+    /// [default: 600]
+    #[arg(long, env = "SYNOD_REPLACE_AFTER_S", value_name = "SECONDS")]
+    replace_after_s: Option<u64>,
 }
 
 /// The names in a file.
@@ -77,6 +87,9 @@ const NAMES: &[&str] = &[
     "clock-drift-ppm",
     "shards",
     "cluster-redirects",
+    "replicas",
+    "advertise",
+    "replace-after-s",
 ];
 
 /// Settings that were checked.
@@ -94,6 +107,9 @@ pub(crate) struct Checked {
     pub(crate) clock_drift_ppm: u32,
     pub(crate) shards: Option<u32>,
     pub(crate) redirects: Redirects,
+    pub(crate) replicas: Option<u32>,
+    pub(crate) advertise: Option<String>,
+    pub(crate) replace_after: Duration,
 }
 
 impl Settings {
@@ -114,6 +130,9 @@ impl Settings {
             clock_drift_ppm: self.clock_drift_ppm.or(file.clock_drift_ppm),
             shards: self.shards.or(file.shards),
             cluster_redirects: self.cluster_redirects.or(file.cluster_redirects),
+            replicas: self.replicas.or(file.replicas),
+            advertise: self.advertise.or(file.advertise),
+            replace_after_s: self.replace_after_s.or(file.replace_after_s),
         }
     }
 
@@ -182,6 +201,10 @@ impl Settings {
         let Some(redirects) = Redirects::of(redirects) else {
             return Err(format!("cluster-redirects ({redirects}) must be no, auto or yes"));
         };
+        let most = hashring::REPLICAS_MAX as u32;
+        if let Some(replicas) = self.replicas.filter(|replicas| !(1..=most).contains(replicas)) {
+            return Err(format!("replicas ({replicas}) must be between 1 and {most}"));
+        }
         Ok(Checked {
             listen,
             join,
@@ -194,6 +217,9 @@ impl Settings {
             clock_drift_ppm: self.clock_drift_ppm.unwrap_or(10_000),
             shards: self.shards,
             redirects,
+            replicas: self.replicas,
+            advertise: self.advertise.as_deref().map(with_port),
+            replace_after: Duration::from_secs(self.replace_after_s.unwrap_or(600)),
         })
     }
 }

@@ -467,6 +467,10 @@ impl crate::replica::Replica for Replica {
         (self.role(), self.term, self.leader())
     }
 
+    fn is_handing_over(&self) -> bool {
+        matches!(&self.state, State::Leader(leader) if leader.transfer.is_some())
+    }
+
     fn status(&self) -> Status {
         let matched = match &self.state {
             State::Leader(leader) => {

@@ -94,6 +94,53 @@ const BACKUP: &[Command] = &[
 
 const BACKUP_FLAGS: Flags = Flags::SESSION.and(Flags::ADMIN).and(Flags::NO_MULTI);
 
+const ADMIN: Flags = Flags::SESSION.and(Flags::ADMIN);
+
+const NODE: &[Command] = &[
+    Command::new("add", -3, ADMIN, Keys::None, Run::Session(None)).doc(
+        Group::Server,
+        "7.0.0",
+        "O(N) in the nodes",
+        "Invites a node to come from an address",
+    ),
+    Command::new("drain", 3, ADMIN, Keys::None, Run::Session(None)).doc(
+        Group::Server,
+        "7.0.0",
+        "O(N*M) in the nodes and shards",
+        "Has a node hold nothing: what it holds moves to others",
+    ),
+    Command::new("help", 2, Flags::ANYTIME, Keys::None, Run::Pure(help)).doc(
+        Group::Server,
+        "7.0.0",
+        "O(1)",
+        "Lists the subcommands",
+    ),
+    Command::new("keep", 3, ADMIN, Keys::None, Run::Session(None)).doc(
+        Group::Server,
+        "7.0.0",
+        "O(N) in the nodes",
+        "Has a node that was drained or lost take its share again",
+    ),
+    Command::new("list", 2, Flags::SESSION, Keys::None, Run::Session(None)).doc(
+        Group::Server,
+        "7.0.0",
+        "O(N*M) in the nodes and shards",
+        "Lists the nodes, what they hold and what they ought to",
+    ),
+    Command::new("remove", 3, ADMIN, Keys::None, Run::Session(None)).doc(
+        Group::Server,
+        "7.0.0",
+        "O(N) in the nodes",
+        "Forgets a node that holds nothing",
+    ),
+    Command::new("set", -5, ADMIN, Keys::None, Run::Session(None)).doc(
+        Group::Server,
+        "7.0.0",
+        "O(N) in the nodes",
+        "Changes the weight or the zone of a node",
+    ),
+];
+
 /// The rows of this file.
 pub(crate) const COMMANDS: &[Command] = &[
     Command::new("synod", -2, Flags::NONE, Keys::None, Run::Container)
@@ -115,6 +162,15 @@ pub(crate) const COMMANDS: &[Command] = &[
         "7.0.0",
         "Depends on the command",
         "Runs a command once for an id: a retry gets the first reply",
+    ),
+    Command::new("synod.node", -2, Flags::NONE, Keys::None, Run::Container)
+        .doc(Group::Server, "7.0.0", "Depends on the subcommand", "The nodes of the cluster")
+        .with(NODE),
+    Command::new("synod.rebalance", -1, ADMIN, Keys::None, Run::Session(None)).doc(
+        Group::Server,
+        "7.0.0",
+        "O(N*M) in the nodes and shards",
+        "Moves replicas to where the ring wants them, or shows what that would move",
     ),
     Command::new("synod.settings", 1, Flags::READONLY, Keys::None, Run::Read(settings)).doc(
         Group::Server,

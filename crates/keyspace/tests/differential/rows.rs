@@ -387,6 +387,8 @@ pub(crate) const EXCEPTIONS: &[(&str, &str)] = &[
     ("synod.multi", OURS),
     ("synod.put", OURS),
     ("synod.script", OURS),
+    ("synod.node *", OURS),
+    ("synod.rebalance", OURS),
     ("synod.txn *", OURS),
     ("synod.settings", OURS),
     ("synod.versions", OURS),

@@ -7,7 +7,7 @@
 //! linearizable on any replica: whatever was acknowledged before the read came was committed before
 //! the operation, which came later, was proposed, and so stands before it in the log.
 
-use consensus::{Config, Entry, EntryKind, Index};
+use consensus::{Config, Entry, EntryKind, Index, NodeId};
 use keyspace::op::{self, Body, Op, Origin};
 use keyspace::{Asker, Late, Outcome};
 use stdx::codec::Reader;
@@ -16,7 +16,10 @@ use wire::Args;
 
 use super::{Flight, Group};
 use crate::batch::{Batch, Item, Request};
+use crate::clerk::MAP_KEY;
 use crate::effects::Effects;
+use crate::map::Map;
+use crate::memo::{Fate, is_guest};
 use crate::message::Answer;
 use crate::request::{Moment, Ticket, UNBLOCKED, Who};
 
@@ -143,7 +146,9 @@ impl Group {
             _ => None,
         };
         let Some(Origin { node, number }) = own.or(origin) else { return };
-        let here = node == self.node.0;
+        // Guests count apart: their numbers and those of replicas say nothing about each other.
+        let guest = is_guest(number);
+        let here = node == self.node.0 && !guest;
         let mut early = Vec::new();
         for round in &mut self.rounds {
             let before = |request: &Request| {
@@ -152,7 +157,7 @@ impl Group {
                     Who::Node(other) => other.0 == node,
                     Who::Nobody => false,
                 };
-                same && request.number < number
+                same && is_guest(request.number) == guest && request.number < number
             };
             early.extend(round.reads.extract_if(.., |(request, _)| before(request)));
         }
@@ -173,12 +178,28 @@ impl Group {
         match body {
             Body::Tick => self.tick_pending = false,
             Body::DropWaiters { .. } if planted!("waiters-forgotten") => {}
-            Body::DropWaiters { node } if node.is_none_or(|node| node == self.node.0) => {
-                for (_, ticket) in std::mem::take(&mut self.blocked) {
-                    out.replies.put(ticket, UNBLOCKED);
-                }
-            }
+            Body::DropWaiters { node } => self.drop_waiters(*node, out),
             _ => {}
+        }
+    }
+
+    /// The clients of this node, or of all, wait no longer for keys.
+    fn drop_waiters(&mut self, node: Option<u32>, out: &mut Effects) {
+        if node.is_none_or(|node| node == self.node.0) {
+            for (_, ticket) in std::mem::take(&mut self.blocked) {
+                out.replies.put(ticket, UNBLOCKED);
+            }
+        }
+        for origin in self.memo.take_blocked(node) {
+            self.answer_guest(origin, UNBLOCKED.to_vec());
+        }
+    }
+
+    /// The leader tells a guest.
+    fn answer_guest(&mut self, origin: Origin, reply: Vec<u8>) {
+        if self.leads() {
+            let answer = Answer { number: origin.number, reply };
+            self.answers.entry(NodeId(origin.node)).or_default().push(answer);
         }
     }
 
@@ -191,6 +212,13 @@ impl Group {
         out: &mut Effects,
     ) {
         let request = request.or_else(|| self.request_of(origin));
+        if let Some(origin) = origin.filter(|origin| is_guest(origin.number)) {
+            match outcome {
+                Outcome::Blocked => self.memo.put(self.applied, origin, Fate::Blocked),
+                Outcome::Parked { .. } => self.memo.put(self.applied, origin, Fate::Parked),
+                _ => self.memo.put_reply(self.applied, origin, out.replies.open()),
+            }
+        }
         let origin_here = origin.filter(|origin| origin.node == self.node.0);
         match (outcome, request.map(|request| request.who)) {
             (Outcome::Blocked, who) => {
@@ -231,6 +259,9 @@ impl Group {
     fn settle_late(&mut self, origin: Origin, reply: Vec<u8>, out: &mut Effects) {
         if let Some(ticket) = self.parked.remove(&origin) {
             out.replies.put(ticket, &reply);
+        } else if is_guest(origin.number) {
+            self.memo.put_reply(self.applied, origin, &reply);
+            self.answer_guest(origin, reply);
         } else if origin.node == keyspace::txn::PARKED {
             // The replica that took it knows whose it is.
         } else if origin.node == self.node.0 {
@@ -239,8 +270,7 @@ impl Group {
             }
         } else if self.leads() {
             let answer = Answer { number: origin.number, reply };
-            let node = consensus::NodeId(origin.node);
-            self.answers.entry(node).or_default().push(answer);
+            self.answers.entry(NodeId(origin.node)).or_default().push(answer);
         }
     }
 
@@ -333,6 +363,16 @@ impl Group {
             let request = Request { number: self.number(), ..request };
             self.read_elsewhere(moment, request, op);
         }
+    }
+
+    /// The map that this group has agreed on, if it keeps one.
+    pub(crate) fn read_map(&mut self, moment: Moment) -> Option<Map> {
+        let asker = Asker { db: 0, proto: wire::Proto::Resp2, origin: None };
+        let get: wire::ArgsBuf = [&b"get"[..], MAP_KEY].into_iter().collect();
+        let (wall, mut reply) = (self.wall(moment).max(self.shard.clock()), Vec::new());
+        self.shard.read(wall, 0, asker, get.args(), &mut reply);
+        let end = reply.windows(2).position(|pair| pair == b"\r\n")?;
+        Map::decode(reply.get(end + 2..reply.len().checked_sub(2)?)?).ok()
     }
 
     pub(super) fn read_op(

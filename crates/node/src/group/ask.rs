@@ -10,9 +10,11 @@ use wire::{Args, Proto};
 
 use super::{Group, Round};
 use crate::batch::Request;
+use crate::effects::Effects;
 use crate::gateway::Pending;
-use crate::message::{Answer, Forwarded, Kind};
-use crate::request::{Asked, Call, DISK_FULL, Exec, FULL, Moment, Ticket, Who};
+use crate::memo::{Fate, Recall, is_guest};
+use crate::message::{Answer, Forwarded, Kind, Message};
+use crate::request::{Asked, Call, DISK_FULL, Exec, FULL, Moment, NO_LEADER, Ticket, UNKNOWN, Who};
 
 impl Group {
     /// A command of one of this node's clients. A read that this replica may serve at once is
@@ -72,15 +74,21 @@ impl Group {
     }
 
     /// Requests that another node believes this one should serve, as the leader of `term`. If it
-    /// is not, they are dropped: the gateway learns of a later term and sends them again.
+    /// is not, they are dropped: the gateway learns of a later term and sends them again. A guest
+    /// has to be told.
     pub(crate) fn forwarded(
         &mut self,
         moment: Moment,
         source: NodeId,
         term: Term,
         requests: Vec<Forwarded>,
+        out: &mut Effects,
     ) {
         if self.standing.0 != Role::Leader || self.standing.1 != term {
+            if requests.first().is_some_and(|request| is_guest(request.number)) {
+                let (group, (_, term, leader)) = (self.id, self.standing);
+                out.send.push((source, Message::Astray { group, term, leader }));
+            }
             return;
         }
         // Nothing to be done, but to say what is committed.
@@ -91,7 +99,41 @@ impl Group {
             if head.origin != Some(origin) {
                 continue;
             }
-            self.forwarded_one(moment, source, forwarded);
+            if forwarded.retry.is_some() {
+                self.retries.push((source, forwarded));
+            } else {
+                self.forwarded_one(moment, source, forwarded);
+            }
+        }
+    }
+
+    /// What guests have sent to a leader before this one: by now it is known what that has done.
+    pub(super) fn take_retries(&mut self, moment: Moment) {
+        for (source, forwarded) in std::mem::take(&mut self.retries) {
+            let number = forwarded.number;
+            let origin = Origin { node: source.0, number };
+            let reply = match (forwarded.kind, forwarded.retry) {
+                // Something that this guest asked for later may be applied, and must not be seen.
+                (Kind::Read, _) if self.memo.has_later(origin) => NO_LEADER.to_vec(),
+                (Kind::Read, _) | (_, None) => {
+                    self.forwarded_one(moment, source, forwarded);
+                    continue;
+                }
+                (Kind::Write, Some(floor)) => match self.memo.recall(origin, floor) {
+                    Recall::Known(Fate::Replied(reply)) => {
+                        mark!("a guest's retry is answered from memory");
+                        reply.clone()
+                    }
+                    Recall::Known(Fate::Blocked | Fate::Parked) => continue,
+                    Recall::Known(Fate::TooLarge) | Recall::Unknown => UNKNOWN.to_vec(),
+                    Recall::Never => {
+                        mark!("a guest's retry was never agreed");
+                        self.forwarded_one(moment, source, forwarded);
+                        continue;
+                    }
+                },
+            };
+            self.answers.entry(source).or_default().push(Answer { number, reply });
         }
     }
 
@@ -150,15 +192,15 @@ impl Group {
     }
 
     fn forwarded_one(&mut self, moment: Moment, source: NodeId, forwarded: Forwarded) {
-        let Forwarded { number, kind, after, op } = forwarded;
+        let Forwarded { number, kind, after, op, .. } = forwarded;
         let request = Request { who: Who::Node(source), number };
         let put = |out: &mut Vec<u8>| out.extend_from_slice(&op);
         match kind {
             Kind::Write => {
-                let seen = self.seen.entry(source).or_default();
+                let seen = self.seen.entry((source, is_guest(number))).or_default();
                 if number <= seen.answered && !planted!("duplicate-taken-twice") {
                     mark!("a forwarded write comes twice");
-                    return;
+                    return self.answer_again(source, number);
                 }
                 seen.answered = number;
                 if self.disk_full || !self.has_room() {
@@ -167,13 +209,18 @@ impl Group {
                     self.answers.entry(source).or_default().push(answer);
                     return;
                 }
-                self.seen.entry(source).or_default().taken = number;
+                self.seen.entry((source, is_guest(number))).or_default().taken = number;
                 self.open.push_op(moment.now, request, put);
                 self.open.note_locks(op::is_txn(&op));
             }
-            // It has been here before, and a write that came after it may be applied already. The
-            // gateway serves the read itself when it applies that write.
-            Kind::Read if self.seen.get(&source).is_some_and(|seen| number < seen.taken) => {}
+            // It has been here before, and a write that came after it may be applied already. A
+            // gateway serves the read itself when it applies that write; a guest can't.
+            Kind::Read if self.has_seen_later(source, number) => {
+                if is_guest(number) {
+                    let answer = Answer { number, reply: NO_LEADER.to_vec() };
+                    self.answers.entry(source).or_default().push(answer);
+                }
+            }
             Kind::Read => {
                 let mut reader = Reader::new(&op);
                 let Ok(head) = op::read_head(&mut reader) else { return };
@@ -186,6 +233,20 @@ impl Group {
                     self.answers.entry(source).or_default().push(Answer { number, reply });
                 }
             }
+        }
+    }
+
+    fn has_seen_later(&self, source: NodeId, number: u64) -> bool {
+        let seen = self.seen.get(&(source, is_guest(number)));
+        seen.is_some_and(|seen| number < seen.taken)
+    }
+
+    /// A guest has asked again for what it was answered to: the answer was lost on its way.
+    fn answer_again(&mut self, source: NodeId, number: u64) {
+        let origin = Origin { node: source.0, number };
+        if let Recall::Known(Fate::Replied(reply)) = self.memo.recall(origin, self.applied) {
+            let answer = Answer { number, reply: reply.clone() };
+            self.answers.entry(source).or_default().push(answer);
         }
     }
 

@@ -37,7 +37,8 @@ use crate::limits::{
     BATCH_BYTES, ENTRIES_IN_FLIGHT_MAX, EXPIRE_INTERVAL, GATEWAY_REQUESTS_MAX, REQUEST_TIMEOUT,
     WAITING_BYTES_MAX,
 };
-use crate::message::{Answer, GroupId, Kind, Message};
+use crate::memo::Memo;
+use crate::message::{Answer, Forwarded, GroupId, Kind, Message};
 use crate::request::{FULL, Moment, NO_LEADER, Proposing, Ticket, UNKNOWN, Who};
 use look::Looks;
 use snapshot::Snapshotting;
@@ -108,9 +109,15 @@ pub struct Group {
     blocked: BTreeMap<u64, Ticket>,
     /// Requests of this node's clients that wait in the shard for transactions.
     parked: BTreeMap<Origin, Ticket>,
-    /// The newest write taken from each gateway in this term.
-    seen: BTreeMap<NodeId, Seen>,
+    /// The newest write taken from each gateway in this term; guests count apart.
+    seen: BTreeMap<(NodeId, bool), Seen>,
+    /// What became of the requests of guests.
+    memo: Memo,
+    /// Retries of guests that wait until this leader knows what its predecessors have done.
+    retries: Vec<(NodeId, Forwarded)>,
     answers: BTreeMap<NodeId, Vec<Answer>>,
+    /// To guests on this node, which asked before it led.
+    own_answers: Vec<Answer>,
     next_number: u64,
     next_token: u64,
     read_seed: u64,
@@ -169,7 +176,10 @@ impl Group {
             blocked: BTreeMap::new(),
             parked: BTreeMap::new(),
             seen: BTreeMap::new(),
+            memo: Memo::new(1, snapshot.index),
+            retries: Vec::new(),
             answers: BTreeMap::new(),
+            own_answers: Vec::new(),
             next_number: if planted!("numbers-used-again") {
                 1 << BOOT_SHIFT
             } else {
@@ -204,7 +214,9 @@ impl Group {
 
     /// The slots whose keys it keeps, if there are other groups.
     pub(crate) fn set_slots(&mut self, slots: std::ops::RangeInclusive<u16>) {
-        self.snapshot.set_shards(hashring::SLOTS / slots.len());
+        let shards = hashring::SLOTS / slots.len();
+        self.snapshot.set_shards(shards);
+        self.memo = Memo::new(shards, self.applied);
         self.slots = Some(slots.clone());
         self.shard.set_slots(slots);
     }
@@ -234,6 +246,46 @@ impl Group {
     /// The replica, to look at.
     pub fn status(&self) -> Status {
         self.replica.status()
+    }
+
+    /// Role, term and leader.
+    pub(crate) fn standing(&self) -> (Role, Term, Option<NodeId>) {
+        self.standing
+    }
+
+    /// Who agrees, as of what was applied.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Does this replica vote, as of what was applied?
+    pub(crate) fn is_voter(&self) -> bool {
+        self.config.is_voter(self.node)
+    }
+
+    /// Does it vote, and has it come as far as the present leader?
+    pub(crate) fn is_level_voter(&self) -> bool {
+        let (_, term, leader) = self.standing;
+        self.is_voter() && leader.is_some() && self.applied_term == term
+    }
+
+    /// Does a client of this node wait for anything that will come to this replica?
+    pub(crate) fn is_owed(&self) -> bool {
+        let asked = |request: &Request| matches!(request.who, Who::Client(_));
+        let batches = self.flight.iter().map(|flight| &flight.batch).chain([&self.open]);
+        let mut items = batches.flat_map(|batch| &batch.items);
+        let waits = items.any(|(Item::Op(request) | Item::Read(request, _))| asked(request));
+        waits || !(self.gateway.is_empty() && self.parked.is_empty() && self.rounds.is_empty())
+    }
+
+    /// Takes out who waits for keys.
+    pub(crate) fn take_blocked(&mut self) -> BTreeMap<u64, Ticket> {
+        std::mem::take(&mut self.blocked)
+    }
+
+    /// Takes out the answers of this leader to guests on its own node.
+    pub(crate) fn take_own_answers(&mut self) -> (Index, Vec<Answer>) {
+        (self.applied, std::mem::take(&mut self.own_answers))
     }
 
     /// Who leads, if known.
@@ -377,6 +429,9 @@ impl Group {
                 if resolved && !self.gateway.is_empty() {
                     self.drain_gateway(moment);
                 }
+                if resolved && !self.retries.is_empty() {
+                    self.take_retries(moment);
+                }
                 let is_full = self.open.len() >= BATCH_BYTES;
                 if self.has_proposal() && (proposing == Proposing::Now || is_full) {
                     self.propose(moment, out);
@@ -398,6 +453,10 @@ impl Group {
         self.step_snapshot(moment, out);
         self.watch_backup(moment.now);
         for (node, answers) in std::mem::take(&mut self.answers) {
+            if node == self.node {
+                self.own_answers.extend(answers);
+                continue;
+            }
             let (group, applied) = (self.id, self.applied);
             out.send.push((node, Message::Answers { group, applied, answers }));
         }
@@ -557,6 +616,7 @@ impl Group {
         if was.0 == Role::Leader && (is.0 != Role::Leader || is.1 != was.1) {
             self.lose_leadership(moment);
         }
+        self.retries.clear();
         if is.0 == Role::Leader && (was.0 != Role::Leader || is.1 != was.1) {
             self.seen.clear();
             self.tick_pending = false;

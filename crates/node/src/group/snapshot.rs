@@ -121,6 +121,11 @@ impl Group {
         self.snapshot.wanted = true;
     }
 
+    /// How large the newest one is; 0 if this start of the node took none.
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        self.snapshot.size
+    }
+
     /// How the snapshots stand.
     pub fn snapshot_state(&self) -> SnapshotState {
         SnapshotState {
@@ -236,6 +241,7 @@ impl Group {
                 self.set_slots(slots);
             }
             self.applied = snapshot;
+            self.memo.restart(snapshot);
             self.config = meta.config;
             self.leap(moment, meta.term, out);
         }

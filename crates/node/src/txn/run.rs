@@ -14,11 +14,11 @@ use super::plan::{Mode, Plan};
 use super::scratch::Trial;
 use super::{Coordinator, Question, Request};
 use crate::effects::Effects;
-use crate::group::Group;
 use crate::limits::{TXN_BACKOFF_MAX, TXN_RETRY_INTERVAL};
 use crate::message::Kind;
 use crate::request::{CONTENDED, Exec, Moment, NO_LEADER, Ticket, UNKNOWN};
 use crate::route::{Home, home, shard_of};
+use crate::seat::Seat;
 
 /// What is asked of a group.
 #[derive(Clone, Debug)]
@@ -187,7 +187,7 @@ impl Coordinator {
         moment: Moment,
         serial: u64,
         run: &mut Running,
-        groups: &mut [Group],
+        groups: &mut [Seat],
     ) {
         run.waits.clear();
         (run.wake, run.abort) = (run.deadline, None);
@@ -231,7 +231,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (db, args): (u8, ArgsBuf),
-        groups: &mut [Group],
+        groups: &mut [Seat],
     ) {
         let args = args.args();
         let mut places: BTreeMap<usize, (Vec<usize>, ArgsBuf)> = BTreeMap::new();
@@ -285,7 +285,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         mut plan: Plan,
-        groups: &mut [Group],
+        groups: &mut [Seat],
     ) {
         let request = run.request.as_ref().expect("what is prepared was asked for");
         let watches = request.exec.watches.clone();
@@ -317,7 +317,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (shard, part): (usize, Part),
-        groups: &mut [Group],
+        groups: &mut [Seat],
     ) {
         let ticket = self.ticket(serial, run, Ask::Alone);
         let (proto, watches, calls) = (run.proto(), part.compares, part.calls);
@@ -332,7 +332,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (parts, span, answer): (BTreeMap<usize, Part>, Span, Answer),
-        groups: &mut [Group],
+        groups: &mut [Seat],
     ) {
         run.waits.clear();
         run.participants = parts.keys().copied().collect();
@@ -358,7 +358,7 @@ impl Coordinator {
         run: &mut Running,
         ask: Ask,
         reply: &[u8],
-        groups: &mut [Group],
+        groups: &mut [Seat],
         out: &mut Effects,
     ) {
         match ask {
@@ -414,7 +414,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (shard, reply): (usize, &[u8]),
-        groups: &mut [Group],
+        groups: &mut [Seat],
         out: &mut Effects,
     ) {
         let Phase::Preparing(preparing) = &mut run.phase else { unreachable!("a vote was asked") };
@@ -446,7 +446,7 @@ impl Coordinator {
         moment: Moment,
         serial: u64,
         run: &mut Running,
-        groups: &mut [Group],
+        groups: &mut [Seat],
         out: &mut Effects,
     ) {
         let Phase::Preparing(preparing) = std::mem::replace(&mut run.phase, Phase::Idle) else {
@@ -478,7 +478,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (shard, reply): (usize, &[u8]),
-        groups: &mut [Group],
+        groups: &mut [Seat],
         out: &mut Effects,
     ) {
         let tried = matches!(
@@ -510,7 +510,7 @@ impl Coordinator {
     }
 
     /// Has the present attempt aborted everywhere, beside what comes next.
-    fn abandon(&mut self, moment: Moment, run: &mut Running, groups: &mut [Group]) {
+    fn abandon(&mut self, moment: Moment, run: &mut Running, groups: &mut [Seat]) {
         run.waits.clear();
         let serial = self.next_serial();
         let mut abort = Running::new(run.id, Instant::FAR);
@@ -536,7 +536,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (commit, plan): (bool, Option<Plan>),
-        groups: &mut [Group],
+        groups: &mut [Seat],
     ) {
         run.waits.clear();
         let left = run.participants.clone();
@@ -552,7 +552,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (commit, left): (bool, BTreeSet<usize>),
-        groups: &mut [Group],
+        groups: &mut [Seat],
     ) {
         for shard in left {
             let message = (shard, Ask::Decide(shard), Txn::Decide { txn: run.id, commit });
@@ -566,7 +566,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (shard, reply): (usize, &[u8]),
-        groups: &mut [Group],
+        groups: &mut [Seat],
         out: &mut Effects,
     ) {
         let Phase::Deciding(deciding) = &mut run.phase else { unreachable!("it was decided") };
@@ -604,7 +604,7 @@ impl Coordinator {
         moment: Moment,
         serial: u64,
         run: &mut Running,
-        groups: &mut [Group],
+        groups: &mut [Seat],
     ) {
         run.waits.clear();
         (run.phase, run.wake) = (Phase::Fencing { standings: BTreeMap::new() }, Instant::FAR);
@@ -620,7 +620,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (shard, reply): (usize, &[u8]),
-        groups: &mut [Group],
+        groups: &mut [Seat],
     ) {
         let Phase::Fencing { standings } = &mut run.phase else { unreachable!("it was fenced") };
         if reply.first() == Some(&b'-') {
@@ -644,7 +644,7 @@ impl Coordinator {
         moment: Moment,
         serial: u64,
         run: &mut Running,
-        groups: &mut [Group],
+        groups: &mut [Seat],
         out: &mut Effects,
     ) {
         let late = moment.now >= run.deadline;

@@ -15,11 +15,11 @@ use wire::{Args, ArgsBuf, Proto};
 use super::run::{Answer, Ask, Part, Phase, Running};
 use super::{Coordinator, Question};
 use crate::effects::Effects;
-use crate::group::Group;
 use crate::limits::{TXN_FETCH_BYTES_MAX, TXN_FETCHES_MAX, TXN_SNAPSHOT_TRIES};
 use crate::message::Kind;
 use crate::request::Moment;
 use crate::route::{receipt_home, shard_of};
+use crate::seat::Seat;
 
 /// A run at the gateway.
 #[derive(Debug)]
@@ -82,12 +82,14 @@ impl Coordinator {
         moment: Moment,
         serial: u64,
         run: &mut Running,
-        groups: &mut [Group],
+        groups: &mut [Seat],
     ) {
         let request = run.request.as_ref().expect("what is tried was asked for");
         let seed = run.id.number.wrapping_mul(31).wrapping_add(u64::from(run.id.attempt));
         let mut scratch = Scratch::new(self.clock.max(moment.wall), seed);
-        scratch.set(groups[0].shard().settings().clone());
+        if let Some(member) = groups.iter().find_map(Seat::member) {
+            scratch.set(member.shard().settings().clone());
+        }
         let mut keys: Vec<Key> = Vec::new();
         for Watch { db, key, .. } in &request.exec.watches {
             keys.push((*db, key.clone()));
@@ -141,7 +143,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         keys: Vec<Key>,
-        groups: &mut [Group],
+        groups: &mut [Seat],
     ) {
         let mut places: BTreeMap<(usize, u8), Vec<Vec<u8>>> = BTreeMap::new();
         for (db, key) in keys {
@@ -171,7 +173,7 @@ impl Coordinator {
         run: &mut Running,
         ask: Ask,
         reply: &[u8],
-        groups: &mut [Group],
+        groups: &mut [Seat],
         out: &mut Effects,
     ) {
         let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial has asked") };
@@ -221,7 +223,7 @@ impl Coordinator {
         moment: Moment,
         serial: u64,
         run: &mut Running,
-        groups: &mut [Group],
+        groups: &mut [Seat],
         out: &mut Effects,
     ) {
         let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial is run") };
@@ -251,7 +253,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         done: Done,
-        groups: &mut [Group],
+        groups: &mut [Seat],
         out: &mut Effects,
     ) {
         let mut done = done;
@@ -299,7 +301,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (parts, done): (BTreeMap<usize, Part>, Done),
-        groups: &mut [Group],
+        groups: &mut [Seat],
         out: &mut Effects,
     ) {
         let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial has run") };
@@ -342,7 +344,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         done: &Done,
-        groups: &mut [Group],
+        groups: &mut [Seat],
     ) -> bool {
         let request = run.request.as_ref().expect("what waits was asked for");
         let ([(db, args)], [reply]) = (&request.exec.calls[..], &done.replies[..]) else {
@@ -390,7 +392,7 @@ impl Coordinator {
     }
 
     /// The keys are waited for no more.
-    fn stop_waiting(&mut self, moment: Moment, run: &mut Running, groups: &mut [Group]) {
+    fn stop_waiting(&mut self, moment: Moment, run: &mut Running, groups: &mut [Seat]) {
         run.waits.clear();
         let Phase::Trial(trial) = &mut run.phase else { return };
         for (shard, number) in std::mem::take(&mut trial.awaits) {
@@ -404,7 +406,7 @@ impl Coordinator {
         moment: Moment,
         run: &mut Running,
         how: Unblock,
-        groups: &mut [Group],
+        groups: &mut [Seat],
         out: &mut Effects,
     ) -> bool {
         let Phase::Trial(trial) = &run.phase else { return false };

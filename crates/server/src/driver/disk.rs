@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use node::{GroupId, Save, SnapshotJob};
 use storage::Error;
+use storage::disk::Disk;
 use storage::snapshot::Snapshots;
 use storage::wal::{Prepared, Wal};
 
@@ -193,9 +194,14 @@ pub struct SnapshotThread {
 
 impl SnapshotThread {
     /// Begins to work on an open folder of snapshots.
-    pub fn start(snapshots: Snapshots, log: &LogThread, notifier: Notifier) -> SnapshotThread {
+    pub fn start(
+        snapshots: Snapshots,
+        disk: Arc<dyn Disk>,
+        log: &LogThread,
+        notifier: Notifier,
+    ) -> SnapshotThread {
         let (jobs, queue) = mpsc::channel();
-        let (keeper, log) = (SnapshotKeeper::new(snapshots), log.jobs.clone());
+        let (keeper, log) = (SnapshotKeeper::new(snapshots, disk), log.jobs.clone());
         let run = move || Keeping { keeper, log, notifier }.run(&queue);
         let thread = thread::Builder::new().name("snapshots".to_owned()).spawn(run);
         drop(thread.expect("a thread can be started at the start"));

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
-use node::{Event, Moment, Proposing};
+use node::{Event, Map, Moment, Proposing};
 use socket2::{SockRef, TcpKeepalive};
 use storage::disk::Disk;
 
@@ -340,6 +340,13 @@ impl Driver {
             self.front.count_operations(VITALS_INTERVAL);
         }
         let fx = self.front.end_turn(moment, proposing);
+        for group in fx.joined.drain(..) {
+            if let Err(error) = crate::presence::join(&*self.disk, storage::GroupId(group.0)) {
+                self.notifier.send(Notice::Fatal(error.to_string()));
+                return;
+            }
+        }
+        let map = fx.map.take();
         if !fx.save.is_empty() {
             self.log.save(std::mem::take(&mut fx.save));
         }
@@ -355,6 +362,9 @@ impl Driver {
                 eprintln!("synod: the replica of shard {} is repaired", group.0);
             }
         }
+        if let Some(map) = map {
+            self.follow(&map);
+        }
         for at in self.peers.take_overfull() {
             self.drop_connection(at);
         }
@@ -363,6 +373,16 @@ impl Driver {
         }
         for key in self.front.take_dirty() {
             self.flush_client(key);
+        }
+    }
+
+    /// The map has changed. What is on the disk only says where to begin: an older one would do.
+    fn follow(&mut self, map: &Arc<Map>) {
+        if let Err(error) = crate::presence::keep_map(&*self.disk, map) {
+            eprintln!("synod: the map was not written down: {error}");
+        }
+        for at in self.peers.follow(map, &self.notifier) {
+            self.drop_connection(at);
         }
     }
 

@@ -12,7 +12,7 @@ use std::thread;
 
 use bytes::Bytes;
 use consensus::NodeId;
-use node::Message;
+use node::{Event, Map, Message};
 
 use super::{Notice, Notifier};
 use crate::limits::{
@@ -37,6 +37,13 @@ pub struct PeerOptions {
     pub about: About,
 }
 
+/// The same, for all threads; the map in it changes.
+type Shared = Arc<Mutex<PeerOptions>>;
+
+fn look(shared: &Shared) -> PeerOptions {
+    shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+}
+
 #[derive(Debug)]
 struct Peer {
     /// The connection that the loop has, if any.
@@ -51,7 +58,7 @@ struct Peer {
 /// See the head of this file.
 #[derive(Debug)]
 pub struct Peers {
-    options: Arc<PeerOptions>,
+    options: Shared,
     peers: BTreeMap<u32, Peer>,
     dirty: Vec<u32>,
     overfull: Vec<usize>,
@@ -61,25 +68,47 @@ pub struct Peers {
 impl Peers {
     /// Begins to dial every other member.
     pub fn new(options: PeerOptions, notifier: &Notifier) -> Peers {
-        let options = Arc::new(options);
-        let mut peers = BTreeMap::new();
-        for (at, addr) in options.about.members.iter().enumerate() {
-            let node = at as u32 + 1;
-            if node == options.about.node {
+        let map = options.about.map.clone();
+        let options = Arc::new(Mutex::new(options));
+        let handshakes = Arc::new(AtomicUsize::new(0));
+        let (peers, dirty, overfull) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let mut peers = Peers { options, peers, dirty, overfull, handshakes };
+        if let Some(map) = map {
+            peers.follow(&map, notifier);
+        }
+        peers
+    }
+
+    /// The members are those of this map: dials who has come. Returns the connections to those who
+    /// have left.
+    pub(super) fn follow(&mut self, map: &Arc<Map>, notifier: &Notifier) -> Vec<usize> {
+        let own = {
+            let mut options =
+                self.options.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            options.about.map = Some(map.clone());
+            options.about.node
+        };
+        let is_member = |node: &u32| map.members().contains_key(&NodeId(*node));
+        let gone = self.peers.extract_if(.., |node, _| !is_member(node));
+        let connections = gone.filter_map(|(_, peer)| peer.connection).collect();
+        for (id, member) in map.members() {
+            if id.0 == own || self.peers.contains_key(&id.0) {
                 continue;
             }
             let (redial, calls) = mpsc::channel();
-            let dialer = Dialer { node, addr: addr.clone(), options: options.clone() };
+            let (node, addr, options) = (id.0, member.addr.clone(), self.options.clone());
+            let dialer = Dialer { node, addr, options };
             let notifier = notifier.clone();
-            thread::Builder::new()
-                .name(format!("dial-{node}"))
-                .spawn(move || dialer.run(&calls, &notifier))
-                .expect("a thread can be started while the node starts");
-            redial.send(()).expect("the thread that dials has just begun");
-            peers.insert(node, Peer { connection: None, out: Vec::new(), redial, instance: None });
+            let run = move || dialer.run(&calls, &notifier);
+            if thread::Builder::new().name(format!("dial-{node}")).spawn(run).is_err() {
+                // The next map, or the next start, tries again; the others dial here.
+                continue;
+            }
+            let _ = redial.send(());
+            self.peers
+                .insert(node, Peer { connection: None, out: Vec::new(), redial, instance: None });
         }
-        let handshakes = Arc::new(AtomicUsize::new(0));
-        Peers { options, peers, dirty: Vec::new(), overfull: Vec::new(), handshakes }
+        connections
     }
 
     /// Queues a message. Without a connection it is lost: the protocols above expect that, and
@@ -143,8 +172,8 @@ impl Peers {
             return;
         }
         let answer = move || {
-            if let Ok(Some(linked)) = answer_peer(stream, &options) {
-                notifier.send(Notice::Linked(linked));
+            if let Ok(Some(notice)) = answer_peer(stream, &look(&options)) {
+                notifier.send(notice);
             }
             handshakes.fetch_sub(1, Ordering::AcqRel);
         };
@@ -167,21 +196,28 @@ pub(crate) fn answer_call(
     links::accept(stream, &options.secret, &options.about, nonce())
 }
 
-/// Answers a call of another node. A probe is over with that; a link is returned.
+/// Answers a call of another node: with what the loop has to know of it.
 fn answer_peer(
     mut stream: TcpStream,
     options: &PeerOptions,
-) -> Result<Option<Linked>, HandshakeError> {
+) -> Result<Option<Notice>, HandshakeError> {
     let hello = answer_call(&mut stream, options)?;
-    let About { instance, cluster, node, .. } = hello.about;
+    let About { instance, identity, cluster, node, list, .. } = hello.about;
     let ours = &options.about;
-    let is_peer = cluster == ours.cluster && node != ours.node && ours.is_member();
+    let Some(map) = ours.map.as_ref().filter(|_| ours.is_member()) else { return Ok(None) };
+    if hello.purpose == Purpose::Join {
+        let came = list.into_iter().next().map(|addr| Event::Came { addr, identity });
+        return Ok(came.map(Notice::Core));
+    }
+    // Another process that goes by the name of a member, or one that was taken out, is none.
+    let known = map.members().get(&NodeId(node)).and_then(|member| member.identity);
+    let is_peer = cluster == ours.cluster && node != ours.node && known == Some(identity);
     if hello.purpose == Purpose::Probe || !is_peer {
         return Ok(None);
     }
     stream.set_read_timeout(None)?;
     stream.set_write_timeout(None)?;
-    Ok(Some(Linked { node, instance, stream, outgoing: false }))
+    Ok(Some(Notice::Linked(Linked { node, instance, stream, outgoing: false })))
 }
 
 /// Calls an address.
@@ -224,7 +260,7 @@ pub(crate) fn nonce<const N: usize>() -> [u8; N] {
 struct Dialer {
     node: u32,
     addr: String,
-    options: Arc<PeerOptions>,
+    options: Shared,
 }
 
 impl Dialer {
@@ -242,11 +278,12 @@ impl Dialer {
     }
 
     fn dial(&self, notifier: &Notifier) -> Result<(), HandshakeError> {
-        let (about, stream) = call(&self.addr, &self.options, Purpose::Link)?;
+        let options = look(&self.options);
+        let (about, stream) = call(&self.addr, &options, Purpose::Link)?;
         if !about.is_member() {
             return Err(HandshakeError::NoMember);
         }
-        if about.cluster != self.options.about.cluster {
+        if about.cluster != options.about.cluster {
             return Err(HandshakeError::OtherCluster);
         }
         if about.node != self.node {

@@ -315,7 +315,7 @@ impl Front {
     /// answered about; but if that lasts, an old figure is better than none.
     fn may_look(&self, moment: Moment) -> bool {
         let waited = self.behind_until.is_some_and(|until| until <= moment.now);
-        waited || self.core.all().iter().all(node::Group::is_level)
+        waited || self.core.members().all(node::Group::is_level)
     }
 
     /// When `Event::Tick` is due.
@@ -448,7 +448,7 @@ impl Front {
                 Flow::Behind => {
                     self.behind_until.get_or_insert(moment.now + BEHIND_MAX);
                     self.behind.push(key);
-                    self.core.all_mut().iter_mut().for_each(node::Group::catch_up);
+                    self.core.members_mut().for_each(node::Group::catch_up);
                     return start;
                 }
             }

@@ -13,7 +13,7 @@ fn check(table: &[(&str, &str)]) {
     for (line, expect) in table {
         assert_eq!(stage.say(client, line), *expect, "{line}");
     }
-    for group in stage.front.core().all() {
+    for group in stage.front.core().members() {
         assert_eq!(group.shard().parked(), 0, "somebody waits");
         group.shard().check_txns();
     }
@@ -277,7 +277,7 @@ fn settings_and_scans_are_of_all_shards() {
     let mut stage = Stage::sharded(16);
     let client = stage.open();
     stage.say(client, "config set list-max-listpack-size 4");
-    for group in stage.front.core().all() {
+    for group in stage.front.core().members() {
         let setting = group.shard().settings().get("list-max-listpack-size");
         assert_eq!(setting.as_deref(), Some("4"));
     }

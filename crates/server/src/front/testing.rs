@@ -6,7 +6,9 @@ use consensus::{
     Config as Members, Envelope, Index, NodeId, Options, SnapshotMeta, Stored, Term, raft,
 };
 use keyspace::Shard;
-use node::{Core, Event, Founding, GroupId, Health, Message, Moment};
+use node::{Core, Event, Founding, GroupId, Health, Map, Message, Moment, Setup};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use stdx::{Instant, Millis};
 
@@ -37,7 +39,10 @@ impl Stage {
 
     fn build(config: Config, shards: u32) -> Stage {
         let mut stage = Stage::before_elections(config, shards, &[]);
-        while stage.front.core().all().iter().any(|group| group.leader().is_none()) {
+        let lacks = |group: &node::Group| group.leader().is_none();
+        while stage.front.core().members().any(lacks)
+            || stage.front.core().member(GroupId::META).is_none_or(lacks)
+        {
             stage.moment.now = stage.front.deadline(stage.moment).max(stage.moment.now);
             stage.front.step(stage.moment, Event::Tick);
             stage.settle();
@@ -68,18 +73,31 @@ impl Stage {
     fn before_elections(config: Config, shards: u32, peers: &[NodeId]) -> Stage {
         let moment = Moment { now: Instant(1_000_000), wall: Millis(1_700_000_000_000) };
         let node = NodeId(1);
-        let founding = |shard: u32| {
+        let founding = |id: GroupId| {
             let members = Members::of(peers.iter().copied().chain([node]));
             let snapshot = SnapshotMeta { config: members, ..SnapshotMeta::default() };
             let stored = Stored { snapshot: snapshot.clone(), ..Stored::default() };
             let options = Options::new(node, 7);
             let replica = raft::Replica::new(options, stored, moment.now).unwrap();
-            let (id, replica, shard) = (GroupId(shard), Box::new(replica), Shard::new());
+            let (replica, shard) = (Box::new(replica), Shard::new());
             let snapshot_step_bytes = node::limits::SNAPSHOT_STEP_BYTES;
             Founding { id, node, replica, shard, snapshot, boot: 1, snapshot_step_bytes }
         };
-        let own = Health { addr: "0.0.0.0:1".to_owned(), ..Health::default() };
-        let core = Core::new(node, peers, own, (0..shards).map(founding).collect());
+        let count = node::Shards::new(shards as usize).unwrap();
+        let founders: Vec<_> =
+            (1..=peers.len() + 1).map(|n| (format!("127.0.0.1:{n}"), [n as u8; 16])).collect();
+        let core = Core::new(Setup {
+            node,
+            own: Health { addr: "0.0.0.0:1".to_owned(), ..Health::default() },
+            map: Arc::new(Map::founding(count, founders.len() as u32, &founders).unwrap()),
+            moves: false,
+            replace_after: Duration::ZERO,
+            boot: 1,
+            snapshot_step_bytes: node::limits::SNAPSHOT_STEP_BYTES,
+            members: (0..shards).map(GroupId).chain([GroupId::META]).map(founding).collect(),
+            past: BTreeMap::new(),
+            make: Box::new(|_, _, _| unreachable!("no replica comes to a node under test")),
+        });
         Stage { front: Front::new(core, config, moment), moment }
     }
 

@@ -19,7 +19,8 @@ impl World {
         let Some(running) = &mut machine.running else { return Ok(()) };
         if let Event::Loaded { group, meta, shard: Some(_) } = &event {
             let (group, index, term) = (*group, meta.index.0, meta.term.0);
-            let fresh = index > running.front.core().all()[group.0 as usize].applied().0;
+            let fresh =
+                index > running.front.core().member(group).map_or(0, |group| group.applied().0);
             running.front.step(moment, event);
             if fresh {
                 self.coverage.hit(Mark::SnapshotInstalled);
@@ -143,7 +144,8 @@ impl World {
 
     fn look_at(&mut self, node: u32, id: GroupId) -> Result<bool, String> {
         let Some(running) = &self.machines[node as usize - 1].running else { return Ok(false) };
-        let status = running.front.core().all()[id.0 as usize].status();
+        let Some(group) = running.front.core().member(id) else { return Ok(false) };
+        let status = group.status();
         let before = self.replicas[id].committed();
         if self.replicas[id].stepped(node, &status)? {
             self.coverage.hit(Mark::LeaderElected);
@@ -154,7 +156,7 @@ impl World {
             self.script_elected(node);
         }
         let Some(running) = &self.machines[node as usize - 1].running else { return Ok(false) };
-        let group = &running.front.core().all()[id.0 as usize];
+        let Some(group) = running.front.core().member(id) else { return Ok(false) };
         let applied = group.applied().0;
         let place = (node, id.0);
         if applied % DIGEST_EVERY == 0 && self.digested.get(&place) != Some(&applied) {

@@ -27,7 +27,7 @@ impl Front {
             }
             ("synod", "snapshot") | ("bgsave" | "save", _) => self.snapshot(key, container),
             ("bgrewriteaof", _) => {
-                self.core.all_mut().iter_mut().for_each(node::Group::want_snapshot);
+                self.core.members_mut().for_each(node::Group::want_snapshot);
                 self.say(key, "Background append only file rewriting started")
             }
             ("lastsave", _) => {
@@ -53,7 +53,7 @@ impl Front {
     /// When the newest snapshot was durable, in seconds; before the first it is the node's start.
     pub(super) fn last_save(&self) -> u64 {
         let taken = |group: &node::Group| group.snapshot_state().taken.unwrap_or(self.started.wall);
-        self.core.all().iter().map(|group| seconds(taken(group))).min().unwrap_or_default()
+        self.core.members().map(|group| seconds(taken(group))).min().unwrap_or_default()
     }
 
     fn say(&mut self, key: usize, text: &str) -> Flow {
@@ -65,7 +65,7 @@ impl Front {
 
     /// What was acknowledged is durable already; a snapshot makes the log shorter.
     fn snapshot(&mut self, key: usize, container: &str) -> Flow {
-        self.core.all_mut().iter_mut().for_each(node::Group::want_snapshot);
+        self.core.members_mut().for_each(node::Group::want_snapshot);
         if container == "bgsave" {
             return self.say(key, "Background saving started");
         }
@@ -143,7 +143,7 @@ impl Front {
     /// A write is on a majority before its reply, and nothing is owed at this moment: so many
     /// replicas beside the leader have all writes of this client.
     fn wait(&mut self, key: usize, args: Args<'_>) -> Flow {
-        let voters = self.core.group().status().config.voters.len();
+        let voters = self.core.map().wanted().replicas();
         let wanted = keyspace::number::integer(&args[1]);
         let checked = wanted.and_then(|_| keyspace::types::wait_timeout(&args[2]));
         self.answer(key, |reply| {
@@ -172,10 +172,10 @@ impl Front {
 
     /// The cluster as this node sees it, as JSON.
     pub(crate) fn status_json(&self, moment: Moment) -> String {
-        let groups = self.core.groups();
+        let parts: Vec<_> = self.core.parts().collect();
         let mut json = String::from("{\"nodes\":[");
         for (at, (node, health, alive)) in self.core.nodes(moment.now).into_iter().enumerate() {
-            let leads = groups.iter().filter(|(_, status)| status.leader == Some(node)).count();
+            let leads = parts.iter().filter(|part| part.leader == Some(node)).count();
             let comma = if at == 0 { "" } else { "," };
             let _ = write!(
                 json,
@@ -188,19 +188,21 @@ impl Front {
             );
         }
         json.push_str("],\"groups\":[");
-        for (at, (id, status)) in groups.iter().enumerate() {
+        let nodes = self.core.nodes(moment.now);
+        for (at, part) in parts.iter().enumerate() {
             let comma = if at == 0 { "" } else { "," };
-            let leader = status.leader.map(|leader| leader.0.to_string());
+            let leader = part.leader.map(|leader| leader.0.to_string());
             let leader = leader.as_deref().unwrap_or("null");
+            let status = self.core.member(part.group).map(node::Group::status);
+            let (commit, last) = status.map_or((0, 0), |status| (status.commit.0, status.last.0));
             let _ = write!(
                 json,
-                "{comma}{{\"id\":{},\"leader\":{leader},\"term\":{},\"commit\":{},\"last\":{},\
+                "{comma}{{\"id\":{},\"leader\":{leader},\"term\":{},\"commit\":{commit},\"last\":{last},\
                  \"applied\":{{",
-                id.0, status.term.0, status.commit.0, status.last.0
+                part.group.0, part.term.0
             );
-            let nodes = self.core.nodes(moment.now);
             let applied = nodes.iter().filter_map(|(node, health, _)| {
-                let index = health.applied.iter().find(|(group, _)| group == id)?.1;
+                let index = health.applied.iter().find(|(group, _)| *group == part.group)?.1;
                 Some(format!("\"{}\":{}", node.0, index.0))
             });
             json.push_str(&applied.collect::<Vec<_>>().join(","));

@@ -5,7 +5,7 @@
 
 use keyspace::Reject;
 use keyspace::number::integer;
-use node::{BackupPart, Moment};
+use node::{BackupPart, GroupId, Moment};
 use wire::Args;
 
 use crate::front::{Flow, Front};
@@ -31,7 +31,7 @@ impl Front {
                 })
             }
             _ => {
-                self.core.all_mut().iter_mut().for_each(|group| group.end_backup(&args[2]));
+                self.core.members_mut().for_each(|group| group.end_backup(&args[2]));
                 self.done(key, Ok(()))
             }
         }
@@ -39,11 +39,11 @@ impl Front {
 
     /// For each shard that is kept here: the name of the backup, the shard, bytes read.
     fn list_backups(&mut self, key: usize) -> Flow {
-        let kept = |(shard, group): (usize, &node::Group)| {
+        let kept = |group: &node::Group| {
             let (id, read) = group.backup()?;
-            Some((id.to_vec(), shard, read))
+            Some((id.to_vec(), group.id().0 as usize, read))
         };
-        let all: Vec<_> = self.core.all().iter().enumerate().filter_map(kept).collect();
+        let all: Vec<_> = self.core.members().filter_map(kept).collect();
         self.answer(key, |reply| {
             reply.array(all.len());
             for (id, shard, read) in &all {
@@ -59,8 +59,11 @@ impl Front {
     /// `SYNOD.BACKUP READ id shard offset`
     fn read_backup(&mut self, moment: Moment, args: Args<'_>) -> Result<BackupPart, Reject> {
         let (shard, offset) = (integer(&args[3])?, integer(&args[4])?);
-        let group = usize::try_from(shard).ok().and_then(|at| self.core.all_mut().get_mut(at));
-        let group = group.ok_or(Reject::text("ERR there is no such shard"))?;
+        let shard =
+            u32::try_from(shard).ok().filter(|at| (*at as usize) < self.core.shards().count());
+        let shard = shard.ok_or(Reject::text("ERR there is no such shard"))?;
+        let group = self.core.member_mut(GroupId(shard));
+        let group = group.ok_or(Reject::text("NOBACKUP there is no replica of this shard here"))?;
         let offset = u64::try_from(offset).map_err(|_| Reject::NotInteger)?;
         group.read_backup(moment.now, &args[2], offset).map_err(|why| {
             let id = String::from_utf8_lossy(&args[2]);

@@ -299,8 +299,9 @@ impl Front {
     fn may_write(&self, args: Args<'_>) -> bool {
         let Some(command) = keyspace::command::find(args) else { return false };
         let may = command.flags.has(Flags::WRITE) || command.flags.has(Flags::MAY_REPLICATE);
-        let scripts = self.core.group().shard().scripts();
-        may && !super::says_no_writes(command, args) && !scripts.says_no_writes(args)
+        let scripts = self.core.members().next().map(|group| group.shard().scripts());
+        let says_no = scripts.is_some_and(|scripts| scripts.says_no_writes(args));
+        may && !super::says_no_writes(command, args) && !says_no
     }
 
     /// Lets the clients that CLIENT PAUSE has stopped go on.

@@ -136,16 +136,15 @@ impl Front {
         let members: Vec<Member> = members.collect();
         let is_alive = |node: NodeId| find(&members, node).is_some_and(|member| member.alive);
         let shards = self.core.shards();
-        let parts = shards.iter().zip(self.core.all()).map(|(shard, group)| {
-            let status = group.status();
-            let leader = status.leader.filter(|leader| is_alive(*leader));
+        let parts = shards.iter().zip(self.core.parts()).map(|(shard, part)| {
+            let leader = part.leader.filter(|leader| is_alive(*leader));
             Part {
                 slots: vec![shards.slots(shard)],
-                groups: vec![group.id()],
+                groups: vec![part.group],
                 head: leader.unwrap_or(own),
                 is_led: leader.is_some(),
-                replicas: status.config.voters.iter().copied().collect(),
-                term: status.term,
+                replicas: part.members.into_iter().collect(),
+                term: part.term,
             }
         });
         let parts = parts.collect();

@@ -102,7 +102,7 @@ impl Front {
             Err(reject) => return self.answer(key, |_| Err(reject)),
         };
         if shared.args().len() > 2
-            && let Err(reject) = self.core.group().shard().settings().with(shared.args().from(2))
+            && let Err(reject) = self.core.settings().with(shared.args().from(2))
         {
             return self.answer(key, |_| Err(reject));
         }

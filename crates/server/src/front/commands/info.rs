@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use consensus::Status;
 use node::Moment;
 use wire::Args;
 
@@ -146,9 +147,12 @@ impl Front {
         let policy = self.config.get("maxmemory-policy").unwrap_or_default();
         let maxmemory = self.config.get("maxmemory").unwrap_or_default();
         // Every shard knows the same ones.
-        let scripts = self.core.group().shard().scripts();
+        let scripts = self.core.members().next().map(|group| group.shard().scripts());
+        let (cached_bytes, cached, functions, libraries) = scripts.map_or((0, 0, 0, 0), |known| {
+            (known.cached_bytes(), known.cached(), known.functions(), known.libraries())
+        });
         let vm_bytes = |group: &node::Group| group.shard().scripts().vm_bytes();
-        let vm_bytes: usize = self.core.all().iter().map(vm_bytes).sum();
+        let vm_bytes: usize = self.core.members().map(vm_bytes).sum();
         vec![
             ("used_memory", used.to_string()),
             ("used_memory_human", human(used)),
@@ -160,11 +164,11 @@ impl Front {
             ("total_system_memory_human", human(self.vitals.memory_bytes)),
             ("used_memory_vm_total", vm_bytes.to_string()),
             ("used_memory_vm_total_human", human(vm_bytes as u64)),
-            ("used_memory_scripts", scripts.cached_bytes().to_string()),
-            ("used_memory_scripts_human", human(scripts.cached_bytes() as u64)),
-            ("number_of_cached_scripts", scripts.cached().to_string()),
-            ("number_of_functions", scripts.functions().to_string()),
-            ("number_of_libraries", scripts.libraries().to_string()),
+            ("used_memory_scripts", cached_bytes.to_string()),
+            ("used_memory_scripts_human", human(cached_bytes as u64)),
+            ("number_of_cached_scripts", cached.to_string()),
+            ("number_of_functions", functions.to_string()),
+            ("number_of_libraries", libraries.to_string()),
             ("maxmemory", maxmemory),
             ("maxmemory_policy", policy),
             ("mem_fragmentation_ratio", "1.00".to_owned()),
@@ -175,7 +179,7 @@ impl Front {
     }
 
     fn info_persistence(&self) -> Vec<(&'static str, String)> {
-        let states = || self.core.all().iter().map(node::Group::snapshot_state);
+        let states = || self.core.members().map(node::Group::snapshot_state);
         let changes: u64 = states().map(|state| state.changes).sum();
         let running = states().any(|state| state.running);
         vec![
@@ -196,7 +200,7 @@ impl Front {
     fn info_stats(&self) -> Vec<(&'static str, String)> {
         let stats = &self.stats;
         let expired = |group: &node::Group| group.shard().expired_keys();
-        let expired: u64 = self.core.all().iter().map(expired).sum();
+        let expired: u64 = self.core.members().map(expired).sum();
         vec![
             ("total_connections_received", stats.connections.to_string()),
             ("total_commands_processed", stats.commands.to_string()),
@@ -244,7 +248,7 @@ impl Front {
         ];
         let mut shown = Vec::new();
         for (number, name) in NAMES.into_iter().enumerate() {
-            let dbs = || self.core.all().iter().map(|group| &group.shard().databases()[number]);
+            let dbs = || self.core.members().map(|group| &group.shard().databases()[number]);
             let keys: usize = dbs().map(keyspace::Db::len).sum();
             let expiring: usize = dbs().map(keyspace::Db::expiring).sum();
             let first = dbs().filter_map(|db| db.due().next()).map(|(at, _)| *at).min();
@@ -257,16 +261,21 @@ impl Front {
     }
 
     fn info_synod(&self) -> Vec<(&'static str, String)> {
-        let status = self.core.group().status();
+        let first = self.core.members().next();
+        let status = first.map(node::Group::status);
+        let seen = |of: fn(&Status) -> u64| status.as_ref().map_or(0, of).to_string();
+        let leader = |status: &Status| status.leader.map_or(0, |leader| u64::from(leader.0));
         vec![
             ("synod_cluster", self.cluster.clone()),
             ("synod_node", self.core.node().0.to_string()),
             ("synod_shards", self.core.shards().count().to_string()),
-            ("synod_leader", status.leader.map_or(0, |leader| leader.0).to_string()),
-            ("synod_term", status.term.0.to_string()),
-            ("synod_commit", status.commit.0.to_string()),
-            ("synod_applied", self.core.group().applied().0.to_string()),
-            ("synod_last", status.last.0.to_string()),
+            ("synod_replicas", self.core.members().count().to_string()),
+            ("synod_map", self.core.map().version().to_string()),
+            ("synod_leader", seen(leader)),
+            ("synod_term", seen(|status| status.term.0)),
+            ("synod_commit", seen(|status| status.commit.0)),
+            ("synod_applied", first.map_or(0, |group| group.applied().0).to_string()),
+            ("synod_last", seen(|status| status.last.0)),
         ]
     }
 }

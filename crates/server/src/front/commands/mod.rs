@@ -10,6 +10,7 @@ mod cluster;
 mod config;
 mod connection;
 mod info;
+mod nodes;
 mod pubsub;
 mod transaction;
 
@@ -114,6 +115,8 @@ impl Front {
                 self.unsubscribe(key, word, args)
             }
             ("synod.backup", word) => self.run_backup(moment, key, word, args),
+            ("synod.node", word) => self.run_node(moment, key, word, args),
+            ("synod.rebalance", _) => self.run_rebalance(moment, key, args),
             (container, word) => self.run_admin(moment, key, container, word, args),
         }
     }

@@ -1,0 +1,291 @@
+//! A guest: the requests of this node's clients to a group of which it has no replica.
+//!
+//! It sends them to whoever leads, with the term in which that is believed, as a gateway does. But
+//! it applies no log, so it learns what became of a request from the leader alone: by its answer,
+//! or, if that leader is gone, by what the next one remembers (`memo`).
+//!
+//! Who leads, nodes say themselves (`Health::leads`), at once when it changes, and whoever is asked
+//! in vain says what it knows (`Message::Astray`).
+//!
+//! What always holds: numbers are sent in ascending order within a term; a request that may have
+//! been applied goes again only as a retry, which the leader looks up before it does anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use consensus::{Index, NodeId, Term};
+use keyspace::op::{self, Body, Op, Origin, Unblock};
+use keyspace::txn::Txn;
+use stdx::{Instant, mark, planted};
+use wire::Proto;
+
+use crate::effects::Effects;
+use crate::limits::{
+    BATCH_BYTES, EXPIRE_INTERVAL, GATEWAY_REQUESTS_MAX, GUEST_PATIENCE, REQUEST_TIMEOUT,
+    WAITING_BYTES_MAX,
+};
+use crate::memo::GUEST;
+use crate::message::{Answer, Forwarded, GroupId, Kind, Message};
+use crate::request::{Call, Exec, Moment, NO_LEADER, Ticket, UNKNOWN};
+
+/// Numbers of requests: the node's starts in the high bits, below the mark of guests.
+const BOOT_SHIFT: u32 = 40;
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+struct Pending {
+    ticket: Ticket,
+    kind: Kind,
+    after: bool,
+    op: Vec<u8>,
+    /// The newest term in which it was sent, and how far the log was known when it was first.
+    sent: Option<(Term, Index)>,
+    born: Instant,
+    /// It may wait for a key for ever.
+    may_block: bool,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    id: GroupId,
+    node: NodeId,
+    next_number: u64,
+    pending: BTreeMap<u64, Pending>,
+    unsent: BTreeSet<u64>,
+    bytes: usize,
+    /// The newest term that was heard of, and who leads in it, if that is known.
+    leader: (Term, Option<NodeId>),
+    /// How far the log is known to be committed.
+    floor: Index,
+    /// When to send everything once more, if nothing is heard until then.
+    impatient_at: Instant,
+    next_expire: Instant,
+}
+
+impl Guest {
+    /// One that has asked for nothing yet.
+    pub(crate) fn new(id: GroupId, node: NodeId, boot: u64) -> Guest {
+        Guest {
+            id,
+            node,
+            next_number: GUEST | boot << BOOT_SHIFT,
+            pending: BTreeMap::new(),
+            unsent: BTreeSet::new(),
+            bytes: 0,
+            leader: (Term(0), None),
+            floor: Index(0),
+            impatient_at: Instant::FAR,
+            next_expire: Instant::FAR,
+        }
+    }
+
+    /// Does nothing wait?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// May it take more requests? If not, clients are held back.
+    pub(crate) fn has_room(&self) -> bool {
+        self.bytes < WAITING_BYTES_MAX && self.pending.len() < GATEWAY_REQUESTS_MAX
+    }
+
+    /// Who leads, as far as it was heard.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        self.leader.1
+    }
+
+    /// A command of one of this node's clients.
+    pub(crate) fn call(&mut self, moment: Moment, call: Call<'_>) -> u64 {
+        let Call { ticket, db, proto, kind, after, may_block, args, .. } = call;
+        let number = self.number();
+        let origin = Origin { node: self.node.0, number };
+        let mut op = Vec::new();
+        op::put_call(&mut op, proto, Some(origin), db, args);
+        let (sent, born) = (None, moment.now);
+        self.put(number, Pending { ticket, kind, after, op, sent, born, may_block });
+        number
+    }
+
+    /// MULTI's queue.
+    pub(crate) fn exec(&mut self, moment: Moment, exec: Exec) -> u64 {
+        let Exec { ticket, proto, watches, calls, rollback } = exec;
+        self.write(moment, ticket, proto, Body::Exec { watches, calls, rollback })
+    }
+
+    /// A message about a transaction.
+    pub(crate) fn transact(&mut self, moment: Moment, ticket: Ticket, proto: Proto, txn: Txn) {
+        self.write(moment, ticket, proto, Body::Txn(Box::new(txn)));
+    }
+
+    /// Ends the wait of a blocked call; see `Group::unblock`.
+    pub(crate) fn unblock(
+        &mut self,
+        moment: Moment,
+        target: u64,
+        how: Unblock,
+        ticket: Option<Ticket>,
+    ) {
+        let target = Origin { node: self.node.0, number: target };
+        let ticket = ticket.unwrap_or(Ticket::NOBODY);
+        self.write(moment, ticket, Proto::Resp2, Body::Unblock { target, how });
+    }
+
+    fn write(&mut self, moment: Moment, ticket: Ticket, proto: Proto, body: Body) -> u64 {
+        let number = self.number();
+        let origin = Some(Origin { node: self.node.0, number });
+        let mut op = Vec::new();
+        op::put_op(&mut op, &Op { proto, origin, body });
+        let (kind, sent, born) = (Kind::Write, None, moment.now);
+        self.put(number, Pending { ticket, kind, after: true, op, sent, born, may_block: false });
+        number
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    fn put(&mut self, number: u64, pending: Pending) {
+        if self.pending.is_empty() {
+            self.next_expire = pending.born + EXPIRE_INTERVAL;
+            self.impatient_at = pending.born + GUEST_PATIENCE;
+        }
+        self.bytes += pending.op.len();
+        self.unsent.insert(number);
+        self.pending.insert(number, pending);
+    }
+
+    fn take(&mut self, number: u64) -> Option<Pending> {
+        let pending = self.pending.remove(&number)?;
+        self.unsent.remove(&number);
+        self.bytes -= pending.op.len();
+        if self.pending.is_empty() {
+            (self.next_expire, self.impatient_at) = (Instant::FAR, Instant::FAR);
+        }
+        Some(pending)
+    }
+
+    /// Somebody leads in this term, or nobody that the teller knows.
+    pub(crate) fn hear(&mut self, term: Term, leader: Option<NodeId>) {
+        let newer = term > self.leader.0 || term == self.leader.0 && self.leader.1.is_none();
+        if newer {
+            self.leader = (term, leader);
+            self.unsent.extend(self.pending.keys().copied());
+        }
+    }
+
+    /// A node that was asked does not lead.
+    pub(crate) fn hear_astray(&mut self, source: NodeId, term: Term, leader: Option<NodeId>) {
+        if self.leader.1 == Some(source) && leader != Some(source) {
+            self.leader.1 = None;
+        }
+        if leader.is_some() {
+            self.hear(term, leader);
+        }
+    }
+
+    /// The log is committed up to here, at least.
+    pub(crate) fn hear_applied(&mut self, applied: Index) {
+        self.floor = self.floor.max(applied);
+    }
+
+    /// The connection to a node was made anew: what was sent to it may be lost.
+    pub(crate) fn peer_up(&mut self, peer: NodeId) {
+        if self.leader.1 == Some(peer) {
+            self.unsent.extend(self.pending.keys().copied());
+        }
+    }
+
+    /// A node is gone.
+    pub(crate) fn peer_gone(&mut self, peer: NodeId) {
+        if self.leader.1 == Some(peer) {
+            self.leader.1 = None;
+        }
+    }
+
+    /// Sends what was not sent yet to whoever leads.
+    pub(crate) fn flush(&mut self, out: &mut Effects) {
+        let Some(leader) = self.leader.1 else { return };
+        if let Some((term, requests)) = self.take_unsent() {
+            out.send.push((leader, Message::Forward { group: self.id, term, requests }));
+        }
+    }
+
+    /// What was not sent yet, for the leader of a term, if there is one.
+    pub(crate) fn take_unsent(&mut self) -> Option<(Term, Vec<Forwarded>)> {
+        let (term, Some(_)) = self.leader else { return None };
+        let (mut requests, mut bytes) = (Vec::new(), 0);
+        while bytes < BATCH_BYTES {
+            let Some(number) = self.unsent.pop_first() else { break };
+            let pending = self.pending.get_mut(&number).expect("unsent numbers are pending");
+            let before = pending.sent.filter(|(sent, _)| *sent < term);
+            let floor = pending.sent.map_or(self.floor, |(_, floor)| floor);
+            pending.sent = Some((term, floor));
+            bytes += pending.op.len();
+            let Pending { kind, after, .. } = *pending;
+            let mut retry = before.map(|(_, floor)| floor);
+            if retry.is_some() {
+                mark!("a guest asks the next leader again");
+            }
+            if planted!("guest-forgets-that-it-asked") {
+                retry = None;
+            }
+            requests.push(Forwarded { number, kind, after, retry, op: pending.op.clone() });
+        }
+        (!requests.is_empty()).then_some((term, requests))
+    }
+
+    /// Somebody takes this node for the leader: it is told what is known here.
+    pub(crate) fn point(&self, source: NodeId, out: &mut Effects) {
+        let (group, (term, leader)) = (self.id, self.leader);
+        out.send.push((source, Message::Astray { group, term, leader }));
+    }
+
+    /// Answers of a leader.
+    pub(crate) fn answered(
+        &mut self,
+        moment: Moment,
+        applied: Index,
+        answers: Vec<Answer>,
+        out: &mut Effects,
+    ) {
+        self.hear_applied(applied);
+        self.impatient_at = moment.now + GUEST_PATIENCE;
+        for Answer { number, reply } in answers {
+            if let Some(pending) = self.take(number) {
+                out.replies.put(pending.ticket, &reply);
+            }
+        }
+    }
+
+    /// Tells clients that have waited too long.
+    pub(crate) fn tick(&mut self, moment: Moment, out: &mut Effects) {
+        if self.next_expire > moment.now {
+            return;
+        }
+        self.next_expire = moment.now + EXPIRE_INTERVAL;
+        if self.impatient_at <= moment.now {
+            self.impatient_at = moment.now + GUEST_PATIENCE;
+            let oldest = moment.now - GUEST_PATIENCE;
+            let late = self.pending.iter().filter(|(_, pending)| pending.born < oldest);
+            self.unsent.extend(late.map(|(number, _)| *number));
+        }
+        let oldest = moment.now - REQUEST_TIMEOUT;
+        let late = |pending: &Pending| {
+            let waits = pending.may_block && pending.sent.is_some();
+            pending.born < oldest && !waits
+        };
+        let overdue = self.pending.iter().filter(|(_, pending)| late(pending));
+        let numbers: Vec<u64> = overdue.map(|(number, _)| *number).collect();
+        for number in numbers {
+            let Some(pending) = self.take(number) else { continue };
+            let lost = pending.kind == Kind::Read || pending.sent.is_none();
+            out.replies.put(pending.ticket, if lost { NO_LEADER } else { UNKNOWN });
+        }
+    }
+
+    /// When `tick` has something to do.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.next_expire
+    }
+}

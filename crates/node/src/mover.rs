@@ -1,0 +1,174 @@
+//! The mover: what the leader of a group does next to bring it where the map wants it.
+//!
+//! ```text
+//! voters {1,2,3}, wanted {1,2,4}:   learner 4 ─▶ it has the log ─▶ joint {1,2,3},{1,2,4} ─▶ {1,2,4}
+//! voters {1,2,3}, wanted {4,5,6}:   the same, but the leader is not among the wanted: first
+//!                                   {1,…,6}, then it hands over to one of them, who goes on
+//! ```
+//!
+//! A step is a pure function of what the leader knows, taken again and again until nothing is left
+//! to do. So it does not matter who leads, how often it is taken, or what became of the last one.
+//!
+//! Leaders are evened out here as well: who leads more than its share hands one on.
+
+use std::collections::BTreeSet;
+
+use consensus::{Config, NodeId, Status};
+
+use crate::limits::MOVE_LAG_MAX;
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Configure { voters: BTreeSet<NodeId>, learners: BTreeSet<NodeId> },
+    Transfer(NodeId),
+}
+
+/// What a leader looks at.
+pub(crate) struct Scene<'a> {
+    pub(crate) node: NodeId,
+    pub(crate) status: &'a Status,
+    pub(crate) wanted: &'a BTreeSet<NodeId>,
+    pub(crate) alive: &'a dyn Fn(NodeId) -> bool,
+    /// A replica may begin to come to a node that has none.
+    pub(crate) may_begin: bool,
+}
+
+impl Scene<'_> {
+    /// Does it have the log, but for what is under way?
+    fn is_near(&self, node: NodeId) -> bool {
+        let near = |matched: u64| matched + MOVE_LAG_MAX >= self.status.commit.0;
+        let matched = self.status.matched.iter().find(|(peer, _)| *peer == node);
+        node == self.node || matched.is_some_and(|(_, index)| near(index.0))
+    }
+
+    fn is_ready(&self, node: NodeId) -> bool {
+        self.is_near(node) && (node == self.node || (self.alive)(node))
+    }
+
+    /// The next step; nothing if all is well, or if something has to happen first.
+    pub(crate) fn next(&self) -> Option<Step> {
+        let Config { voters, outgoing, learners } = &self.status.config;
+        let wanted = self.wanted;
+        if !outgoing.is_empty() || wanted.is_empty() || (voters == wanted && learners.is_empty()) {
+            return None;
+        }
+        let coming: BTreeSet<NodeId> = wanted.difference(voters).copied().collect();
+        if *learners != coming {
+            let begins = coming.difference(learners).next().is_some();
+            let (voters, learners) = (voters.clone(), coming);
+            return (self.may_begin || !begins).then_some(Step::Configure { voters, learners });
+        }
+        let ready = wanted.iter().filter(|node| self.is_ready(**node)).count();
+        if !coming.iter().all(|node| self.is_near(*node)) || ready <= wanted.len() / 2 {
+            return None;
+        }
+        let learners = BTreeSet::new();
+        if wanted.contains(&self.node) {
+            return Some(Step::Configure { voters: wanted.clone(), learners });
+        }
+        let mut heirs = wanted.intersection(voters).filter(|node| self.is_ready(**node));
+        match heirs.next() {
+            Some(heir) => Some(Step::Transfer(*heir)),
+            None => {
+                Some(Step::Configure { voters: voters.union(wanted).copied().collect(), learners })
+            }
+        }
+    }
+
+    /// Who should lead in this one's place, if somebody leads so much less that it evens out.
+    /// `burden` says how much a node leads, for its weight.
+    pub(crate) fn heir(&self, burden: impl Fn(NodeId) -> Option<f64>) -> Option<NodeId> {
+        let Config { voters, outgoing, .. } = &self.status.config;
+        if !outgoing.is_empty() || voters != self.wanted {
+            return None;
+        }
+        let own = burden(self.node);
+        let able = voters.iter().filter(|node| **node != self.node && self.is_ready(**node));
+        let least = able
+            .filter_map(|node| Some((burden(*node)?, *node)))
+            .min_by(|one, other| one.0.total_cmp(&other.0))?;
+        // More than one apart, or handing one over would only swap the two.
+        own.is_none_or(|own| own - least.0 > 1.0).then_some(least.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use consensus::{Index, Role, Term};
+
+    use super::*;
+
+    fn nodes(list: &[u32]) -> BTreeSet<NodeId> {
+        list.iter().copied().map(NodeId).collect()
+    }
+
+    fn status(voters: &[u32], learners: &[u32], matched: &[(u32, u64)]) -> Status {
+        let outgoing = BTreeSet::new();
+        let config = Config { voters: nodes(voters), outgoing, learners: nodes(learners) };
+        let matched = matched.iter().map(|(node, index)| (NodeId(*node), Index(*index))).collect();
+        let (role, leader, faulty) = (Role::Leader, Some(NodeId(1)), false);
+        let (commit, last, first) = (Index(1_000), Index(1_001), Index(1));
+        Status { role, term: Term(3), leader, commit, last, first, config, faulty, matched }
+    }
+
+    fn next(status: &Status, wanted: &[u32]) -> Option<Step> {
+        let (wanted, alive) = (nodes(wanted), |node: NodeId| node.0 != 9);
+        let (node, may_begin) = (NodeId(1), true);
+        Scene { node, status, wanted: &wanted, alive: &alive, may_begin }.next()
+    }
+
+    fn configure(voters: &[u32], learners: &[u32]) -> Option<Step> {
+        Some(Step::Configure { voters: nodes(voters), learners: nodes(learners) })
+    }
+
+    #[test]
+    fn a_replica_comes_as_a_learner_and_votes_once_it_has_the_log() {
+        let all = [(2, 1_000), (3, 1_000), (4, 1_000)];
+        assert_eq!(next(&status(&[1, 2, 3], &[], &all), &[1, 2, 3]), None);
+        assert_eq!(next(&status(&[1, 2, 3], &[], &all), &[1, 2, 4]), configure(&[1, 2, 3], &[4]));
+        let lags = status(&[1, 2, 3], &[4], &[(2, 1_000), (3, 1_000), (4, 10)]);
+        assert_eq!(next(&lags, &[1, 2, 4]), None);
+        assert_eq!(next(&lags, &[1, 2, 3]), configure(&[1, 2, 3], &[]), "nobody wants it any more");
+        assert_eq!(next(&status(&[1, 2, 3], &[4], &all), &[1, 2, 4]), configure(&[1, 2, 4], &[]));
+    }
+
+    #[test]
+    fn a_leader_that_is_not_wanted_hands_over_before_it_is_taken_out() {
+        let all = [(2, 1_000), (3, 1_000), (4, 1_000), (5, 1_000), (6, 1_000)];
+        assert_eq!(
+            next(&status(&[1, 2, 3], &[4], &all), &[2, 3, 4]),
+            Some(Step::Transfer(NodeId(2)))
+        );
+        let apart = status(&[1, 2, 3], &[4, 5, 6], &all);
+        assert_eq!(next(&apart, &[4, 5, 6]), configure(&[1, 2, 3, 4, 5, 6], &[]));
+        let grown = status(&[1, 2, 3, 4, 5, 6], &[], &all);
+        assert_eq!(next(&grown, &[4, 5, 6]), Some(Step::Transfer(NodeId(4))));
+    }
+
+    #[test]
+    fn nobody_is_taken_out_while_those_who_stay_could_not_agree() {
+        let all = [(2, 3), (3, 1_000), (9, 1_000)];
+        let status = status(&[1, 2, 3, 9], &[], &all);
+        assert_eq!(next(&status, &[1, 2, 9]), None, "2 lags and 9 is dead");
+        assert_eq!(next(&status, &[1, 3, 9]), configure(&[1, 3, 9], &[]));
+    }
+
+    #[test]
+    fn who_leads_more_than_one_more_hands_one_on() {
+        let all = [(2, 1_000), (3, 1_000)];
+        let status = status(&[1, 2, 3], &[], &all);
+        let (wanted, alive) = (nodes(&[1, 2, 3]), |_: NodeId| true);
+        let scene = Scene {
+            node: NodeId(1),
+            status: &status,
+            wanted: &wanted,
+            alive: &alive,
+            may_begin: true,
+        };
+        let heir = |leads: [f64; 3]| scene.heir(|node| Some(leads[node.0 as usize - 1]));
+        assert_eq!(heir([3.0, 2.0, 2.0]), None);
+        assert_eq!(heir([4.0, 2.0, 3.0]), Some(NodeId(2)));
+        assert_eq!(scene.heir(|node| (node.0 == 3).then_some(9.0)), Some(NodeId(3)), "1 is to go");
+    }
+}
