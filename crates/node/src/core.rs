@@ -401,7 +401,9 @@ impl Core {
             Event::Tick => self.tick(moment, out),
             Event::Recv { source, message } => self.recv(moment, source, message, out),
             Event::PeerUp(peer) => {
-                self.peers.entry(peer).or_default();
+                if !self.moves {
+                    self.peers.entry(peer).or_default();
+                }
                 out.send.push((peer, Message::Health(self.own_health())));
                 self.seats.iter_mut().for_each(|seat| seat.peer_up(peer));
             }
@@ -518,12 +520,13 @@ impl Core {
             return;
         }
         self.map = map;
-        self.know_peers();
+        // Those who are no members any more hear of that as well.
         for (peer, known) in &self.peers {
             if known.health.map < self.map.version() {
                 out.send.push((*peer, Message::Map(self.map.clone())));
             }
         }
+        self.know_peers();
         out.map = Some(self.map.clone());
     }
 
@@ -812,7 +815,9 @@ impl Core {
     fn recv(&mut self, moment: Moment, source: NodeId, message: Message, out: &mut Effects) {
         // Whatever it says: a node that was never heard could not fall silent, and the waits of
         // its clients would outlive it.
-        self.peers.entry(source).or_default().heard = Some(moment.now);
+        if !self.moves || self.map.members().contains_key(&source) {
+            self.peers.entry(source).or_default().heard = Some(moment.now);
+        }
         match message {
             Message::Consensus { group, envelope } => {
                 if envelope.source == source && envelope.target == self.node {
@@ -865,7 +870,9 @@ impl Core {
         if health.map < self.map.version() {
             out.send.push((source, Message::Map(self.map.clone())));
         }
-        self.peers.entry(source).or_default().health = health;
+        if let Some(peer) = self.peers.get_mut(&source) {
+            peer.health = health;
+        }
     }
 
     /// A leader sends what only a replica takes: there is one from now on, if the map wants it.

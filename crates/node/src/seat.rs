@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 use consensus::{NodeId, Term};
 use keyspace::op::Unblock;
 use keyspace::txn::Txn;
-use stdx::{Instant, Millis, mark};
+use stdx::{Instant, Millis, mark, planted};
 use wire::Proto;
 
 use crate::effects::{Effects, SnapshotJob};
@@ -53,6 +53,8 @@ pub struct Seat {
     /// The data of a replica is on its way out: there can be no new one yet.
     leaving: bool,
     past: Past,
+    /// The newest number of a request of a replica that was here.
+    last_number: u64,
 }
 
 impl Seat {
@@ -66,7 +68,7 @@ impl Seat {
     ) -> Seat {
         let ready = member.as_ref().is_some_and(Group::is_voter);
         let (guest, member, leaving) = (Guest::new(id, node, boot), member.map(Box::new), false);
-        Seat { id, node, guest, member, ready, leaving, past }
+        Seat { id, node, guest, member, ready, leaving, past, last_number: 0 }
     }
 
     /// The group.
@@ -222,6 +224,7 @@ impl Seat {
         }
         // What it voted in that term nobody looks up any more: as if it had, for itself.
         self.past = Past { term: member.status().term, vote: Some(self.node) };
+        self.last_number = member.last_number();
         self.member = None;
         self.leaving = true;
         out.snapshot.push(SnapshotJob::Leave { group: self.id });
@@ -238,8 +241,11 @@ impl Seat {
     }
 
     /// A replica that the group's leader has sent for.
-    pub(crate) fn take_seat(&mut self, member: Group) {
+    pub(crate) fn take_seat(&mut self, mut member: Group) {
         assert!(self.member.is_none() && !self.leaving, "there is one replica at most");
+        if !planted!("numbers-used-again-after-a-move") {
+            member.count_on(self.last_number);
+        }
         (self.member, self.ready) = (Some(Box::new(member)), false);
     }
 

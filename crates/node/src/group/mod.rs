@@ -278,6 +278,16 @@ impl Group {
         waits || !(self.gateway.is_empty() && self.parked.is_empty() && self.rounds.is_empty())
     }
 
+    /// The newest number of a request of this node's clients.
+    pub(crate) fn last_number(&self) -> u64 {
+        self.next_number
+    }
+
+    /// An earlier replica here has used the numbers up to this one.
+    pub(crate) fn count_on(&mut self, last: u64) {
+        self.next_number = self.next_number.max(last);
+    }
+
     /// Takes out who waits for keys.
     pub(crate) fn take_blocked(&mut self) -> BTreeMap<u64, Ticket> {
         std::mem::take(&mut self.blocked)
@@ -467,6 +477,8 @@ impl Group {
     pub(crate) fn has_proposal(&self) -> bool {
         let busy = self.flight.len() >= ENTRIES_IN_FLIGHT_MAX;
         let ready = self.leads() && self.settled() && !self.open.has_no_ops();
+        // Whoever is to lead takes what waits; until then nothing is refused.
+        let ready = ready && !self.replica.is_handing_over();
         ready && (!busy || self.open.len() >= BATCH_BYTES)
     }
 

@@ -362,9 +362,6 @@ impl Driver {
                 eprintln!("synod: the replica of shard {} is repaired", group.0);
             }
         }
-        if let Some(map) = map {
-            self.follow(&map);
-        }
         for at in self.peers.take_overfull() {
             self.drop_connection(at);
         }
@@ -374,6 +371,9 @@ impl Driver {
         for key in self.front.take_dirty() {
             self.flush_client(key);
         }
+        if let Some(map) = map {
+            self.follow(&map);
+        }
     }
 
     /// The map has changed. What is on the disk only says where to begin: an older one would do.
@@ -381,8 +381,22 @@ impl Driver {
         if let Err(error) = crate::presence::keep_map(&*self.disk, map) {
             eprintln!("synod: the map was not written down: {error}");
         }
-        for at in self.peers.follow(map, &self.notifier) {
-            self.drop_connection(at);
+        if !map.members().contains_key(&self.front.core().node()) {
+            let why =
+                "this node was taken out of the cluster; its data directory is of no more use";
+            self.notifier.send(Notice::Fatal(why.to_owned()));
+        }
+        self.peers.follow(map, &self.notifier);
+        let gone = |connection: &Connection| {
+            let (Owner::PeerIn { node, .. } | Owner::PeerOut(node)) = connection.owner else {
+                return false;
+            };
+            !map.members().contains_key(&consensus::NodeId(node))
+        };
+        for at in 0..self.connections.len() {
+            if self.connections[at].as_ref().is_some_and(gone) {
+                self.drop_connection(at);
+            }
         }
     }
 

@@ -79,18 +79,15 @@ impl Peers {
         peers
     }
 
-    /// The members are those of this map: dials who has come. Returns the connections to those who
-    /// have left.
-    pub(super) fn follow(&mut self, map: &Arc<Map>, notifier: &Notifier) -> Vec<usize> {
+    /// The members are those of this map: dials who has come, forgets who has left.
+    pub(super) fn follow(&mut self, map: &Arc<Map>, notifier: &Notifier) {
         let own = {
             let mut options =
                 self.options.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             options.about.map = Some(map.clone());
             options.about.node
         };
-        let is_member = |node: &u32| map.members().contains_key(&NodeId(*node));
-        let gone = self.peers.extract_if(.., |node, _| !is_member(node));
-        let connections = gone.filter_map(|(_, peer)| peer.connection).collect();
+        self.peers.retain(|node, _| map.members().contains_key(&NodeId(*node)));
         for (id, member) in map.members() {
             if id.0 == own || self.peers.contains_key(&id.0) {
                 continue;
@@ -108,7 +105,6 @@ impl Peers {
             self.peers
                 .insert(node, Peer { connection: None, out: Vec::new(), redial, instance: None });
         }
-        connections
     }
 
     /// Queues a message. Without a connection it is lost: the protocols above expect that, and
