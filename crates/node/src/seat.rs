@@ -94,7 +94,7 @@ impl Seat {
     /// Who leads, if known.
     pub fn leader(&self) -> Option<NodeId> {
         let known = self.member().filter(|_| self.ready).and_then(Group::leader);
-        known.or(self.guest.leader())
+        known.or_else(|| self.guest.leader())
     }
 
     /// The group's clock, if there is a replica here.

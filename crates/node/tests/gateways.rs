@@ -159,10 +159,11 @@ fn core(node: NodeId) -> Core {
     let (replica, snapshot_step_bytes) = (Box::new(replica), node::limits::SNAPSHOT_STEP_BYTES);
     let founding = Founding { id, node, replica, shard, snapshot, boot, snapshot_step_bytes };
     let founders: Vec<_> = (1..=NODES).map(|n| (format!("n{n}:1"), [n as u8; 16])).collect();
+    let map = Map::founding(Shards::new(1).expect("one is a power of two"), NODES, &founders);
     Core::new(Setup {
         node,
         own: Health::default(),
-        map: Arc::new(Map::founding(Shards::new(1).unwrap(), NODES, &founders).unwrap()),
+        map: Arc::new(map.expect("three nodes make a map")),
         moves: false,
         replace_after: Duration::ZERO,
         boot: 1,
@@ -241,7 +242,7 @@ fn a_follower_knows_how_far_it_is_behind_what_its_clients_were_told() {
     assert_eq!(world.reply(follower, 0), "+OK\r\n");
     assert!(!world.group(follower).is_level(), "it does not know of the commit yet");
     assert!(world.group(leader).is_level());
-    world.core(follower).member_mut(GroupId(0)).unwrap().catch_up();
+    world.core(follower).member_mut(GroupId(0)).expect("it has a replica").catch_up();
     world.finish(follower, Effects::default());
     world.deliver();
     assert!(world.group(follower).is_level(), "it asked, and no time has passed");
@@ -259,8 +260,8 @@ fn a_follower_answers_reads_itself_with_what_was_acknowledged_before() {
     for round in 0..10 {
         world.pipeline(leader, 2 * round, &[(Kind::Write, &["APPEND", "k", "x"])]);
         assert_eq!(world.reply(leader, 2 * round), format!(":{}\r\n", round + 1));
-        let behind = world.core(follower).group().applied();
-        assert!(behind < world.core(leader).group().applied(), "it has not heard of the commit");
+        let behind = world.group(follower).applied();
+        assert!(behind < world.group(leader).applied(), "it has not heard of the commit");
         // Nothing is forwarded, and no time passes: the follower asks, and learns of the commit.
         world.pipeline(follower, 2 * round, &GET_TWICE);
         assert_eq!(world.reply(follower, 2 * round + 1), format!(":{}\r\n", round + 1));

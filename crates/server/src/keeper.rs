@@ -263,7 +263,8 @@ impl SnapshotKeeper {
         let mark = presence::leave(&*self.disk, stored(group));
         let path = "left".to_owned();
         mark.map_err(|source| Error::Io { action: "mark", path, source })?;
-        (self.writing.remove(&group), self.receiving.remove(&group));
+        self.writing.remove(&group);
+        self.receiving.remove(&group);
         self.snapshots.forget(stored(group))?;
         let (index, term, then) = (0, 0, Event::Left { group });
         out.push(After::Reset { group, index, term, then });
