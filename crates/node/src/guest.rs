@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use consensus::{Index, NodeId, Term};
 use keyspace::op::{self, Body, Op, Origin, Unblock};
 use keyspace::txn::Txn;
-use stdx::{Instant, mark, planted};
+use stdx::{Instant, planted};
 use wire::Proto;
 
 use crate::effects::Effects;
@@ -223,13 +223,8 @@ impl Guest {
             pending.sent = Some((term, floor));
             bytes += pending.op.len();
             let Pending { kind, after, .. } = *pending;
-            let mut retry = before.map(|(_, floor)| floor);
-            if retry.is_some() {
-                mark!("a guest asks the next leader again");
-            }
-            if planted!("guest-forgets-that-it-asked") {
-                retry = None;
-            }
+            let retry = before.map(|(_, floor)| floor);
+            let retry = retry.filter(|_| !planted!("guest-forgets-that-it-asked"));
             requests.push(Forwarded { number, kind, after, retry, op: pending.op.clone() });
         }
         (!requests.is_empty()).then_some((term, requests))

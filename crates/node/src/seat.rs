@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 use consensus::{NodeId, Term};
 use keyspace::op::Unblock;
 use keyspace::txn::Txn;
-use stdx::{Instant, Millis, mark, planted};
+use stdx::{Instant, Millis, planted};
 use wire::Proto;
 
 use crate::effects::{Effects, SnapshotJob};
@@ -217,7 +217,6 @@ impl Seat {
         if member.is_owed() {
             return;
         }
-        mark!("a replica that was moved away leaves its data");
         for (number, ticket) in member.take_blocked() {
             out.replies.put(ticket, crate::request::UNBLOCKED);
             self.guest.unblock(moment, number, Unblock::Gone, None);

@@ -387,6 +387,7 @@ pub(crate) const EXCEPTIONS: &[(&str, &str)] = &[
     ("synod.multi", OURS),
     ("synod.put", OURS),
     ("synod.script", OURS),
+    ("synod.backup *", OURS),
     ("synod.node *", OURS),
     ("synod.rebalance", OURS),
     ("synod.txn *", OURS),

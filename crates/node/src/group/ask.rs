@@ -120,14 +120,10 @@ impl Group {
                     continue;
                 }
                 (Kind::Write, Some(floor)) => match self.memo.recall(origin, floor) {
-                    Recall::Known(Fate::Replied(reply)) => {
-                        mark!("a guest's retry is answered from memory");
-                        reply.clone()
-                    }
+                    Recall::Known(Fate::Replied(reply)) => reply.clone(),
                     Recall::Known(Fate::Blocked | Fate::Parked) => continue,
                     Recall::Known(Fate::TooLarge) | Recall::Unknown => UNKNOWN.to_vec(),
                     Recall::Never => {
-                        mark!("a guest's retry was never agreed");
                         self.forwarded_one(moment, source, forwarded);
                         continue;
                     }
