@@ -12,6 +12,7 @@ mod left_out;
 mod limits;
 mod link;
 mod meter;
+mod node;
 mod process;
 mod restore;
 mod ring;
@@ -48,6 +49,10 @@ enum Command {
     Export(export::Options),
     /// Move a Redis, or a dump of one, into a cluster.
     Import(import::Options),
+    /// Add, drain, replace and list the nodes of a cluster.
+    Node(node::Options),
+    /// Move replicas to where the ring wants them.
+    Rebalance(node::Rebalance),
     /// Restore a backup into an empty cluster.
     Restore(restore::Options),
     /// Show who would hold what, and what moves when a node comes or goes.
@@ -69,6 +74,8 @@ fn main() -> ExitCode {
         Command::Dev(options) => dev::run(&options),
         Command::Export(options) => export::run(&options),
         Command::Import(options) => import::run(&options),
+        Command::Node(options) => node::run(&options),
+        Command::Rebalance(options) => node::rebalance(&options),
         Command::Restore(options) => restore::run(&options),
         Command::Ring(options) => ring::run(&options),
         Command::Serve(options) => serve::run(&options),

@@ -14,6 +14,7 @@ mod dev;
 mod durability;
 mod failover;
 mod founding;
+mod membership;
 mod messages;
 mod moving;
 mod restart;
