@@ -83,7 +83,7 @@ fn a_cluster_grows_from_three_to_five_and_shrinks_again_and_no_client_hears_an_e
             })
             .collect();
         for node in [3, 4] {
-            tool(&cluster, &["node", "add", &cluster.addr(node).to_owned(), "--no-wait"]);
+            tool(&cluster, &["node", "add", cluster.addr(node), "--no-wait"]);
             cluster.start_node(node);
             let id = node as i64 + 1;
             let active = Some(Value::Bulk(b"active".to_vec()));
@@ -134,7 +134,7 @@ fn a_cluster_grows_from_three_to_five_and_shrinks_again_and_no_client_hears_an_e
 #[test]
 fn what_a_dead_node_held_is_copied_and_it_comes_back_with_nothing() {
     let mut cluster = prepare(4, &["--shards", "4", "--replace-after-s", "2"]);
-    tool(&cluster, &["node", "add", &cluster.addr(3).to_owned(), "--no-wait"]);
+    tool(&cluster, &["node", "add", cluster.addr(3), "--no-wait"]);
     cluster.start_node(3);
     let active = Some(Value::Bulk(b"active".to_vec()));
     wait_for("the fourth node", || (told(&cluster, 0, 4, "standing") == active).then_some(()));
@@ -187,10 +187,8 @@ fn a_node_takes_the_place_of_another_and_strangers_are_refused() {
     cluster.start_node(3);
     let invitation = format!("synod node add {fresh}");
     wait_for("a word", || cluster.process(3).said().contains(&invitation).then_some(()));
-    let twice = synod()
-        .args(["node", "add", &cluster.addr(1).to_owned(), "--addr", cluster.addr(0)])
-        .output()
-        .unwrap();
+    let twice =
+        synod().args(["node", "add", cluster.addr(1), "--addr", cluster.addr(0)]).output().unwrap();
     assert!(!twice.status.success());
     assert!(String::from_utf8_lossy(&twice.stderr).contains("the address of node 2 already"));
     tool(&cluster, &["node", "replace", "3", &fresh]);
