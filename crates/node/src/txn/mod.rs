@@ -22,6 +22,7 @@
 mod plan;
 mod run;
 mod scratch;
+mod scripts;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;

@@ -40,6 +40,8 @@ enum Merge {
     Concat,
     /// One that is not null.
     Some,
+    /// An array with the highest number of each place.
+    Most,
 }
 
 /// All calls of a transaction, taken apart.
@@ -49,15 +51,23 @@ pub(super) struct Plan {
     /// For each shard its pieces: the call that it is of, and what is called.
     pub(super) pieces: BTreeMap<usize, Vec<(usize, u8, ArgsBuf)>>,
     merges: Vec<Merge>,
+    /// Draws among answers that are equally good.
+    dice: u64,
 }
 
 impl Plan {
+    /// With this number to draw by.
+    pub(super) fn with_dice(self, dice: u64) -> Plan {
+        Plan { dice, ..self }
+    }
+
     /// Takes calls apart; each has passed `check_call`.
     pub(super) fn of(shards: Shards, calls: &[(u8, ArgsBuf)]) -> Plan {
         let mut plan = Plan {
             mode: Mode::Pieces,
             pieces: BTreeMap::new(),
             merges: Vec::with_capacity(calls.len()),
+            dice: 0,
         };
         let mut anywhere = Vec::new();
         for (at, (db, args)) in calls.iter().enumerate() {
@@ -135,7 +145,11 @@ impl Plan {
                 of_call[*at].push(reply);
             }
         }
-        self.merges.iter().zip(of_call).map(|(merge, parts)| merged(*merge, &parts)).collect()
+        self.merges
+            .iter()
+            .zip(of_call)
+            .map(|(merge, parts)| merged((*merge, self.dice), &parts))
+            .collect()
     }
 }
 
@@ -146,6 +160,8 @@ fn everywhere(command: &Command) -> Option<Merge> {
         // SYNOD.BACKUP BEGIN.
         ("keys", _) | ("begin", Run::Write(_)) => Some(Merge::Concat),
         ("randomkey", _) => Some(Merge::Some),
+        // SCRIPT EXISTS, in MULTI.
+        ("exists", _) => Some(Merge::Most),
         // CONFIG SET.
         (_, Run::Write(_)) | ("set", Run::Session(_)) => Some(Merge::First),
         _ => None,
@@ -162,7 +178,7 @@ pub fn concerns_all(command: &Command, args: Args<'_>) -> bool {
     is_everywhere(command) && !command::roams(args) && command.key_positions(args).is_empty()
 }
 
-fn merged(merge: Merge, parts: &[&[u8]]) -> Vec<u8> {
+fn merged((merge, dice): (Merge, u64), parts: &[&[u8]]) -> Vec<u8> {
     // An error of one is an error of the call: all were given the same words.
     let error = parts.iter().find(|part| part.first() == Some(&b'-'));
     let first = error.or_else(|| parts.first()).map(|part| part.to_vec()).unwrap_or_default();
@@ -172,9 +188,9 @@ fn merged(merge: Merge, parts: &[&[u8]]) -> Vec<u8> {
     match merge {
         Merge::First => first,
         Merge::Some => {
-            // Each was drawn by dice: together they say which it is to be.
+            // Each was drawn by dice, but a shard with one key has no choice.
             let some: Vec<&&[u8]> = parts.iter().filter(|part| !is_null(part)).collect();
-            let drawn = stdx::hash_bytes(some.len() as u64, &parts.concat());
+            let drawn = stdx::hash_bytes(dice, &parts.concat());
             let at = drawn.checked_rem(some.len() as u64);
             at.map_or(first, |at| some[at as usize].to_vec())
         }
@@ -184,6 +200,12 @@ fn merged(merge: Merge, parts: &[&[u8]]) -> Vec<u8> {
                 std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<i64>().ok())
             };
             format!(":{}\r\n", parts.iter().filter_map(number).sum::<i64>()).into_bytes()
+        }
+        Merge::Most => {
+            let rows = parts.iter().map(|part| elements(part).unwrap_or_default());
+            let most = rows.reduce(|a, b| a.into_iter().zip(b).map(|(a, b)| a.max(b)).collect());
+            let most = most.unwrap_or_default();
+            [format!("*{}\r\n", most.len()).as_bytes(), &most.concat()].concat()
         }
         Merge::Concat => {
             let elements: Vec<&[u8]> =
@@ -228,17 +250,16 @@ mod tests {
 
     #[test]
     fn replies_are_put_together_as_one_server_would_give_them() {
-        let plan = plan(&["dbsize", "keys *", "flushall", "time"]);
+        let plan = plan(&["dbsize", "keys *", "flushall", "script exists x y", "time"]);
         assert_eq!((plan.mode, plan.pieces.len()), (Mode::Whole, 16));
-        let one: Vec<Vec<u8>> = [&b":3\r\n"[..], b"*1\r\n$1\r\na\r\n", b"+OK\r\n", b"*0\r\n"]
-            .iter()
-            .map(|reply| reply.to_vec())
-            .collect();
+        let one = ":3\r\n *1\r\n$1\r\na\r\n +OK\r\n *2\r\n:0\r\n:1\r\n *0\r\n";
+        let one: Vec<Vec<u8>> = one.split(' ').map(|reply| reply.as_bytes().to_vec()).collect();
         let replies = (0..16).map(|shard| (shard, one.clone())).collect();
         let merged = plan.merge(&replies);
         assert_eq!(merged[0], b":48\r\n");
         assert!(merged[1].starts_with(b"*16\r\n$1\r\na\r\n$1"));
         assert_eq!(merged[2], b"+OK\r\n");
+        assert_eq!(merged[3], b"*2\r\n:0\r\n:1\r\n");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use wire::{ArgsBuf, Proto};
 
 use super::plan::{Mode, Plan};
 use super::scratch::Trial;
+use super::scripts::Search;
 use super::{Coordinator, Question, Request};
 use crate::effects::Effects;
 use crate::limits::{TXN_BACKOFF_MAX, TXN_RETRY_INTERVAL};
@@ -39,6 +40,8 @@ pub(super) enum Ask {
     Versions(Vec<Watch>),
     Script,
     Library,
+    /// Who knows a script?
+    Scripts,
     /// A key of this shard has a value.
     Await,
     /// Answers that belong at these places among all.
@@ -63,6 +66,7 @@ pub(super) enum Phase {
     Trying,
     /// Answers of several shards that need not be of one moment.
     Gathering(Vec<Vec<u8>>),
+    Scripts(Box<Search>),
     /// At the gateway.
     Trial(Box<Trial>),
     Preparing(Box<Preparing>),
@@ -191,6 +195,9 @@ impl Coordinator {
     ) {
         run.waits.clear();
         (run.wake, run.abort) = (run.deadline, None);
+        if self.begins_with_scripts(moment, serial, run, groups) {
+            return;
+        }
         let request = run.request.as_ref().expect("what begins was asked for");
         let calls = &request.exec.calls;
         if request.is_single
@@ -217,7 +224,7 @@ impl Coordinator {
         if calls.iter().any(|(_, args)| receipt::unwrap(args.args()).is_some()) {
             return self.try_out(moment, serial, run, groups);
         }
-        let plan = Plan::of(self.shards, calls);
+        let plan = Plan::of(self.shards, calls).with_dice(serial);
         if plan.mode == Mode::Scratch {
             return self.try_out(moment, serial, run, groups);
         }
@@ -271,7 +278,7 @@ impl Coordinator {
     }
 
     /// The shard of a call that names its keys, if they are all in one.
-    fn home_of(&self, args: &ArgsBuf) -> Option<usize> {
+    pub(super) fn home_of(&self, args: &ArgsBuf) -> Option<usize> {
         let command = keyspace::command::find(args.args())?;
         match home(self.shards, command, args.args()) {
             Home::One(shard) => Some(shard),
@@ -366,6 +373,10 @@ impl Coordinator {
             Ask::Try if reply == keyspace::txn::ESCAPED => {
                 self.try_out(moment, serial, run, groups);
             }
+            Ask::Try if reply.starts_with(b"-NOSCRIPT") => {
+                self.ask_for_source(moment, serial, run, reply, groups);
+            }
+            Ask::Scripts => self.heard_scripts(moment, serial, run, reply, groups, out),
             Ask::Try => {
                 run.reply(reply, out);
                 run.phase = Phase::Over;
@@ -662,7 +673,9 @@ impl Coordinator {
                 self.fence(moment, serial, run, groups);
             }
             // The group itself says what became of it.
-            Phase::Alone(_) | Phase::Trying | Phase::Gathering(_) => run.wake = Instant::FAR,
+            Phase::Alone(_) | Phase::Trying | Phase::Gathering(_) | Phase::Scripts(_) => {
+                run.wake = Instant::FAR;
+            }
             Phase::Trial(trial) if trial.is_waiting() => {
                 self.end_wait(moment, run, keyspace::op::Unblock::Timeout, groups, out);
             }

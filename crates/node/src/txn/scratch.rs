@@ -121,9 +121,14 @@ impl Coordinator {
         run.phase = Phase::Trial(Box::new(trial));
         run.wake = run.deadline;
         for (ask, args) in sources {
-            let (shard, db, proto, kind) = (0, 0, Proto::Resp2, Kind::Read);
-            let question = Question { shard, ask, db, proto, kind, may_block: false, args: &args };
-            self.call(moment, serial, run, question, groups);
+            // Libraries are in all shards, scripts where they have run.
+            let shards = if matches!(ask, Ask::Script) { groups.len() } else { 1 };
+            for shard in 0..shards {
+                let (ask, db, proto, kind) = (ask.clone(), 0, Proto::Resp2, Kind::Read);
+                let (may_block, args) = (false, &args);
+                let question = Question { shard, ask, db, proto, kind, may_block, args };
+                self.call(moment, serial, run, question, groups);
+            }
         }
         self.fetch(moment, serial, run, keys, groups);
     }

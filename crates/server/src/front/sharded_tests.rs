@@ -338,6 +338,46 @@ fn who_waits_for_keys_of_several_shards_is_served_by_any() {
 }
 
 #[test]
+fn a_script_is_known_by_its_digest_wherever_it_ran() {
+    const GET: &str = "fd758d1589d044dd850a6f05d52f2eefd27f033f";
+    const TWO: &str = "a27e7e8a43702b7046d4f6a7ccf5b60cef6b9bd9";
+    let mut stage = Stage::sharded(16);
+    let client = stage.open();
+    let mut check = |line: &str, expect: &str| {
+        assert_eq!(stage.say(client, line), expect, "{line}");
+    };
+    check("mset mykey 1 b 2 c 3", "+OK\r\n");
+    check(&format!("evalsha {GET} 1 b"), "-NOSCRIPT No matching script. Please use EVAL.\r\n");
+    check("eval \"return redis.call('get',KEYS[1])\" 1 mykey", "$1\r\n1\r\n");
+    check(&format!("script exists {TWO} {GET}"), "*2\r\n:0\r\n:1\r\n");
+    check(&format!("evalsha {GET} 1 b"), "$1\r\n2\r\n");
+    check(&format!("evalsha {} 1 c", GET.to_uppercase()), "$1\r\n3\r\n");
+    check(&format!("evalsha_ro {GET} 2 a c"), "$-1\r\n");
+    check("eval \"return 1+1\" 0", ":2\r\n");
+    check(&format!("script exists {TWO} {GET}"), "*2\r\n:1\r\n:1\r\n");
+    check(&format!("evalsha {TWO} 0"), ":2\r\n");
+    check(
+        "eval \"return {\" 0",
+        "-ERR Error compiling script (new function): user_script:1: unexpected symbol near '<eof>'\r\n",
+    );
+    check("script flush", "+OK\r\n");
+    check(&format!("evalsha {TWO} 0"), "-NOSCRIPT No matching script. Please use EVAL.\r\n");
+    check(&format!("evalsha {GET} 1 b"), "-NOSCRIPT No matching script. Please use EVAL.\r\n");
+    check(&format!("script exists {TWO} {GET}"), "*2\r\n:0\r\n:0\r\n");
+}
+
+#[test]
+fn a_random_key_may_be_any() {
+    let mut stage = Stage::sharded(16);
+    let client = stage.open();
+    assert_eq!(stage.say(client, "randomkey"), "$-1\r\n");
+    stage.say(client, "mset foo 1 bar 2");
+    let drawn: std::collections::BTreeSet<String> =
+        (0..100).map(|_| stage.say(client, "randomkey")).collect();
+    assert_eq!(drawn.into_iter().collect::<String>(), "$3\r\nbar\r\n$3\r\nfoo\r\n");
+}
+
+#[test]
 fn a_pipeline_gets_its_replies_in_order_and_a_wide_command_waits_for_what_came_before() {
     let mut stage = Stage::sharded(16);
     let client = stage.open();

@@ -67,6 +67,11 @@ impl Scripts {
         flags.is_some_and(|flags| flags.has(ScriptFlags::NO_WRITES))
     }
 
+    /// Is this script known by its digest?
+    pub fn knows(&self, source: &[u8]) -> bool {
+        self.cache.get(&digest(source)).is_some()
+    }
+
     /// The source of a script by its digest, in any case.
     pub(crate) fn source(&self, digest: &[u8]) -> Option<&[u8]> {
         let digest = String::from_utf8_lossy(digest).to_lowercase();
