@@ -44,6 +44,7 @@ const CHECKS: &[Check] = &[
     Check { script: "redis_cli.py", argument: "" },
     Check { script: "cluster.py", argument: "" },
     Check { script: "cluster.mjs", argument: "" },
+    Check { script: "cluster_node_redis.mjs", argument: "" },
     Check { script: "failover.py", argument: "leader" },
     Check { script: "failover.py", argument: "own" },
     Check { script: "failover.mjs", argument: "leader" },
@@ -158,7 +159,7 @@ impl Bench {
 
     /// Runs one script beside its cluster.
     fn run(&self, check: &Check, shards: u32) -> Result<(), String> {
-        let knows_cluster = check.script.starts_with("cluster.");
+        let knows_cluster = check.script.starts_with("cluster");
         let shards = if knows_cluster { shards.max(CLUSTER_SHARDS) } else { shards };
         let directory = tempfile::Builder::new().prefix("data-").tempdir_in(&self.target);
         let directory = directory.map_err(|error| error.to_string())?;

@@ -43,6 +43,10 @@ pub(crate) struct Probe {
     seen: Option<RefCell<BTreeSet<Str>>>,
     /// Somebody asked for all keys.
     walked: Cell<bool>,
+    /// Somebody asked for any key.
+    drawn: Cell<bool>,
+    /// Any of those that are here will do for that.
+    draws: bool,
 }
 
 /// Which keys a database holds, or knows to be nowhere.
@@ -58,6 +62,7 @@ pub(crate) struct Noted {
     pub missing: BTreeSet<Str>,
     pub seen: BTreeSet<Str>,
     pub walked: bool,
+    pub drawn: bool,
 }
 
 impl Probe {
@@ -129,6 +134,14 @@ impl Db {
     pub fn dict(&self) -> &Dict<Entry> {
         if let Some(probe) = &self.probe {
             probe.walked.set(true);
+        }
+        &self.dict
+    }
+
+    /// The table, to draw a key from. Expired keys are in it.
+    pub(crate) fn lots(&self) -> &Dict<Entry> {
+        if let Some(probe) = self.probe.as_ref().filter(|probe| !probe.draws) {
+            probe.drawn.set(true);
         }
         &self.dict
     }
@@ -292,9 +305,14 @@ impl Db {
     }
 
     fn probe(&mut self, here: Here, sees: bool) {
-        let (missing, walked) = (RefCell::default(), Cell::new(false));
+        let (missing, walked, drawn) = (RefCell::default(), Cell::new(false), Cell::new(false));
         let seen = sees.then(RefCell::default);
-        self.probe = Some(Box::new(Probe { here, missing, seen, walked }));
+        self.probe = Some(Box::new(Probe { here, missing, seen, walked, drawn, draws: false }));
+    }
+
+    /// Whoever asks for any key may have one of those that are known.
+    pub(crate) fn probe_draws(&mut self) {
+        self.probe.as_mut().expect("a probe that learns has begun").draws = true;
     }
 
     /// The key is known from here on, with this entry or without one.
@@ -312,7 +330,8 @@ impl Db {
         let probe = self.probe.as_mut().expect("a probe that tells has begun");
         let missing = std::mem::take(probe.missing.get_mut());
         let seen = probe.seen.as_mut().map(|seen| std::mem::take(seen.get_mut()));
-        Noted { missing, seen: seen.unwrap_or_default(), walked: probe.walked.take() }
+        let (walked, drawn) = (probe.walked.take(), probe.drawn.take());
+        Noted { missing, seen: seen.unwrap_or_default(), walked, drawn }
     }
 
     /// Nothing more is noted.

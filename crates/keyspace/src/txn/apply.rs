@@ -305,7 +305,7 @@ impl Shard {
         for (number, db) in self.dbs[..DATABASES].iter_mut().enumerate() {
             let noted = db.probe_take();
             db.probe_end();
-            escaped |= noted.walked || !noted.missing.is_empty();
+            escaped |= noted.walked || noted.drawn || !noted.missing.is_empty();
             let want = |key: &Str| {
                 let (db, access) = (number as u8, Access::Write);
                 Want { db, key: key.to_vec(), access }

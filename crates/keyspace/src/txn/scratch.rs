@@ -30,7 +30,9 @@ pub type Key = (u8, Vec<u8>);
 pub enum Ran {
     /// It asked for these keys, which were not fetched yet.
     Missing(Vec<Key>),
-    /// It asked for all keys (KEYS, SCAN, RANDOMKEY, DBSIZE, FLUSHALL): no scratch holds them.
+    /// It asked for any key of these databases.
+    Drawn(Vec<u8>),
+    /// It asked for all keys (KEYS, SCAN, DBSIZE, FLUSHALL): no scratch holds them.
     Walked,
     Done(Done),
 }
@@ -107,15 +109,21 @@ impl Scratch {
         Ok(())
     }
 
+    /// From here on, any key of this database that was added is as good as any.
+    pub fn let_draw(&mut self, db: u8) {
+        self.shard.dbs[usize::from(db)].probe_draws();
+    }
+
     /// Runs the calls one behind the other. What they change is not kept here.
     pub fn run(&mut self, proto: Proto, calls: &[(u8, ArgsBuf)]) -> Ran {
         self.shard.dbs.iter_mut().for_each(|db| db.journal_begin());
         let mut effects = Effects::default();
         let replies = self.shard.run_calls(proto, calls, &mut effects);
-        let (mut missing, mut walks) = (Vec::new(), false);
+        let (mut missing, mut drawn, mut walks) = (Vec::new(), Vec::new(), false);
         for (number, db) in self.shard.dbs.iter_mut().enumerate() {
             let noted = db.probe_take();
             missing.extend(noted.missing.iter().map(|key| (number as u8, key.to_vec())));
+            drawn.extend(noted.drawn.then_some(number as u8));
             walks |= noted.walked;
         }
         let puts = self.shard.take_writes().into_iter().map(|write| {
@@ -137,6 +145,9 @@ impl Scratch {
         self.shard.dbs.iter_mut().for_each(|db| drop(db.probe_take()));
         if walks {
             return Ran::Walked;
+        }
+        if !drawn.is_empty() {
+            return Ran::Drawn(drawn);
         }
         if !missing.is_empty() {
             return Ran::Missing(missing);

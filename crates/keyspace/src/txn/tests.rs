@@ -253,6 +253,7 @@ fn at_gateway(shards: &mut [Participant], number: u64, lines: &[&str]) -> Option
         match scratch.run(Proto::Resp2, &calls) {
             Ran::Done(done) => break done,
             Ran::Walked => return None,
+            Ran::Drawn(dbs) => dbs.into_iter().for_each(|db| scratch.let_draw(db)),
             Ran::Missing(keys) => {
                 for key in keys {
                     let owner = &mut shards[place(&key.1)].shard;

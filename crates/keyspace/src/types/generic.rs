@@ -295,7 +295,7 @@ fn keys(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
 fn random_key(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
     for _ in 0..RANDOM_DRAWS_MAX {
         let mut rng = cx.rng.clone();
-        let Some((key, _)) = cx.database().dict().draw(&mut rng) else { break };
+        let Some((key, _)) = cx.database().lots().draw(&mut rng) else { break };
         let key = key.clone();
         cx.rng = rng;
         if cx.exists(&key) {
@@ -310,7 +310,7 @@ fn random_key(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> Resul
 fn first_live(cx: &mut Context<'_>) -> Option<Str> {
     let now = cx.now();
     let live = |expires: Millis| expires > now;
-    let mut entries = cx.database().dict().iter();
+    let mut entries = cx.database().lots().iter();
     entries.find(|(_, entry)| live(entry.expires)).map(|(key, _)| key.clone())
 }
 

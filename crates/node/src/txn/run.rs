@@ -38,6 +38,8 @@ pub(super) enum Ask {
         keys: Vec<Vec<u8>>,
     },
     Versions(Vec<Watch>),
+    /// Any key of this database.
+    Draw(u8),
     Script,
     Library,
     /// Who knows a script?
@@ -390,7 +392,12 @@ impl Coordinator {
             }
             Ask::Forget => {}
             Ask::Places(of) => Coordinator::heard_places(run, &of, reply, out),
-            Ask::Fetch { .. } | Ask::Versions(_) | Ask::Script | Ask::Library | Ask::Await => {
+            Ask::Fetch { .. }
+            | Ask::Versions(_)
+            | Ask::Draw(_)
+            | Ask::Script
+            | Ask::Library
+            | Ask::Await => {
                 self.heard_trial(moment, serial, run, ask, reply, groups, out);
             }
         }

@@ -27,6 +27,8 @@ pub(super) struct Trial {
     scratch: Scratch,
     bytes: usize,
     fetches: u32,
+    /// Keys that shards have drawn, to be fetched.
+    drawn: Vec<Key>,
     /// What the run did; then it is checked, or prepared.
     pub(super) done: Option<Done>,
     checking: bool,
@@ -112,6 +114,7 @@ impl Coordinator {
             scratch,
             bytes: 0,
             fetches: 0,
+            drawn: Vec::new(),
             done: None,
             checking: false,
             changed: false,
@@ -209,6 +212,7 @@ impl Coordinator {
                     |(watch, item): (&Watch, &Value)| *item == Value::Int(watch.version as i64);
                 trial.changed |= !watches.iter().zip(&items).all(same);
             }
+            (Ask::Draw(db), Value::Bulk(key)) => trial.drawn.push((db, key)),
             (Ask::Script, Value::Bulk(source)) => trial.scratch.add_script(&source),
             (Ask::Library, Value::Bulk(source)) => trial.scratch.add_library(&source),
             _ => {}
@@ -218,6 +222,10 @@ impl Coordinator {
         }
         if trial.checking {
             return self.checked(moment, run, out);
+        }
+        if !trial.drawn.is_empty() {
+            let keys = std::mem::take(&mut trial.drawn);
+            return self.fetch(moment, serial, run, keys, groups);
         }
         self.run_trial(moment, serial, run, groups, out);
     }
@@ -239,16 +247,39 @@ impl Coordinator {
             Ran::Missing(keys) if trial.fetches < TXN_FETCHES_MAX && trial.bytes < TXN_FETCH_BYTES_MAX => {
                 return self.fetch(moment, serial, run, keys, groups);
             }
+            Ran::Drawn(dbs) => return self.draw(moment, serial, run, dbs, groups),
             Ran::Missing(_) => {
                 b"-ERR a transaction over several shards read too much: at most 64 MiB, in 256 rounds\r\n"
             }
             Ran::Walked => {
-                b"-ERR KEYS, SCAN, RANDOMKEY, DBSIZE and FLUSHALL can't run together with scripts or \
+                b"-ERR KEYS, SCAN, DBSIZE and FLUSHALL can't run together with scripts or \
                 commands whose keys are on several shards\r\n"
             }
         };
         run.reply(refusal, out);
         run.phase = Phase::Over;
+    }
+
+    /// RANDOMKEY: each shard draws one, and the run draws among them and what it has.
+    fn draw(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        dbs: Vec<u8>,
+        groups: &mut [Seat],
+    ) {
+        let args = [&b"randomkey"[..]].into_iter().collect();
+        for db in dbs {
+            let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial draws") };
+            trial.scratch.let_draw(db);
+            for shard in 0..groups.len() {
+                let (ask, proto, kind) = (Ask::Draw(db), Proto::Resp2, Kind::Read);
+                let (may_block, args) = (false, &args);
+                let question = Question { shard, ask, db, proto, kind, may_block, args };
+                self.call(moment, serial, run, question, groups);
+            }
+        }
     }
 
     /// The calls have run: what they changed is to become true, if what they read still is.
@@ -310,7 +341,7 @@ impl Coordinator {
         out: &mut Effects,
     ) {
         let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial has run") };
-        let single = parts.len() <= 1 && trial.fetches <= 1;
+        let single = parts.is_empty() || parts.len() == 1 && trial.fetches <= 1;
         trial.done = Some(done);
         trial.checking = true;
         if single {

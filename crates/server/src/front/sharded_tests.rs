@@ -378,6 +378,25 @@ fn a_random_key_may_be_any() {
 }
 
 #[test]
+fn a_script_may_draw_a_key_of_any_shard() {
+    let draw = "eval \"return redis.call('randomkey')\" 0";
+    let and_write = "eval \"redis.call('randomkey') return redis.call('set',KEYS[1],'x')\" 1 k";
+    check(&[
+        (draw, "$-1\r\n"),
+        (and_write, "+OK\r\n"),
+        (and_write, "+OK\r\n"),
+        (draw, "$1\r\nk\r\n"),
+        ("eval \"return redis.call('del', redis.call('randomkey'))\" 1 other", ":1\r\n"),
+        ("dbsize", ":0\r\n"),
+        ("set a 1", "+OK\r\n"),
+        ("multi", "+OK\r\n"),
+        ("rename a b", "+QUEUED\r\n"),
+        ("randomkey", "+QUEUED\r\n"),
+        ("exec", "*2\r\n+OK\r\n$1\r\nb\r\n"),
+    ]);
+}
+
+#[test]
 fn a_pipeline_gets_its_replies_in_order_and_a_wide_command_waits_for_what_came_before() {
     let mut stage = Stage::sharded(16);
     let client = stage.open();
