@@ -7,8 +7,9 @@
 //! Who leads, nodes say themselves (`Health::leads`), at once when it changes, and whoever is asked
 //! in vain says what it knows (`Message::Astray`).
 //!
-//! What always holds: numbers are sent in ascending order within a term; a request that may have
-//! been applied goes again only as a retry, which the leader looks up before it does anything.
+//! What always holds: numbers are sent in ascending order within a term; a request that was sent to
+//! a leader of an earlier term goes again only as a retry, which the leader looks up before it does
+//! anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +38,7 @@ struct Pending {
     kind: Kind,
     after: bool,
     op: Vec<u8>,
-    /// The newest term in which it was sent, and how far the log was known when it was first.
+    /// The first term in which it was sent, and how far the log was known by then.
     sent: Option<(Term, Index)>,
     born: Instant,
     /// It may wait for a key for ever.
@@ -125,6 +126,10 @@ impl Guest {
         how: Unblock,
         ticket: Option<Ticket>,
     ) {
+        if how == Unblock::Gone {
+            // Nobody waits for it: the next leader is not to be asked for it again.
+            self.take(target);
+        }
         let target = Origin { node: self.node.0, number: target };
         let ticket = ticket.unwrap_or(Ticket::NOBODY);
         self.write(moment, ticket, Proto::Resp2, Body::Unblock { target, how });
@@ -218,12 +223,12 @@ impl Guest {
         while bytes < BATCH_BYTES {
             let Some(number) = self.unsent.pop_first() else { break };
             let pending = self.pending.get_mut(&number).expect("unsent numbers are pending");
-            let before = pending.sent.filter(|(sent, _)| *sent < term);
-            let floor = pending.sent.map_or(self.floor, |(_, floor)| floor);
-            pending.sent = Some((term, floor));
+            let (first, floor) = *pending.sent.get_or_insert((term, self.floor));
             bytes += pending.op.len();
             let Pending { kind, after, .. } = *pending;
-            let retry = before.map(|(_, floor)| floor);
+            // Of an earlier leader nobody here knows what it has done, however often this one is
+            // asked.
+            let retry = (first < term).then_some(floor);
             let retry = retry.filter(|_| !planted!("guest-forgets-that-it-asked"));
             requests.push(Forwarded { number, kind, after, retry, op: pending.op.clone() });
         }

@@ -191,6 +191,8 @@ impl Group {
             }
         }
         for origin in self.memo.take_blocked(node) {
+            // Whoever did not hear it asks again, and must not begin to wait anew.
+            self.memo.put_reply(self.applied, origin, UNBLOCKED);
             self.answer_guest(origin, UNBLOCKED.to_vec());
         }
     }

@@ -99,7 +99,9 @@ impl Group {
             if head.origin != Some(origin) {
                 continue;
             }
-            if forwarded.retry.is_some() {
+            // Behind a retry its guest's other requests wait, to keep their order.
+            let unknown = forwarded.retry.is_some() || !self.retries.is_empty();
+            if unknown && is_guest(forwarded.number) {
                 self.retries.push((source, forwarded));
             } else {
                 self.forwarded_one(moment, source, forwarded);
@@ -124,7 +126,7 @@ impl Group {
                     Recall::Known(Fate::Blocked | Fate::Parked) => continue,
                     Recall::Known(Fate::TooLarge) | Recall::Unknown => UNKNOWN.to_vec(),
                     Recall::Never => {
-                        self.forwarded_one(moment, source, forwarded);
+                        self.take_retry(moment, source, forwarded);
                         continue;
                     }
                 },
@@ -185,6 +187,23 @@ impl Group {
                 Kind::Read => self.read_behind(moment, request, put),
             }
         }
+    }
+
+    /// A retry that was never agreed is taken, once: what came later may have been taken before it.
+    fn take_retry(&mut self, moment: Moment, source: NodeId, forwarded: Forwarded) {
+        let number = forwarded.number;
+        if !self.retried.insert((source, number)) {
+            return;
+        }
+        if self.disk_full || !self.has_room() {
+            let reply = if self.disk_full { DISK_FULL } else { FULL };
+            let answer = Answer { number, reply: reply.to_vec() };
+            self.answers.entry(source).or_default().push(answer);
+            return;
+        }
+        let request = Request { who: Who::Node(source), number };
+        self.open.push_op(moment.now, request, |out| out.extend_from_slice(&forwarded.op));
+        self.open.note_locks(op::is_txn(&forwarded.op));
     }
 
     fn forwarded_one(&mut self, moment: Moment, source: NodeId, forwarded: Forwarded) {

@@ -115,6 +115,8 @@ pub struct Group {
     memo: Memo,
     /// Retries of guests that wait until this leader knows what its predecessors have done.
     retries: Vec<(NodeId, Forwarded)>,
+    /// Those that were taken in this term.
+    retried: BTreeSet<(NodeId, u64)>,
     answers: BTreeMap<NodeId, Vec<Answer>>,
     /// To guests on this node, which asked before it led.
     own_answers: Vec<Answer>,
@@ -178,6 +180,7 @@ impl Group {
             seen: BTreeMap::new(),
             memo: Memo::new(1, snapshot.index),
             retries: Vec::new(),
+            retried: BTreeSet::new(),
             answers: BTreeMap::new(),
             own_answers: Vec::new(),
             next_number: if planted!("numbers-used-again") {
@@ -629,6 +632,7 @@ impl Group {
             self.lose_leadership(moment);
         }
         self.retries.clear();
+        self.retried.clear();
         if is.0 == Role::Leader && (was.0 != Role::Leader || is.1 != was.1) {
             self.seen.clear();
             self.tick_pending = false;
