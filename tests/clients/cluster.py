@@ -37,15 +37,29 @@ def leaders(node):
     return {(row[0], row[1]): (row[2][0], row[2][1]) for row in rows}
 
 
-def straight(rc):
-    shown = leaders(NODES[0])
+def settled():
+    """The leaders, once they have been the same for a while."""
+    before = None
+    while before != (shown := leaders(NODES[0])):
+        before = shown
+        time.sleep(1)
+    return shown
+
+
+def straight():
+    plain().flushall()
+    shown, before = settled(), [calls("set"), calls("get")]
+    rc = cluster()
     owners = {slot: NODES.index(node) for (first, last), node in shown.items() for slot in range(first, last + 1)}
     wanted = [0, 0, 0]
     for i in range(1000):
         rc.set(f"k{i}", i)
         wanted[owners[rc.keyslot(f"k{i}")]] += 1
-    claim(f"{wanted} of 1,000 writes went straight to their leaders", calls("set") == wanted)
-    claim("reads too", all(rc.get(f"k{i}") == str(i) for i in range(1000)) and calls("get") == wanted)
+    came = [after - was for after, was in zip(calls("set"), before[0])]
+    claim(f"{wanted} of 1,000 writes went straight to their leaders, {came} came", came == wanted)
+    claim("they are read", all(rc.get(f"k{i}") == str(i) for i in range(1000)))
+    came = [after - was for after, was in zip(calls("get"), before[1])]
+    claim("from where they were written", came == wanted)
     pipe = rc.pipeline()
     for i in range(1000):
         pipe.incr(f"k{i}")
@@ -53,6 +67,7 @@ def straight(rc):
     claim("DBSIZE, KEYS and SCAN", (rc.dbsize(), len(rc.keys("k*")), len(list(rc.scan_iter("k*")))) == (1000,) * 3)
     moved = [plain(*node).info("errorstats").get("errorstat_MOVED", {}).get("count", 0) for node in NODES]
     claim("without MOVED", sum(moved) == 0)
+    return rc
 
 
 def together(rc):
@@ -144,8 +159,7 @@ def failover():
 
 
 print(f"    redis-py {redis.__version__}, RedisCluster")
-client = cluster()
-straight(client)
+client = straight()
 together(client)
 tools()
 replicas(client)
