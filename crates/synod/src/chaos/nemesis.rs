@@ -135,6 +135,7 @@ impl Nemesis<'_> {
                 self.flood.store(true, Ordering::Release);
             }
             Kind::Snapshot => victims.iter().for_each(|node| snapshot(&ground.addrs[*node])),
+            Kind::Move => victims.iter().for_each(|node| self.operate("DRAIN", *node)),
         }
         Ok(Active { fault, victims, span: self.spans.len() - 1 })
     }
@@ -160,9 +161,20 @@ impl Nemesis<'_> {
                 self.flood.store(false, Ordering::Release);
             }
             Kind::Snapshot => {}
+            Kind::Move => {
+                victims.iter().for_each(|node| self.operate("KEEP", *node));
+                ask_first(&ground.addrs, &["SYNOD.REBALANCE"]);
+            }
         }
         self.spans[span].end = self.now();
         Ok(())
+    }
+
+    /// What an operator asks of the first node that answers. It may be refused, if too few nodes
+    /// would be left, or may not be heard: either is a day like others.
+    fn operate(&self, word: &str, node: usize) {
+        let id = (node + 1).to_string();
+        ask_first(&self.ground.addrs, &["SYNOD.NODE", word, &id]);
     }
 
     /// Between the victims and all others. If everybody is a victim, between everybody.
@@ -212,11 +224,27 @@ fn describe(fault: &Fault, victims: &[usize], leads: bool) -> String {
 
 /// Asks a node for a snapshot. One that is down or has one under way takes none, which is fine.
 fn snapshot(addr: &str) {
-    let ask = || -> redis::RedisResult<()> {
-        let client = redis::Client::open(format!("redis://{addr}"))?;
-        let mut connection = client.get_connection_with_timeout(ANSWER_TIMEOUT)?;
-        connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        redis::cmd("SYNOD").arg("SNAPSHOT").exec(&mut connection)
-    };
-    let _ = ask();
+    let _ = ask(addr, &["SYNOD", "SNAPSHOT"]);
+}
+
+/// Asks the first node that answers.
+fn ask_first(addrs: &[String], words: &[&str]) {
+    let answers = |error: &redis::RedisError| !error.is_io_error();
+    for addr in addrs {
+        match ask(addr, words) {
+            Err(error) if !answers(&error) => {}
+            _ => return,
+        }
+    }
+}
+
+fn ask(addr: &str, words: &[&str]) -> redis::RedisResult<()> {
+    let client = redis::Client::open(format!("redis://{addr}"))?;
+    let mut connection = client.get_connection_with_timeout(ANSWER_TIMEOUT)?;
+    connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    let mut call = redis::cmd(words[0]);
+    words[1..].iter().for_each(|word| {
+        call.arg(word);
+    });
+    call.exec(&mut connection)
 }

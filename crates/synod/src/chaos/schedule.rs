@@ -32,10 +32,12 @@ pub(crate) enum Kind {
     Disk,
     /// A snapshot, so that logs are trimmed and nodes that were away need one
     Snapshot,
+    /// What nodes hold moves to others, and back again
+    Move,
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 8] = [
+    pub(super) const ALL: [Kind; 9] = [
         Kind::Kill,
         Kind::Restart,
         Kind::Pause,
@@ -44,6 +46,7 @@ impl Kind {
         Kind::Slow,
         Kind::Disk,
         Kind::Snapshot,
+        Kind::Move,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -56,6 +59,7 @@ impl Kind {
             Kind::Slow => "slow",
             Kind::Disk => "disk",
             Kind::Snapshot => "snapshot",
+            Kind::Move => "move",
         }
     }
 
@@ -70,6 +74,7 @@ impl Kind {
             Kind::Slow => 's',
             Kind::Disk => 'd',
             Kind::Snapshot => 'n',
+            Kind::Move => 'm',
         }
     }
 
@@ -85,6 +90,7 @@ impl Kind {
             Kind::Slow => (2_000, 7_000),
             Kind::Disk => (5_000, 10_000),
             Kind::Snapshot => (300, 1_000),
+            Kind::Move => (500, 6_000),
         }
     }
 }

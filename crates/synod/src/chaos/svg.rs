@@ -112,6 +112,7 @@ fn colour(kind: Kind) -> &'static str {
         Kind::Slow => "#b7950b",
         Kind::Disk => "#6e5f4b",
         Kind::Snapshot => "#7f8c8d",
+        Kind::Move => "#16a085",
     }
 }
 
