@@ -32,6 +32,7 @@ mod scratch;
 #[cfg(test)]
 mod tests;
 
+pub use crate::types::Machine;
 pub use apply::{ESCAPED, FAILED, PARKED};
 pub(crate) use book::Book;
 pub use book::{Doubt, Standing};

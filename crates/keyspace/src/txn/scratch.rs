@@ -21,6 +21,7 @@ use crate::op::Watch;
 use crate::settings::Settings;
 use crate::shard::{Effects, Publish, Shard};
 use crate::snapshot::{put_value, read_value};
+use crate::types::Machine;
 
 /// A key of a database.
 pub type Key = (u8, Vec<u8>);
@@ -68,6 +69,16 @@ impl Scratch {
     /// The settings that all shards share, by their names.
     pub fn set(&mut self, settings: Settings) {
         self.shard.settings = settings;
+    }
+
+    /// Takes out the machine that its scripts have run in.
+    pub fn take_machine(&mut self) -> Machine {
+        self.shard.scripts.take_machine()
+    }
+
+    /// Has its scripts run in this machine.
+    pub fn put_machine(&mut self, machine: Machine) {
+        self.shard.scripts.put_machine(machine);
     }
 
     /// A script, so that its digest is known.

@@ -29,7 +29,7 @@ pub use connection::{database_index, selects};
 pub use generic::wait_timeout;
 pub use hash::Hash;
 pub use list::List;
-pub use script::Scripts;
+pub use script::{Machine, Scripts};
 pub use set::Set;
 pub use stream::Stream;
 pub(crate) use zset::Direction;

@@ -31,7 +31,7 @@ use consensus::NodeId;
 use hashring::Shards;
 use keyspace::Publish;
 use keyspace::op::Unblock;
-use keyspace::txn::{Doubt, Txn, TxnId};
+use keyspace::txn::{Doubt, Machine, Txn, TxnId};
 use stdx::{Instant, Millis, Rng};
 use wire::{ArgsBuf, Proto};
 
@@ -77,6 +77,8 @@ pub(crate) struct Coordinator {
     rng: Rng,
     /// What committed transactions have published.
     publish: Vec<Publish>,
+    /// Scripts at the gateway run in it, one transaction's after the other's.
+    machine: Machine,
 }
 
 /// Numbers: the node's starts in the high bits, as for requests.
@@ -100,6 +102,7 @@ impl Coordinator {
             clock: Millis(0),
             rng: Rng::new(boot ^ u64::from(node.0) << 32),
             publish: Vec::new(),
+            machine: Machine::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use keyspace::command::{self, Flags};
 use keyspace::op::{Unblock, Watch};
 use keyspace::receipt::{self, RECEIPTS};
-use keyspace::txn::{Done, Key, Ran, Scratch, Span, rolled_back};
+use keyspace::txn::{Done, Key, Machine, Ran, Scratch, Span, rolled_back};
 use stdx::{Instant, planted};
 use wire::resp::{Decoder, ReplyLimits, Value, is_null};
 use wire::{Args, ArgsBuf, Proto};
@@ -213,8 +213,12 @@ impl Coordinator {
                 trial.changed |= !watches.iter().zip(&items).all(same);
             }
             (Ask::Draw(db), Value::Bulk(key)) => trial.drawn.push((db, key)),
-            (Ask::Script, Value::Bulk(source)) => trial.scratch.add_script(&source),
-            (Ask::Library, Value::Bulk(source)) => trial.scratch.add_library(&source),
+            (Ask::Script, Value::Bulk(source)) => {
+                lend(&mut self.machine, &mut trial.scratch, |scratch| scratch.add_script(&source));
+            }
+            (Ask::Library, Value::Bulk(source)) => {
+                lend(&mut self.machine, &mut trial.scratch, |scratch| scratch.add_library(&source));
+            }
             _ => {}
         }
         if !run.waits.is_empty() {
@@ -242,7 +246,10 @@ impl Coordinator {
         let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial is run") };
         let request = run.request.as_ref().expect("what is tried was asked for");
         trial.fetches += 1;
-        let refusal: &[u8] = match trial.scratch.run(request.exec.proto, &request.exec.calls) {
+        let Trial { scratch, .. } = &mut **trial;
+        let (proto, calls) = (request.exec.proto, &request.exec.calls);
+        let ran = lend(&mut self.machine, scratch, |scratch| scratch.run(proto, calls));
+        let refusal: &[u8] = match ran {
             Ran::Done(done) => return self.ran(moment, serial, run, done, groups, out),
             Ran::Missing(keys) if trial.fetches < TXN_FETCHES_MAX && trial.bytes < TXN_FETCH_BYTES_MAX => {
                 return self.fetch(moment, serial, run, keys, groups);
@@ -461,6 +468,15 @@ impl Coordinator {
         run.phase = Phase::Over;
         true
     }
+}
+
+/// Does something with a scratch that may run scripts. All scratches share one machine, which takes
+/// longer to make than most scripts to run.
+fn lend<R>(machine: &mut Machine, scratch: &mut Scratch, act: impl FnOnce(&mut Scratch) -> R) -> R {
+    scratch.put_machine(std::mem::take(machine));
+    let done = act(scratch);
+    *machine = scratch.take_machine();
+    done
 }
 
 /// Takes a fetched key in. False if the client watches it and it has changed.

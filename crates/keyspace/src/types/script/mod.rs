@@ -47,7 +47,7 @@ mod state;
 mod tests;
 mod vm;
 
-pub use state::Scripts;
+pub use state::{Machine, Scripts};
 
 use crate::command::Command;
 

@@ -25,7 +25,24 @@ pub struct Scripts {
     vm: Option<Box<Vm>>,
 }
 
+/// A machine that runs scripts, without any state: it takes a while to make. It knows scripts that it
+/// has run by their digests, so it may run those of another state as well.
+#[derive(Debug, Default)]
+pub struct Machine(Option<Box<Vm>>);
+
 impl Scripts {
+    /// Takes the machine out, if there is one.
+    pub(crate) fn take_machine(&mut self) -> Machine {
+        Machine(self.vm.take())
+    }
+
+    /// Runs scripts in this machine.
+    pub(crate) fn put_machine(&mut self, machine: Machine) {
+        if let Some(vm) = machine.0 {
+            self.put_vm(vm);
+        }
+    }
+
     /// How many scripts are cached.
     pub fn cached(&self) -> usize {
         self.cache.len()
