@@ -20,6 +20,7 @@ use wire::{Args, ArgsBuf};
 use crate::clerk::Clerk;
 use crate::effects::Effects;
 use crate::group::{Founding, Group};
+use crate::latency::{Latency, is_slow};
 use crate::limits::{
     HEALTH_INTERVAL, HEALTH_TIMEOUT, MOVES_MAX, SPREAD_INTERVAL, TXN_KEYS_MAX, TXN_RECOVERY_AFTER,
     TXN_RECOVERY_INTERVAL, TXNS_MAX,
@@ -34,6 +35,7 @@ use hashring::Shards;
 
 use crate::route::{Home, home};
 use crate::seat::{Past, Seat};
+use crate::throttle::Throttle;
 use crate::txn::{self, Coordinator, Request};
 
 /// What happened in the world.
@@ -134,6 +136,8 @@ pub struct Setup {
     pub moves: bool,
     /// A node that is dead for so long holds nothing any more; zero: it does whatever happens.
     pub replace_after: Duration,
+    /// Bytes of snapshots for followers that are read in a second; 0: as fast as it goes.
+    pub catch_up_rate: u64,
     /// The number of this start of the node.
     pub boot: u64,
     /// Bytes of a snapshot made in one turn; see `limits`.
@@ -159,6 +163,8 @@ pub struct Core {
     make: Maker,
     coordinator: Coordinator,
     clerk: Clerk,
+    throttle: Throttle,
+    latency: Latency,
     /// When to look for transactions that nobody decides.
     next_recovery: Instant,
     /// No leadership is handed on before, to even leaders out.
@@ -206,6 +212,8 @@ impl Core {
             make,
             coordinator: Coordinator::new(node, shards, boot),
             clerk: Clerk::default(),
+            throttle: Throttle::new(setup.catch_up_rate),
+            latency: Latency::default(),
             next_recovery: Instant(0),
             next_spread: Instant(0),
             peers: BTreeMap::new(),
@@ -404,7 +412,7 @@ impl Core {
                 if !self.moves {
                     self.peers.entry(peer).or_default();
                 }
-                out.send.push((peer, Message::Health(self.own_health())));
+                out.send.push((peer, Message::Health(self.own_health(moment.now))));
                 self.seats.iter_mut().for_each(|seat| seat.peer_up(peer));
             }
             Event::PeerDown(peer) | Event::PeerReborn(peer) => {
@@ -422,6 +430,7 @@ impl Core {
                 self.change(moment, None, Change::Come { addr, identity });
             }
             Event::Left { group } => {
+                self.latency.forget(group);
                 if let Some(place) = self.place_of(group) {
                     self.seats[place].left();
                 }
@@ -435,6 +444,7 @@ impl Core {
                 members.for_each(|group| group.hand_over(moment, out));
             }
             Event::Saved { group, number } => {
+                self.latency.end(moment.now, group, number);
                 self.with(group, |group| group.saved(moment, number, out));
             }
             Event::Configure { group, voters, learners } => {
@@ -486,7 +496,11 @@ impl Core {
             out.publish.extend(publish);
         }
         self.look_at_map(moment, out);
-        self.tell_what_leads(out);
+        self.tell_what_leads(moment, out);
+        self.throttle.pass(moment.now, &mut out.snapshot);
+        if let Some(save) = out.save.first() {
+            self.latency.begin(moment.now, save.group, save.number);
+        }
     }
 
     /// True if there was anything to hear: what follows from it is asked of the map's group.
@@ -542,7 +556,7 @@ impl Core {
 
     /// Tells the others at once if this node leads other groups than before: whoever has no replica
     /// of one waits for that.
-    fn tell_what_leads(&mut self, out: &mut Effects) {
+    fn tell_what_leads(&mut self, moment: Moment, out: &mut Effects) {
         let mut led = 0_u64;
         for seat in self.seats.iter().filter(|seat| seat.leads()) {
             let term = seat.member().map_or(0, |member| member.standing().1.0);
@@ -550,13 +564,13 @@ impl Core {
         }
         if led != self.led {
             self.led = led;
-            self.tell_health(out);
+            self.tell_health(moment, out);
         }
     }
 
-    fn tell_health(&self, out: &mut Effects) {
+    fn tell_health(&self, moment: Moment, out: &mut Effects) {
         for peer in self.peers.keys() {
-            out.send.push((*peer, Message::Health(self.own_health())));
+            out.send.push((*peer, Message::Health(self.own_health(moment.now))));
         }
     }
 
@@ -568,6 +582,7 @@ impl Core {
         let doubts = self.led_shards().any(|group| group.shard().has_doubts());
         let recovery = if doubts { self.next_recovery } else { Instant::FAR };
         let own = health.min(recovery).min(self.coordinator.deadline());
+        let own = own.min(self.throttle.deadline());
         seats.into_iter().fold(own, Instant::min)
     }
 
@@ -607,7 +622,7 @@ impl Core {
             (*node, health, peer.is_alive(now))
         };
         let mut nodes: Vec<_> = others.map(told).collect();
-        nodes.push((self.node, self.own_health(), true));
+        nodes.push((self.node, self.own_health(now), true));
         nodes.sort_by_key(|(node, ..)| *node);
         nodes
     }
@@ -651,11 +666,12 @@ impl Core {
         self.seats.iter().filter_map(Seat::member).for_each(Group::check);
     }
 
-    fn own_health(&self) -> Health {
+    fn own_health(&self, now: Instant) -> Health {
         let members = self.seats.iter().filter_map(Seat::member);
         let applied = members.map(|group| (group.id(), group.applied())).collect();
         let leads = self.seats.iter().filter_map(Seat::leads_whom).collect();
-        Health { applied, leads, map: self.map.version(), ..self.own.clone() }
+        let (map, disk) = (self.map.version(), self.latency.at(now));
+        Health { applied, leads, map, disk, ..self.own.clone() }
     }
 
     /// A group that is not here is no error: messages may come late.
@@ -673,7 +689,7 @@ impl Core {
             return;
         }
         self.next_health = moment.now + HEALTH_INTERVAL;
-        self.tell_health(out);
+        self.tell_health(moment, out);
         self.mourn(moment);
         if self.moves {
             self.move_groups(moment, out);
@@ -694,8 +710,10 @@ impl Core {
             if let Some(step) = scene.next() {
                 begun += usize::from(status.config.learners.is_empty());
                 steps.push((place, step));
-            } else if seat.id() != GroupId::META {
-                heirs.extend(scene.heir(|node| self.burden(node)).map(|heir| (place, heir)));
+            } else if seat.id() != GroupId::META || self.is_slow(moment.now) {
+                heirs.extend(
+                    scene.heir(|node| self.burden(moment.now, node)).map(|heir| (place, heir)),
+                );
             }
         }
         if self.next_spread <= moment.now
@@ -717,13 +735,22 @@ impl Core {
         }
     }
 
+    /// Is this node's disk far slower than those of the others that are alive?
+    fn is_slow(&self, now: Instant) -> bool {
+        let alive = self.peers.values().filter(|peer| peer.is_alive(now));
+        is_slow(self.latency.at(now), alive.map(|peer| peer.health.disk).collect())
+    }
+
     /// How many shards a node leads, for its weight; nothing if it is to lead none.
-    fn burden(&self, node: NodeId) -> Option<f64> {
+    fn burden(&self, now: Instant, node: NodeId) -> Option<f64> {
         let member = self.map.members().get(&node)?;
         if member.standing != Standing::Active {
             return None;
         }
         let led = if node == self.node {
+            if self.is_slow(now) {
+                return None;
+            }
             self.led_shards().count()
         } else {
             let of_shard = |leads: &&Leads| leads.group != GroupId::META;

@@ -18,6 +18,7 @@ mod effects;
 mod gateway;
 mod group;
 mod guest;
+mod latency;
 pub mod limits;
 pub mod map;
 mod memo;
@@ -26,6 +27,7 @@ mod mover;
 mod request;
 mod route;
 mod seat;
+mod throttle;
 mod txn;
 
 pub use core::{Core, Event, Maker, Part, Peer, Route, Setup};

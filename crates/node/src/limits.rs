@@ -123,6 +123,9 @@ pub const MOVES_MAX: usize = 2;
 /// It has them a round later, and until then the others are enough.
 pub const MOVE_LAG_MAX: u64 = 64;
 
+/// A disk that takes no longer than this is not called slow, however fast the others are.
+pub const SLOW_DISK_MIN: Duration = Duration::from_millis(100);
+
 /// How often at most a node hands on a group that it leads, to even leaders out: each costs its
 /// clients a pause of a round or two.
 pub const SPREAD_INTERVAL: Duration = Duration::from_secs(1);

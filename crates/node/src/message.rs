@@ -11,6 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{
@@ -99,6 +100,8 @@ pub struct Health {
     pub leads: Vec<Leads>,
     /// The version of the map that it knows.
     pub map: u64,
+    /// How long its disk takes to make something durable.
+    pub disk: Duration,
 }
 
 /// A group, as its leader sees it.
@@ -285,6 +288,7 @@ fn put_health(out: &mut Vec<u8>, health: &Health) {
         put_varint(out, *bytes);
     }
     put_varint(out, health.map);
+    put_varint(out, u64::try_from(health.disk.as_micros()).unwrap_or(u64::MAX));
 }
 
 fn read_health(reader: &mut Reader<'_>) -> Result<Health, Malformed> {
@@ -297,7 +301,9 @@ fn read_health(reader: &mut Reader<'_>) -> Result<Health, Malformed> {
         let members = reader.list(read_node)?.into_iter().collect();
         Ok(Leads { group, term, members, bytes: reader.varint()? })
     })?;
-    Ok(Health { pid, addr, operations, applied, leads, map: reader.varint()? })
+    let map = reader.varint()?;
+    let disk = Duration::from_micros(reader.varint()?);
+    Ok(Health { pid, addr, operations, applied, leads, map, disk })
 }
 
 const VOTE: u8 = 1;
@@ -556,8 +562,8 @@ mod tests {
         let addr = "127.0.0.1:7379".to_owned();
         let members = BTreeSet::from([NodeId(2), NodeId(4)]);
         let leads = vec![Leads { group: GroupId::META, term: Term(3), members, bytes: 5 }];
-        let (pid, operations, map) = (77, 1 << 33, 12);
-        check(Message::Health(Health { pid, addr, operations, applied, leads, map }));
+        let (pid, operations, map, disk) = (77, 1 << 33, 12, Duration::from_micros(1_234));
+        check(Message::Health(Health { pid, addr, operations, applied, leads, map, disk }));
         let (group, term) = (GroupId(4), Term(9));
         check(Message::Astray { group, term, leader: None });
         check(Message::Astray { group, term, leader: Some(NodeId(3)) });

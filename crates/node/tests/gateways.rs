@@ -166,6 +166,7 @@ fn core(node: NodeId) -> Core {
         map: Arc::new(map.expect("three nodes make a map")),
         moves: false,
         replace_after: Duration::ZERO,
+        catch_up_rate: 0,
         boot: 1,
         snapshot_step_bytes,
         members: vec![founding],

@@ -57,6 +57,8 @@ pub struct NodeOptions {
     pub replicas: Option<u32>,
     /// A node that is dead for so long is given up, and what it held is held by others; zero: never.
     pub replace_after: Duration,
+    /// Bytes of snapshots for followers that are read in a second; 0: as fast as it goes.
+    pub catch_up_rate: u64,
     /// Gives free memory back to the system: called when much was freed.
     pub give_back: fn(),
 }
@@ -221,8 +223,18 @@ fn core(
     let own = Health { pid: std::process::id(), addr, ..Health::default() };
     let snapshot_step_bytes = SNAPSHOT_STEP_BYTES;
     let (moves, replace_after) = (true, options.replace_after);
-    let told =
-        Restore { raft, map, moves, replace_after, here, faulty, boot, own, snapshot_step_bytes };
+    let told = Restore {
+        raft,
+        map,
+        moves,
+        replace_after,
+        catch_up_rate: options.catch_up_rate,
+        here,
+        faulty,
+        boot,
+        own,
+        snapshot_step_bytes,
+    };
     restore(told, found, channel.moment().now).map_err(|refusal| refusal.to_string())
 }
 
@@ -233,6 +245,8 @@ pub struct Restore {
     pub map: Arc<Map>,
     pub moves: bool,
     pub replace_after: Duration,
+    /// Bytes of snapshots for followers that are read in a second; 0: as fast as it goes.
+    pub catch_up_rate: u64,
     /// The replicas that are here, each with who agreed when its group began; nobody, if it came
     /// later and was or will be told.
     pub here: BTreeMap<GroupId, BTreeSet<NodeId>>,
@@ -256,7 +270,8 @@ pub fn restore(restore: Restore, found: &Found, now: stdx::Instant) -> Result<Co
             past.insert(group, Past { term, vote });
         }
     }
-    let Restore { raft, map, moves, replace_after, boot, own, snapshot_step_bytes, .. } = restore;
+    let Restore { raft, map, moves, boot, own, snapshot_step_bytes, .. } = restore;
+    let (replace_after, catch_up_rate) = (restore.replace_after, restore.catch_up_rate);
     let (node, shards) = (raft.node, map.shards().count());
     let make: Maker = Box::new(move |group, stored, now| {
         let options = options_of(&raft, shards, group);
@@ -269,6 +284,7 @@ pub fn restore(restore: Restore, found: &Found, now: stdx::Instant) -> Result<Co
         map,
         moves,
         replace_after,
+        catch_up_rate,
         boot,
         snapshot_step_bytes,
         members,

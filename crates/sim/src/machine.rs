@@ -263,6 +263,7 @@ impl Machine {
             map: Arc::new(map),
             moves: false,
             replace_after: Duration::ZERO,
+            catch_up_rate: 0,
             here,
             faulty,
             boot: home.boots(),

@@ -74,6 +74,7 @@ fn node_options(checked: Checked) -> NodeOptions {
         replicas: checked.replicas,
         advertise: checked.advertise,
         replace_after: checked.replace_after,
+        catch_up_rate: checked.catch_up_rate,
         give_back: crate::allocator::give_back,
     }
 }

@@ -69,6 +69,10 @@ pub(crate) struct Settings {
     /// [default: 600]
     #[arg(long, env = "SYNOD_REPLACE_AFTER_S", value_name = "SECONDS")]
     replace_after_s: Option<u64>,
+    /// How fast replicas that lack much are sent snapshots, all together; 0: as fast as it goes
+    /// [default: 64]
+    #[arg(long, env = "SYNOD_CATCH_UP_MIB_S", value_name = "MIB/S")]
+    catch_up_mib_s: Option<u64>,
 }
 
 /// The names in a file.
@@ -90,6 +94,7 @@ const NAMES: &[&str] = &[
     "replicas",
     "advertise",
     "replace-after-s",
+    "catch-up-mib-s",
 ];
 
 /// Settings that were checked.
@@ -110,6 +115,8 @@ pub(crate) struct Checked {
     pub(crate) replicas: Option<u32>,
     pub(crate) advertise: Option<String>,
     pub(crate) replace_after: Duration,
+    /// In bytes a second.
+    pub(crate) catch_up_rate: u64,
 }
 
 impl Settings {
@@ -133,6 +140,7 @@ impl Settings {
             replicas: self.replicas.or(file.replicas),
             advertise: self.advertise.or(file.advertise),
             replace_after_s: self.replace_after_s.or(file.replace_after_s),
+            catch_up_mib_s: self.catch_up_mib_s.or(file.catch_up_mib_s),
         }
     }
 
@@ -220,6 +228,7 @@ impl Settings {
             replicas: self.replicas,
             advertise: self.advertise.as_deref().map(with_port),
             replace_after: Duration::from_secs(self.replace_after_s.unwrap_or(600)),
+            catch_up_rate: self.catch_up_mib_s.unwrap_or(64).saturating_mul(1 << 20),
         })
     }
 }

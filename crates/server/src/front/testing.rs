@@ -92,6 +92,7 @@ impl Stage {
             map: Arc::new(Map::founding(count, founders.len() as u32, &founders).unwrap()),
             moves: false,
             replace_after: Duration::ZERO,
+            catch_up_rate: 0,
             boot: 1,
             snapshot_step_bytes: node::limits::SNAPSHOT_STEP_BYTES,
             members: (0..shards).map(GroupId).chain([GroupId::META]).map(founding).collect(),

@@ -1,0 +1,92 @@
+//! The throttle: snapshots for followers are read no faster than so many bytes a second.
+//!
+//! Clients' writes wait for the same disk and network that a new replica is filled through. What is
+//! held back here is asked for later, in its order; the leader sends nothing else to that follower
+//! meanwhile, so nothing piles up.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use stdx::Instant;
+
+use crate::effects::SnapshotJob;
+
+/// What may be read at once after a pause.
+const BURST: Duration = Duration::from_millis(100);
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    /// Bytes in a second; 0: as fast as it goes.
+    rate: u64,
+    /// Everything that was let through is paid for by then.
+    paid: Instant,
+    held: VecDeque<SnapshotJob>,
+}
+
+impl Throttle {
+    /// One that lets through this many bytes a second; 0: all.
+    pub(crate) fn new(rate: u64) -> Throttle {
+        Throttle { rate, paid: Instant(0), held: VecDeque::new() }
+    }
+
+    /// Takes out the parts that have to wait, and puts back those whose time has come.
+    pub(crate) fn pass(&mut self, now: Instant, jobs: &mut Vec<SnapshotJob>) {
+        if self.rate == 0 {
+            return;
+        }
+        let is_fetch = |job: &mut SnapshotJob| matches!(job, SnapshotJob::Fetch { .. });
+        self.held.extend(jobs.extract_if(.., is_fetch));
+        while self.deadline() <= now {
+            let Some(job) = self.held.pop_front() else { return };
+            let bytes = match &job {
+                SnapshotJob::Fetch { bytes_max, .. } => *bytes_max as u64,
+                _ => 0,
+            };
+            let cost = Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / self.rate);
+            self.paid = self.paid.max(now - BURST) + cost;
+            jobs.push(job);
+        }
+    }
+
+    /// When the next part may be read.
+    pub(crate) fn deadline(&self) -> Instant {
+        if self.held.is_empty() { Instant::FAR } else { self.paid }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use consensus::{Index, NodeId};
+
+    use super::*;
+    use crate::message::GroupId;
+
+    fn fetch(offset: u64) -> SnapshotJob {
+        let (group, target, snapshot) = (GroupId(0), NodeId(2), Index(5));
+        SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max: 1_000_000 }
+    }
+
+    #[test]
+    fn a_second_lets_through_what_the_rate_says_and_other_jobs_do_not_wait() {
+        let mut throttle = Throttle::new(10_000_000);
+        let begin = Instant(1_000_000_000);
+        let mut jobs: Vec<SnapshotJob> = (0..100).map(fetch).collect();
+        jobs.push(SnapshotJob::Leave { group: GroupId(1) });
+        throttle.pass(begin, &mut jobs);
+        assert!(matches!(jobs[0], SnapshotJob::Leave { .. }), "{jobs:?}");
+        assert_eq!(jobs.len(), 3, "a burst of a tenth of a second");
+        let (mut passed, mut now) = (jobs.len() - 1, begin);
+        while now.since(begin) < Duration::from_secs(1) {
+            now = throttle.deadline();
+            jobs.clear();
+            throttle.pass(now, &mut jobs);
+            passed += jobs.len();
+        }
+        assert!((10..=12).contains(&passed), "{passed} MB in a second");
+        let mut all = Throttle::new(0);
+        jobs = (0..100).map(fetch).collect();
+        all.pass(begin, &mut jobs);
+        assert_eq!((jobs.len(), all.deadline()), (100, Instant::FAR));
+    }
+}
