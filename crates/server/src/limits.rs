@@ -78,8 +78,9 @@ pub const PEER_OUT_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// find the disk idle most of the time, and 25 MB of zeros a second are more than most logs grow by.
 pub const FILL_REST: Duration = Duration::from_millis(10);
 
-/// Shards of a cluster that was not told how many.
-pub const SHARDS_DEFAULT: u32 = 1;
+/// Shards of a cluster that was not told how many: enough that five nodes share them evenly, few
+/// enough that an idle cluster costs nothing.
+pub const SHARDS_DEFAULT: u32 = 16;
 
 /// The most shards that a cluster can have: one core serves them all, and each costs a heartbeat, a
 /// log of its own and the memory of an empty keyspace (some 200 KiB).

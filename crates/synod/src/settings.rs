@@ -52,7 +52,7 @@ pub(crate) struct Settings {
     /// How far two clocks may drift apart, in parts per million [default: 10000]
     #[arg(long, env = "SYNOD_CLOCK_DRIFT_PPM", value_name = "PPM")]
     clock_drift_ppm: Option<u32>,
-    /// How many shards a new cluster has, a power of two: the same on each node [default: 1]
+    /// How many shards a new cluster has, a power of two: the same on each node [default: 16]
     #[arg(long, env = "SYNOD_SHARDS", value_name = "N")]
     shards: Option<u32>,
     /// Who is told with MOVED that another node leads: nobody (no), connections over which a client

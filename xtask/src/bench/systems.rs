@@ -223,9 +223,7 @@ fn synod_command(synod: &Path, layout: &Layout<'_>, node: usize) -> Command {
     if addrs.len() > 1 {
         command.args(["--join", &addrs.join(",")]);
     }
-    if layout.shards > 1 {
-        command.args(["--shards", &layout.shards.to_string()]);
-    }
+    command.args(["--shards", &layout.shards.to_string()]);
     command
 }
 

@@ -78,6 +78,10 @@ impl Setup {
         let mut command = synod();
         command.args(["serve", "--until-stdin-ends", "--listen", &self.addr]);
         command.args(["--join", &self.join.join(","), "--secret", &self.secret]);
+        if !self.more.iter().any(|word| word == "--shards") {
+            // One log is easier to look at: who leads, how long it is. Others have more.
+            command.args(["--shards", "1"]);
+        }
         command.arg("--data").arg(&self.data).args(&self.more);
         Process::start(command.stdin(Stdio::piped()), &self.data.with_extension("log"))
     }

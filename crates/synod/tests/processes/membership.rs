@@ -198,7 +198,7 @@ fn a_node_takes_the_place_of_another_and_strangers_are_refused() {
     // A second process that goes by the name of the first: it has another identity.
     let data = cluster.dir().join("impostor");
     let addr = cluster.addr(4).to_owned();
-    let more = vec!["--advertise".to_owned(), fresh];
+    let more = ["--shards", "4", "--advertise", &fresh].map(str::to_owned).to_vec();
     let impostor = Setup { addr, data, more, ..cluster.setups[3].clone() };
     let said = impostor.start().refusal();
     assert!(said.contains("the data directory here is empty"), "{said}");
