@@ -52,6 +52,10 @@ const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long after a snapshot, which makes the log short, free memory is given back.
 const GIVE_BACK_AFTER: Duration = Duration::from_millis(500);
 
+/// What a node ends with that is no member any more.
+const TAKEN_OUT: &str =
+    "this node was taken out of the cluster; its data directory is of no more use";
+
 /// How often the kernel is asked about this process.
 const VITALS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -382,9 +386,7 @@ impl Driver {
             eprintln!("synod: the map was not written down: {error}");
         }
         if !map.members().contains_key(&self.front.core().node()) {
-            let why =
-                "this node was taken out of the cluster; its data directory is of no more use";
-            self.notifier.send(Notice::Fatal(why.to_owned()));
+            self.notifier.send(Notice::Fatal(TAKEN_OUT.to_owned()));
         }
         self.peers.follow(map, &self.notifier);
         let gone = |connection: &Connection| {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use consensus::NodeId;
 use node::{Event, Map, Message};
 
-use super::{Notice, Notifier};
+use super::{Notice, Notifier, TAKEN_OUT};
 use crate::limits::{
     DIAL_TIMEOUT, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, PEER_OUT_BYTES_MAX, REDIAL_INTERVAL,
 };
@@ -284,6 +284,13 @@ impl Dialer {
         }
         if about.node != self.node {
             return Err(HandshakeError::OtherNode(about.node));
+        }
+        let ours = options.about.map.as_ref().map_or(0, |map| map.version());
+        let own = NodeId(options.about.node);
+        let taken_out = |map: &Arc<Map>| map.version() > ours && !map.members().contains_key(&own);
+        if about.map.as_ref().is_some_and(taken_out) {
+            // It was down when it happened.
+            notifier.send(Notice::Fatal(TAKEN_OUT.to_owned()));
         }
         stream.set_read_timeout(None)?;
         stream.set_write_timeout(None)?;
