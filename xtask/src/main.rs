@@ -7,6 +7,7 @@ mod examples;
 mod fuzz;
 mod mutants;
 mod process;
+mod s3;
 mod tidy;
 
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Chore {
     Fuzz(fuzz::Options),
     /// Plant bugs in the product, and see them caught.
     Mutants(mutants::Options),
+    /// Back up to a bucket and restore from it, with a server that speaks S3's protocol.
+    S3,
     /// The rules of this house that the compiler does not know.
     Tidy,
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Chore::Examples => examples::run(),
         Chore::Fuzz(options) => fuzz::run(&options),
         Chore::Mutants(options) => mutants::run(&options),
+        Chore::S3 => s3::run(),
         Chore::Tidy => tidy::run(),
     };
     match outcome {

@@ -11,9 +11,9 @@
 //! A value is what SYNOD.PUT takes. One that is too large for a call is taken apart by [`pieces`], so
 //! that it can be written by the commands of its type: whoever adds to a type adds to that.
 //!
-//! Not in it: versions for WATCH, blocked calls, the receipts of SYNOD.IDEM, transactions. At the point of a backup no transaction
-//! holds anything (`SYNOD.BACKUP BEGIN` locks every shard as a whole), and who waits waits in vain
-//! for a cluster that is restored elsewhere. Checksums are the caller's.
+//! Not in it: versions for WATCH, blocked calls, the receipts of SYNOD.IDEM, transactions. At the point
+//! of a backup no transaction holds anything (`SYNOD.BACKUP BEGIN` locks every shard as a whole), and
+//! who waits waits in vain for a cluster that is restored elsewhere. Checksums are the caller's.
 
 use std::fmt;
 

@@ -54,8 +54,9 @@ pub const SNAPSHOT_STEP_BYTES: usize = 128 * 1024;
 /// Parts of a snapshot on their way to the disk before the next is made.
 pub const SNAPSHOT_PARTS_IN_FLIGHT_MAX: usize = 8;
 
-/// Bytes of a backup that are read in one go: about 0.4 ms of work, and one value that is larger.
-pub const BACKUP_PART_BYTES: usize = 256 * 1024;
+/// Bytes of a backup that are read in one go, or one value that is larger. One part is made in a turn of
+/// the loop: 0.15 ms in which nobody else is served.
+pub const BACKUP_PART_BYTES: usize = 64 * 1024;
 
 /// How long a backup is kept that nobody reads: a reader goes round all shards, and may have to wait
 /// for its own disk.

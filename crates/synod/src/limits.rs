@@ -57,6 +57,14 @@ pub(crate) const BACKUP_RECONNECTS_MAX: u32 = 3;
 /// answered.
 pub(crate) const BACKUP_LOCATE_TIME: Duration = Duration::from_secs(2);
 
+/// Bytes of a backup's file that are written before they are synced: a disk that is given all of it
+/// at once makes the log of a node on it wait.
+pub(crate) const BACKUP_SYNC_BYTES: u64 = 8 * 1024 * 1024;
+
+/// In which time every shard of a backup must have been read from once, whatever the rate: a node gives
+/// up what nobody reads for a while.
+pub(crate) const BACKUP_ROUND_TIME: Duration = Duration::from_secs(10);
+
 /// Bytes of a value that a restore writes by one SYNOD.PUT. A larger one goes by the commands of its
 /// type, in parts, so that no call holds up a shard.
 pub(crate) const PUT_BYTES_MAX: usize = 1024 * 1024;
@@ -79,3 +87,5 @@ pub(crate) const S3_PARTS_IN_FLIGHT_MAX: usize = 4;
 
 /// How often a key is read again that had changed its type meanwhile.
 pub(crate) const READS_MAX: u32 = 3;
+
+const _: () = assert!(BACKUP_ROUND_TIME.as_secs() * 2 < node::limits::BACKUP_IDLE_TIME.as_secs());

@@ -74,29 +74,27 @@ impl Bucket {
         let mut sent = 0;
         for part in &manifest.files {
             let path = dir.join(&part.name);
-            let failed = |error: io::Error| format!("{}: {error}", path.display());
-            let mut file = File::open(&path).map_err(failed)?;
-            let part_bytes = part_bytes(part.bytes);
-            let upload = self.wait(self.store.put_multipart(&self.key(&part.name)))?;
-            let mut upload = WriteMultipart::new_with_chunk_size(upload, part_bytes);
-            loop {
-                let mut data = Vec::with_capacity(part_bytes);
-                let mut chunk = (&mut file).take(part_bytes as u64);
-                if let Err(error) = chunk.read_to_end(&mut data) {
+            let file = File::open(&path);
+            let send = async {
+                let file = file.as_ref().map_err(|error| error.to_string())?;
+                let begun = self.store.put_multipart(&self.key(&part.name)).await;
+                let upload = begun.map_err(|error| error.to_string())?;
+                let bytes_max = part_bytes(part.bytes);
+                let mut upload = WriteMultipart::new_with_chunk_size(upload, bytes_max);
+                let fed = feed(file, &mut upload, bytes_max, |bytes| {
+                    sent += bytes;
+                    let rate = |seconds: f64| mib(sent) / seconds.max(0.001);
+                    meter.update(sent, |seconds| format!("{:.0} MiB/s", rate(seconds)));
+                });
+                if let Err(why) = fed.await {
                     // What was sent so far is of no use to anybody.
-                    let _ = self.wait(upload.abort());
-                    return Err(failed(error));
+                    let _ = upload.abort().await;
+                    return Err(why);
                 }
-                if data.is_empty() {
-                    break;
-                }
-                sent += data.len() as u64;
-                self.wait(upload.wait_for_capacity(S3_PARTS_IN_FLIGHT_MAX))?;
-                upload.put(data.into());
-                meter
-                    .update(sent, |seconds| format!("{:.0} MiB/s", mib(sent) / seconds.max(0.001)));
-            }
-            self.wait(upload.finish())?;
+                upload.finish().await.map(drop).map_err(|error| error.to_string())
+            };
+            let sent: Result<(), String> = self.runtime.block_on(send);
+            sent.map_err(|why| format!("{} to {}: {why}", path.display(), self.url))?;
         }
         meter.finish();
         Ok(())
@@ -151,6 +149,27 @@ impl Bucket {
         }
         meter.finish();
         Ok(())
+    }
+}
+
+/// Sends a file in parts, as many at a time as there may be.
+async fn feed(
+    file: &File,
+    upload: &mut WriteMultipart,
+    bytes_max: usize,
+    mut progress: impl FnMut(u64),
+) -> Result<(), String> {
+    loop {
+        let mut data = Vec::with_capacity(bytes_max);
+        let read = file.take(bytes_max as u64).read_to_end(&mut data);
+        read.map_err(|error| error.to_string())?;
+        if data.is_empty() {
+            return Ok(());
+        }
+        let room = upload.wait_for_capacity(S3_PARTS_IN_FLIGHT_MAX).await;
+        room.map_err(|error| error.to_string())?;
+        progress(data.len() as u64);
+        upload.put(data.into());
     }
 }
 

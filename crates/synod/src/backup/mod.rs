@@ -55,9 +55,18 @@ pub(crate) struct Options {
     /// Check a backup that is there, to the last byte, and change nothing
     #[arg(long)]
     check: bool,
+    /// Read at most so much, so that others have the rest of the nodes' time [default: no limit]
+    #[arg(long, value_name = "MiB/s", value_parser = rate)]
+    rate: Option<f64>,
     /// Where a backup lies on its way to a bucket, or from one [default: the system's folder]
     #[arg(long, value_name = "DIR")]
     spool: Option<PathBuf>,
+}
+
+/// A number of MiB a second.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "this is no number".to_owned())?;
+    if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err("it must be above 0".to_owned()) }
 }
 
 /// Makes a backup, or checks one, and tells what it is.
@@ -97,7 +106,7 @@ fn make(place: &Place, options: &Options) -> Result<Manifest, String> {
     match place {
         Place::Folder(dir) => {
             place::create(dir)?;
-            let manifest = take::take(&server, dir)?;
+            let manifest = take::take(&server, dir, options.rate)?;
             place::seal(dir, &manifest.encode())?;
             Ok(manifest)
         }
@@ -105,7 +114,7 @@ fn make(place: &Place, options: &Options) -> Result<Manifest, String> {
             let bucket = Bucket::open(url)?;
             bucket.must_be_free()?;
             let spool = Spool::new(options.spool.as_deref())?;
-            let manifest = take::take(&server, spool.path())?;
+            let manifest = take::take(&server, spool.path(), options.rate)?;
             bucket.put_files(spool.path(), &manifest)?;
             bucket.put_manifest(&manifest.encode())?;
             Ok(manifest)

@@ -23,7 +23,8 @@ use super::manifest::{About, Manifest, Part, file_name, hex};
 use super::scan::Scan;
 use crate::import::Server;
 use crate::limits::{
-    BACKUP_LOCATE_TIME, BACKUP_PAUSE, BACKUP_RECONNECTS_MAX, BACKUP_TRIES, RESTORE_MARK,
+    BACKUP_LOCATE_TIME, BACKUP_PAUSE, BACKUP_RECONNECTS_MAX, BACKUP_ROUND_TIME, BACKUP_SYNC_BYTES,
+    BACKUP_TRIES, RESTORE_MARK,
 };
 use crate::link::Link;
 use crate::meter::{Meter, mib};
@@ -31,6 +32,9 @@ use crate::status;
 
 /// Longer than a node lets a request wait.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// For what a node answers from its own memory. One that is gone must not hold up the others.
+const TIMEOUT_BRIEF: Duration = Duration::from_secs(3);
 
 /// Why a try came to nothing.
 #[derive(Debug)]
@@ -54,12 +58,12 @@ struct Known {
     keys: u64,
 }
 
-/// Writes a backup into an empty folder, all but its manifest.
-pub(super) fn take(server: &Server, dir: &Path) -> Result<Manifest, String> {
+/// Writes a backup into an empty folder, all but its manifest, at so many MiB a second at the most.
+pub(super) fn take(server: &Server, dir: &Path, rate: Option<f64>) -> Result<Manifest, String> {
     let mut cluster = Cluster { server, addrs: BTreeSet::from([server.addr.clone()]) };
     let mut left = BACKUP_TRIES;
     loop {
-        let outcome = attempt(&mut cluster, dir);
+        let outcome = attempt(&mut cluster, dir, rate);
         left -= 1;
         match outcome {
             Ok(manifest) => return Ok(manifest),
@@ -85,9 +89,10 @@ fn clear(dir: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn attempt(cluster: &mut Cluster<'_>, dir: &Path) -> Result<Manifest, Trouble> {
+fn attempt(cluster: &mut Cluster<'_>, dir: &Path, rate: Option<f64>) -> Result<Manifest, Trouble> {
     let mut link = cluster.any()?;
     let known = known(&mut link)?;
+    let pace = Pace::new(rate, known.shards)?;
     if let Value::Bulk(mark) = asked(link.must(&[b"GET", RESTORE_MARK]))? {
         return Err(Trouble::Failed(format!(
             "{} holds a part of a restore that did not end ({}): that is nothing to back up",
@@ -100,7 +105,7 @@ fn attempt(cluster: &mut Cluster<'_>, dir: &Path) -> Result<Manifest, Trouble> {
     getrandom::fill(&mut dice).map_err(|error| Trouble::Failed(error.to_string()))?;
     let id = hex(&dice);
     let clocks = begin(&mut link, &id, known.shards);
-    let files = clocks.and_then(|unix_ms| Ok((unix_ms, gather(cluster, &id, &known, dir)?)));
+    let files = clocks.and_then(|unix_ms| Ok((unix_ms, gather(cluster, &id, &known, pace, dir)?)));
     cluster.end(&id);
     let (unix_ms, files) = files?;
     Ok(Manifest::new(About { backup: id, cluster: known.cluster, unix_ms, files }))
@@ -112,8 +117,8 @@ fn asked<T>(answer: Result<T, String>) -> Result<T, Trouble> {
 }
 
 impl Cluster<'_> {
-    fn connect(&self, addr: &str) -> Result<Link, String> {
-        let mut link = Link::connect(addr, TIMEOUT)?;
+    fn connect(&self, addr: &str, timeout: Duration) -> Result<Link, String> {
+        let mut link = Link::connect(addr, timeout)?;
         link.authenticate(self.server.user.as_deref(), self.server.password.as_deref())?;
         Ok(link)
     }
@@ -123,7 +128,7 @@ impl Cluster<'_> {
         let others = self.addrs.iter().filter(|addr| **addr != self.server.addr);
         let mut why = String::new();
         for addr in std::iter::once(&self.server.addr).chain(others) {
-            let connected = self.connect(addr).and_then(|mut link| {
+            let connected = self.connect(addr, TIMEOUT).and_then(|mut link| {
                 link.must(&[b"PING"])?;
                 Ok(link)
             });
@@ -149,7 +154,7 @@ impl Cluster<'_> {
     /// Lets all nodes drop what they keep. One that is not told drops it by itself after a while.
     fn end(&self, id: &str) {
         for addr in &self.addrs {
-            if let Ok(mut link) = self.connect(addr) {
+            if let Ok(mut link) = self.connect(addr, TIMEOUT_BRIEF) {
                 let _ = link.call(&[b"SYNOD.BACKUP", b"END", id.as_bytes()]);
             }
         }
@@ -229,7 +234,7 @@ fn locate(
 
 /// The backups that a node keeps shards for.
 fn kept(cluster: &Cluster<'_>, addr: &str) -> Result<Vec<(Vec<u8>, usize)>, String> {
-    let reply = cluster.connect(addr)?.must(&[b"SYNOD.BACKUP", b"LIST"])?;
+    let reply = cluster.connect(addr, TIMEOUT_BRIEF)?.must(&[b"SYNOD.BACKUP", b"LIST"])?;
     let Value::Array(list) = reply else { return Ok(Vec::new()) };
     let one = |entry: Value| match entry {
         Value::Array(parts) => match &parts[..] {
@@ -239,6 +244,36 @@ fn kept(cluster: &Cluster<'_>, addr: &str) -> Result<Vec<(Vec<u8>, usize)>, Stri
         _ => None,
     };
     Ok(list.into_iter().filter_map(one).collect())
+}
+
+/// How fast it may go.
+#[derive(Clone, Copy)]
+struct Pace {
+    bytes_per_second: Option<f64>,
+    begin: Instant,
+}
+
+impl Pace {
+    /// Refuses a rate at which a shard would wait so long for its turn that its node gives it up.
+    fn new(rate: Option<f64>, shards: usize) -> Result<Pace, Trouble> {
+        let round = shards as f64 * node::limits::BACKUP_PART_BYTES as f64;
+        let least = round / BACKUP_ROUND_TIME.as_secs_f64();
+        let bytes_per_second = rate.map(|rate| rate * 1024.0 * 1024.0);
+        if bytes_per_second.is_some_and(|rate| rate < least) {
+            let least = least / (1024.0 * 1024.0);
+            return Err(Trouble::Failed(format!(
+                "at this rate a node would give up: with {shards} shards it is {least:.2} MiB/s at \
+                 the least"
+            )));
+        }
+        Ok(Pace { bytes_per_second, begin: Instant::now() })
+    }
+
+    /// How long to rest after so many bytes.
+    fn rest(&self, bytes: u64) -> Duration {
+        let due = self.bytes_per_second.map_or(0.0, |rate| bytes as f64 / rate);
+        Duration::from_secs_f64(due).saturating_sub(self.begin.elapsed())
+    }
 }
 
 /// How far the threads are, together.
@@ -255,6 +290,7 @@ fn gather(
     cluster: &Cluster<'_>,
     id: &str,
     known: &Known,
+    pace: Pace,
     dir: &Path,
 ) -> Result<Vec<Part>, Trouble> {
     let nodes = locate(cluster, id, known.shards)?;
@@ -267,7 +303,7 @@ fn gather(
         for (addr, shards) in nodes {
             let (ends, gauge) = (ends.clone(), &gauge);
             scope.spawn(move || {
-                let read = Round::new(cluster, addr, id, gauge).run(shards, dir);
+                let read = Round { cluster, addr, id, gauge, pace, link: None }.run(shards, dir);
                 // Nobody listens any more if another thread has panicked.
                 let _ = ends.send(read);
             });
@@ -308,6 +344,7 @@ struct Stream {
     shard: usize,
     path: PathBuf,
     offset: u64,
+    unsynced: u64,
     scan: Scan,
 }
 
@@ -317,19 +354,17 @@ struct Round<'a> {
     addr: String,
     id: &'a str,
     gauge: &'a Gauge,
+    pace: Pace,
     link: Option<Link>,
 }
 
-impl<'a> Round<'a> {
-    fn new(cluster: &'a Cluster<'a>, addr: String, id: &'a str, gauge: &'a Gauge) -> Round<'a> {
-        Round { cluster, addr, id, gauge, link: None }
-    }
-
+impl Round<'_> {
     fn run(mut self, shards: Vec<usize>, dir: &Path) -> Result<Vec<Part>, Trouble> {
         let stream = |shard| Stream {
             shard,
             path: dir.join(file_name(shard)),
             offset: 0,
+            unsynced: 0,
             scan: Scan::default(),
         };
         let mut streams: VecDeque<Stream> = shards.into_iter().map(stream).collect();
@@ -340,6 +375,7 @@ impl<'a> Round<'a> {
             }
             let (last, data) = self.receive(&stream)?;
             stream.offset += data.len() as u64;
+            thread::sleep(self.pace.rest(self.gauge.bytes.load(Ordering::Relaxed)));
             // The node makes the next part while this one is written.
             if let Some(next) = streams.front().or_else(|| (!last).then_some(&stream)) {
                 self.ask(next);
@@ -378,7 +414,7 @@ impl<'a> Round<'a> {
                 Ok(Err(text)) => return Err(Trouble::Again(format!("{}: {text}", self.addr))),
                 Err(_) => {}
             }
-            match self.cluster.connect(&self.addr) {
+            match self.cluster.connect(&self.addr, TIMEOUT) {
                 Ok(link) => self.link = Some(link),
                 Err(why) if tries >= BACKUP_RECONNECTS_MAX => return Err(Trouble::Again(why)),
                 Err(_) => thread::sleep(BACKUP_PAUSE),
@@ -400,7 +436,14 @@ impl<'a> Round<'a> {
         stream.scan.feed(data, |_| Ok(())).map_err(|error| failed(&error))?;
         // Open only meanwhile: there may be more shards than a process may have files.
         let file = OpenOptions::new().create(true).append(true).open(&stream.path);
-        file.and_then(|mut file| file.write_all(data)).map_err(|error| failed(&error))?;
+        stream.unsynced += data.len() as u64;
+        let syncs = stream.unsynced >= BACKUP_SYNC_BYTES;
+        let written = file.and_then(|mut file| {
+            file.write_all(data)?;
+            if syncs { file.sync_data() } else { Ok(()) }
+        });
+        written.map_err(|error| failed(&error))?;
+        stream.unsynced = if syncs { 0 } else { stream.unsynced };
         self.gauge.keys.fetch_add(stream.scan.keys() - before, Ordering::Relaxed);
         self.gauge.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
         Ok(())

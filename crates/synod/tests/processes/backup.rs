@@ -132,7 +132,13 @@ fn while_trading(cluster: &mut Cluster, traders: usize, act: impl FnOnce(&mut Cl
 
 /// Something of every type, with values that are too large for one call, and what is no key.
 fn put_everything(client: &mut Client) {
-    client.must(&["EVAL", EVERYTHING, "0"]);
+    for (key, kind, n) in keys() {
+        client.must(&["EVAL", FILL, "1", &key, kind, n]);
+    }
+    client.must(&["SET", "text:large", &"\0\r\n".repeat(2_000_000)]);
+    client.must(&["SET", "", "the empty key"]);
+    client.must(&["APPEND", "raw", "te"]);
+    client.must(&["APPEND", "raw", "xt"]);
     client.must(&["SET", "expires", "later", "PXAT", "4102444800123"]);
     client.must(&["SET", "gone", "soon", "PX", "1"]);
     client.must(&["FUNCTION", "LOAD", LIBRARY]);
@@ -143,53 +149,56 @@ fn put_everything(client: &mut Client) {
     client.must(&["SELECT", "0"]);
 }
 
-const EVERYTHING: &str = r#"
-local long = string.rep('x', 2000)
-for _, n in ipairs({3, 1200}) do
-  for i = 1, n do
-    redis.call('rpush', 'list:' .. n, i, 'e' .. i .. long)
-    redis.call('sadd', 'set:' .. n, 'm' .. i .. long)
-    redis.call('sadd', 'ints:' .. n, i * 100000)
-    redis.call('hset', 'hash:' .. n, 'f' .. i, long .. i)
-    redis.call('zadd', 'zset:' .. n, i / 7, 'm' .. i .. long)
-    redis.call('xadd', 'stream:' .. n, i .. '-1', 'f', i, 'g', long)
-  end
+/// Of each type a small value and one that is too large for one call.
+const KINDS: [&str; 6] = ["list", "set", "ints", "hash", "zset", "stream"];
+const SIZES: [&str; 2] = ["3", "1200"];
+
+/// The key of a kind and a size; a script for each, so that none needs several shards.
+fn keys() -> impl Iterator<Item = (String, &'static str, &'static str)> {
+    KINDS.iter().flat_map(|kind| SIZES.iter().map(move |n| (format!("{kind}:{n}"), *kind, *n)))
+}
+
+const FILL: &str = r#"
+local key, kind, n, long = KEYS[1], ARGV[1], tonumber(ARGV[2]), string.rep('x', 1000)
+for i = 1, n do
+  if kind == 'list' then redis.call('rpush', key, i, 'e' .. i .. long)
+  elseif kind == 'set' then redis.call('sadd', key, 'm' .. i .. long)
+  elseif kind == 'ints' then redis.call('sadd', key, i * 100000)
+  elseif kind == 'hash' then redis.call('hset', key, 'f' .. i, long .. i)
+  elseif kind == 'zset' then redis.call('zadd', key, i / 7, 'm' .. i .. long)
+  else redis.call('xadd', key, i .. '-1', 'f', i, 'g', long) end
 end
-redis.call('xdel', 'stream:1200', '1200-1')
-redis.call('set', 'text:large', string.rep('\0\r\n', 3000000))
-redis.call('set', '', 'the empty key')
-redis.call('append', 'raw', 'te')
-redis.call('append', 'raw', 'xt')
+if kind == 'stream' and n > 3 then redis.call('xdel', key, n .. '-1') end
 "#;
 
 const LIBRARY: &str =
     "#!lua name=mylib\nredis.register_function('answer', function() return 42 end)";
 
-/// Hashes of all values of a type each, as the server itself sees them.
+/// A hash of a value as the server itself sees it, with its encoding.
 const DIGEST: &str = r#"
-local out = {}
-for _, name in ipairs({'list', 'set', 'ints', 'hash', 'zset', 'stream'}) do
-  for _, n in ipairs({3, 1200}) do
-    local key, values = name .. ':' .. n, nil
-    if name == 'list' then values = redis.call('lrange', key, 0, -1)
-    elseif name == 'set' or name == 'ints' then values = redis.call('smembers', key); table.sort(values)
-    elseif name == 'zset' then values = redis.call('zrange', key, 0, -1, 'withscores')
-    elseif name == 'stream' then values = redis.call('xrange', key, '-', '+')
-    else
-      values = {}
-      for i = 1, n do values[#values + 1] = redis.call('hget', key, 'f' .. i) end
-      values[#values + 1] = redis.call('hlen', key)
-    end
-    out[#out + 1] = key .. ' ' .. redis.sha1hex(cjson.encode(values)) .. ' ' ..
-      redis.call('object', 'encoding', key)
-  end
+local key, kind, n, values = KEYS[1], ARGV[1], tonumber(ARGV[2]), {}
+if kind == 'list' then values = redis.call('lrange', key, 0, -1)
+elseif kind == 'set' or kind == 'ints' then values = redis.call('smembers', key); table.sort(values)
+elseif kind == 'zset' then values = redis.call('zrange', key, 0, -1, 'withscores')
+elseif kind == 'stream' then values = redis.call('xrange', key, '-', '+')
+else
+  for i = 1, n do values[#values + 1] = redis.call('hget', key, 'f' .. i) end
+  values[#values + 1] = redis.call('hlen', key)
 end
-out[#out + 1] = redis.sha1hex(redis.call('get', 'text:large'))
-return out
+return redis.sha1hex(cjson.encode(values)) .. ' ' .. redis.call('object', 'encoding', key)
 "#;
 
-fn check_everything(client: &mut Client, digest: &Value) {
-    assert_eq!(&client.must(&["EVAL", DIGEST, "0"]), digest);
+fn digests(client: &mut Client) -> Vec<(String, Value)> {
+    let digest = |(key, kind, n): (String, &str, &str)| {
+        let reply = client.must(&["EVAL", DIGEST, "1", &key, kind, n]);
+        (key, reply)
+    };
+    keys().map(digest).collect()
+}
+
+fn check_everything(client: &mut Client, expect: &[(String, Value)]) {
+    assert_eq!(digests(client), expect);
+    assert_eq!(client.must(&["GET", "text:large"]), bulk(&"\0\r\n".repeat(2_000_000)));
     assert_eq!(client.must(&["PEXPIRETIME", "expires"]), Value::Int(4_102_444_800_123));
     assert_eq!(client.must(&["GET", ""]), bulk("the empty key"));
     assert_eq!(client.must(&["EXISTS", "gone"]), Value::Int(0));
@@ -213,7 +222,7 @@ fn a_backup_under_load_is_of_one_point_and_fits_another_cluster() {
     put_everything(&mut client);
     let Value::Bulk(kept) = client.must(&["SCRIPT", "LOAD", "return 'kept'"]) else { panic!() };
     let kept = String::from_utf8(kept).unwrap();
-    let digest = client.must(&["EVAL", DIGEST, "0"]);
+    let expect = digests(&mut client);
     let dirs: Vec<PathBuf> = (0..2).map(|n| cluster.dir().join(format!("backup-{n}"))).collect();
     while_trading(&mut cluster, 4, |cluster| {
         for (node, dir) in dirs.iter().enumerate() {
@@ -234,7 +243,7 @@ fn a_backup_under_load_is_of_one_point_and_fits_another_cluster() {
         );
         let mut client = target.client(0);
         check_trade(&mut client, 4);
-        check_everything(&mut client, &digest);
+        check_everything(&mut client, &expect);
         assert_eq!(client.must(&["EVALSHA", &kept, "0"]), bulk("kept"));
         assert_eq!(client.must(&["EXISTS", "synod:restore-unfinished"]), Value::Int(0));
     }
@@ -304,6 +313,40 @@ fn a_node_that_is_killed_costs_a_backup_one_try_and_a_new_leader_none() {
             assert_eq!(number(&mut client, &key("left")), number(&mut client, &key("right")));
         }
         assert_eq!(number_of_fill(&mut client), 100_000);
+    }
+}
+
+/// The shards that each node keeps for a backup.
+fn kept(cluster: &Cluster) -> Vec<Vec<i64>> {
+    let shards = |node| match cluster.client(node).must(&["SYNOD.BACKUP", "LIST"]) {
+        Value::Array(list) => list
+            .iter()
+            .map(|entry| match entry {
+                Value::Array(parts) => match parts[1] {
+                    Value::Int(shard) => shard,
+                    _ => panic!("{entry:?}"),
+                },
+                _ => panic!("{entry:?}"),
+            })
+            .collect(),
+        other => panic!("{other:?}"),
+    };
+    (0..cluster.len()).map(shards).collect()
+}
+
+#[test]
+fn only_leaders_keep_a_backup_and_no_start_keeps_one_again() {
+    for nodes in [3, 1] {
+        let mut cluster = Cluster::sharded(nodes, 4);
+        cluster.client(0).must(&["SYNOD.BACKUP", "BEGIN", "b"]);
+        let mut shards = kept(&cluster).concat();
+        shards.sort();
+        assert_eq!(shards, [0, 1, 2, 3], "each is kept once");
+        cluster.kill_all();
+        cluster.start_all();
+        cluster.wait_until_leader();
+        assert_eq!(cluster.client(0).must(&["DBSIZE"]), Value::Int(1), "every log was run again");
+        assert!(kept(&cluster).concat().is_empty());
     }
 }
 
@@ -411,5 +454,9 @@ fn what_is_no_whole_backup_or_no_empty_cluster_is_refused_and_nothing_changes() 
         refused(&["backup", path(&bad), "--from", "127.0.0.1:1"]).contains("There is no backup")
     );
     client.must(&["FUNCTION", "FLUSH"]);
+    if cfg!(not(feature = "s3")) {
+        let why = refused(&["restore", "s3://bucket/prefix", "--into", target.addr(0)]);
+        assert!(why.contains("--features s3"), "{why}");
+    }
     assert!(done(&restore).starts_with("restored 2000 keys"));
 }
