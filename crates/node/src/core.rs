@@ -190,6 +190,7 @@ impl Core {
     /// A core with the replicas that its disk has.
     pub fn new(setup: Setup) -> Core {
         let Setup { node, own, map, moves, replace_after, boot, .. } = setup;
+        let own = Health { boot, ..own };
         let (snapshot_step_bytes, make, mut past) =
             (setup.snapshot_step_bytes, setup.make, setup.past);
         let shards = map.shards();
@@ -882,6 +883,9 @@ impl Core {
     }
 
     fn hear_health(&mut self, moment: Moment, source: NodeId, health: Health, out: &mut Effects) {
+        for member in self.seats.iter_mut().filter_map(Seat::member_mut) {
+            member.peer_heard(source, health.boot);
+        }
         for (group, applied) in &health.applied {
             if let Some(place) = self.place_of(*group) {
                 self.seats[place].hear_applied(*applied);

@@ -102,6 +102,8 @@ pub struct Health {
     pub map: u64,
     /// How long its disk takes to make something durable.
     pub disk: Duration,
+    /// The number of its start: what an earlier one asked for nobody waits for any more.
+    pub boot: u64,
 }
 
 /// A group, as its leader sees it.
@@ -289,6 +291,7 @@ fn put_health(out: &mut Vec<u8>, health: &Health) {
     }
     put_varint(out, health.map);
     put_varint(out, u64::try_from(health.disk.as_micros()).unwrap_or(u64::MAX));
+    put_varint(out, health.boot);
 }
 
 fn read_health(reader: &mut Reader<'_>) -> Result<Health, Malformed> {
@@ -303,7 +306,8 @@ fn read_health(reader: &mut Reader<'_>) -> Result<Health, Malformed> {
     })?;
     let map = reader.varint()?;
     let disk = Duration::from_micros(reader.varint()?);
-    Ok(Health { pid, addr, operations, applied, leads, map, disk })
+    let boot = reader.varint()?;
+    Ok(Health { pid, addr, operations, applied, leads, map, disk, boot })
 }
 
 const VOTE: u8 = 1;
@@ -563,7 +567,8 @@ mod tests {
         let members = BTreeSet::from([NodeId(2), NodeId(4)]);
         let leads = vec![Leads { group: GroupId::META, term: Term(3), members, bytes: 5 }];
         let (pid, operations, map, disk) = (77, 1 << 33, 12, Duration::from_micros(1_234));
-        check(Message::Health(Health { pid, addr, operations, applied, leads, map, disk }));
+        let boot = 900;
+        check(Message::Health(Health { pid, addr, operations, applied, leads, map, disk, boot }));
         let (group, term) = (GroupId(4), Term(9));
         check(Message::Astray { group, term, leader: None });
         check(Message::Astray { group, term, leader: Some(NodeId(3)) });

@@ -212,6 +212,38 @@ fn a_gateway_that_dies_before_it_was_heard_of_leaves_no_waiters() {
 }
 
 #[test]
+fn who_waits_goes_on_to_wait_when_the_leader_hands_over_and_those_of_a_dead_one_do_not() {
+    let mut world = World::new(|_, _| false);
+    let leader = world.elect();
+    let follower = world.follower(leader);
+    let third = world.living().into_iter().find(|node| ![leader, follower].contains(node));
+    let third = third.expect("there are three");
+    world.run(300);
+    for (node, ticket) in [(leader, 1), (follower, 2), (third, 3)] {
+        world.pipeline(node, ticket, &[(Kind::Write, &["BLPOP", "q", "0"])]);
+        world.run(10);
+    }
+    world.step(leader, Event::Transfer { group: GroupId(0), target: follower });
+    world.run(50);
+    assert!(world.group(follower).leads(), "it was handed over");
+    assert_eq!(world.group(follower).shard().waiters().len(), 3, "and nobody was sent away");
+    world.pipeline(third, 10, &[(Kind::Write, &["RPUSH", "q", "first"])]);
+    world.run(50);
+    assert!(world.reply(leader, 1).contains("first"), "the oldest is served by the new leader");
+    // Now the leader dies: its own clients are gone, the third node's wait on.
+    world.dead.insert(follower);
+    world.run(1_200);
+    let next = world.elect();
+    assert_ne!(next, follower);
+    let waits: Vec<u32> =
+        world.group(next).shard().waiters().origins().map(|origin| origin.node).collect();
+    assert_eq!(waits, [third.0]);
+    world.pipeline(next, 20, &[(Kind::Write, &["RPUSH", "q", "second"])]);
+    world.run(50);
+    assert!(world.reply(third, 3).contains("second"));
+}
+
+#[test]
 fn waits_end_with_the_connection_of_their_gateway_even_if_they_are_on_their_way() {
     let mut world = World::new(|_, _| false);
     let leader = world.elect();

@@ -24,7 +24,10 @@ pub use snapshot::SnapshotState;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use consensus::{Config, Event, Index, NodeId, Replica, Role, SnapshotMeta, Status, Term, Token};
+use consensus::{
+    Config, Envelope, Event, Index, Message as Speech, NodeId, Replica, Role, SnapshotMeta, Status,
+    Term, Token,
+};
 use keyspace::Shard;
 use keyspace::op::{self, Body, Op, Origin};
 use stdx::{Instant, Millis, mark, planted};
@@ -37,7 +40,7 @@ use crate::limits::{
     BATCH_BYTES, ENTRIES_IN_FLIGHT_MAX, EXPIRE_INTERVAL, GATEWAY_REQUESTS_MAX, REQUEST_TIMEOUT,
     WAITING_BYTES_MAX,
 };
-use crate::memo::Memo;
+use crate::memo::{GUEST, Memo};
 use crate::message::{Answer, Forwarded, GroupId, Kind, Message};
 use crate::request::{FULL, Moment, NO_LEADER, Proposing, Ticket, UNKNOWN, Who};
 use look::Looks;
@@ -111,6 +114,13 @@ pub struct Group {
     parked: BTreeMap<Origin, Ticket>,
     /// The newest write taken from each gateway in this term; guests count apart.
     seen: BTreeMap<(NodeId, bool), Seen>,
+    /// Its reign has begun, and what earlier ones left is not all applied yet.
+    begins: bool,
+    /// Who led last, if it was another, and who has handed its place to this replica.
+    last_leader: Option<NodeId>,
+    handed_by: Option<NodeId>,
+    /// The nodes that are alive, as far as is known, each with the number of its start.
+    alive: BTreeMap<u32, u64>,
     /// What became of the requests of guests.
     memo: Memo,
     /// Retries of guests that wait until this leader knows what its predecessors have done.
@@ -178,6 +188,10 @@ impl Group {
             blocked: BTreeMap::new(),
             parked: BTreeMap::new(),
             seen: BTreeMap::new(),
+            begins: false,
+            last_leader: None,
+            handed_by: None,
+            alive: BTreeMap::from([(node.0, boot)]),
             memo: Memo::new(1, snapshot.index),
             retries: Vec::new(),
             retried: BTreeSet::new(),
@@ -326,6 +340,9 @@ impl Group {
 
     /// Feeds the replica one event and does what follows.
     pub(crate) fn step(&mut self, moment: Moment, event: Event, out: &mut Effects) {
+        if let Event::Recv(Envelope { source, message: Speech::TimeoutNow, .. }) = &event {
+            self.handed_by = Some(*source);
+        }
         self.replica.step(moment.now, event, &mut self.fx);
         self.carry_out(moment, out);
     }
@@ -390,9 +407,41 @@ impl Group {
     /// that is not there. If it lives after all it tells them so when it applies this. Calls that
     /// are still on their way into the log wait as well, so it does not matter who waits by now.
     pub(crate) fn peer_gone(&mut self, moment: Moment, peer: NodeId) {
+        self.alive.remove(&peer.0);
         if self.leads() {
             self.push_silent(moment, Body::DropWaiters { node: Some(peer.0) });
         }
+    }
+
+    /// Another node is alive: its start of this number is.
+    pub(crate) fn peer_heard(&mut self, peer: NodeId, boot: u64) {
+        self.alive.insert(peer.0, boot);
+    }
+
+    /// All is applied that earlier reigns have left. Who waits goes on to wait, but for clients of
+    /// nodes that are gone, or were started anew: the leader before may have had no time to say so.
+    /// One that did not hand over was silent for long enough to lose its place, and counts as gone.
+    /// It is an entry of its own, before anything that could serve them.
+    fn begin_reign(&mut self, moment: Moment, out: &mut Effects) {
+        self.begins = false;
+        let boot_of = |origin: Origin| (origin.number & !GUEST) >> BOOT_SHIFT;
+        let deposed = self.last_leader.filter(|last| self.handed_by != Some(*last));
+        let lives = |origin: &Origin| {
+            let is_deposed = deposed.is_some_and(|node| node.0 == origin.node);
+            !is_deposed
+                && self.alive.get(&origin.node).is_some_and(|boot| boot_of(*origin) >= *boot)
+        };
+        let dead = self.shard.waiters().origins().filter(|origin| !lives(origin));
+        let nodes: BTreeSet<u32> = dead.map(|origin| origin.node).collect();
+        if nodes.is_empty() || planted!("waiters-outlive-their-node") {
+            return;
+        }
+        let asked = std::mem::take(&mut self.open);
+        for node in nodes {
+            self.push_silent(moment, Body::DropWaiters { node: Some(node) });
+        }
+        self.propose(moment, out);
+        self.open = asked;
     }
 
     /// Does what time asks for.
@@ -439,6 +488,9 @@ impl Group {
         let resolved = self.applied_term == term || planted!("forward-retried-too-early");
         match (role, leader) {
             (Role::Leader, _) => {
+                if self.begins && resolved && !self.replica.is_handing_over() {
+                    self.begin_reign(moment, out);
+                }
                 if resolved && !self.gateway.is_empty() {
                     self.drain_gateway(moment);
                 }
@@ -479,7 +531,7 @@ impl Group {
     /// unless it is full.
     pub(crate) fn has_proposal(&self) -> bool {
         let busy = self.flight.len() >= ENTRIES_IN_FLIGHT_MAX;
-        let ready = self.leads() && self.settled() && !self.open.has_no_ops();
+        let ready = self.leads() && self.settled() && !self.begins && !self.open.has_no_ops();
         // Whoever is to lead takes what waits; until then nothing is refused.
         let ready = ready && !self.replica.is_handing_over();
         ready && (!busy || self.open.len() >= BATCH_BYTES)
@@ -623,6 +675,9 @@ impl Group {
         }
         let (was, is) = (self.standing, standing);
         self.standing = standing;
+        if let Some(leader) = is.2.filter(|leader| *leader != self.node) {
+            (self.last_leader, self.handed_by) = (Some(leader), None);
+        }
         self.lease = None;
         self.stop_looking();
         if planted!("forward-retried-too-early") {
@@ -636,7 +691,7 @@ impl Group {
         if is.0 == Role::Leader && (was.0 != Role::Leader || is.1 != was.1) {
             self.seen.clear();
             self.tick_pending = false;
-            self.push_silent(moment, Body::DropWaiters { node: None });
+            self.begins = true;
         }
     }
 
