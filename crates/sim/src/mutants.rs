@@ -284,10 +284,18 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "waiters-forgotten",
-        "clients that wait do not hear of a new leader",
+        "clients whose wait a new leader has ended do not hear of it",
         "Redis 7.0, unblockClient on failover",
     )
-    .about(Theme::HandOver),
+    .about(Theme::Pause)
+    .rare(),
+    mutant(
+        "waiters-outlive-their-node",
+        "a new leader lets clients of dead nodes wait on, and serves them",
+        "found by hand when waits were to outlive a leader",
+    )
+    .about(Theme::Shards)
+    .rare(),
     mutant(
         "waiter-served-twice",
         "a blocked client is woken twice",
