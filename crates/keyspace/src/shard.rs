@@ -87,8 +87,7 @@ pub struct Shard {
     pub(crate) sequence: u64,
     /// How many changes of keys this replica made since it was built; for INFO, not part of the state.
     pub(crate) changes: u64,
-    /// By `deleted_place` the last operation that deleted a key: the version of absent keys.
-    deleted: Vec<u64>,
+    deleted: Deletions,
     pub(crate) waiters: Waiters,
     pub(crate) settings: Settings,
     pub(crate) scripts: Scripts,
@@ -99,6 +98,26 @@ pub struct Shard {
     pub(crate) takes_cut: bool,
     /// Keys that expired since this replica began; a statistic, no part of the state.
     expired: u64,
+}
+
+/// By `deleted_place` the last operation that deleted a key: the version of absent keys. It takes
+/// no memory before there is one: a node may have hundreds of shards.
+#[derive(Debug, Default)]
+struct Deletions {
+    versions: Vec<u64>,
+}
+
+impl Deletions {
+    fn at(&self, place: usize) -> u64 {
+        self.versions.get(place).copied().unwrap_or(0)
+    }
+
+    fn at_mut(&mut self, place: usize) -> &mut u64 {
+        if self.versions.is_empty() {
+            self.versions = vec![0; DELETED_PLACES];
+        }
+        &mut self.versions[place]
+    }
 }
 
 impl Default for Shard {
@@ -116,7 +135,7 @@ impl Shard {
             clock: Millis(0),
             sequence: 0,
             changes: 0,
-            deleted: vec![0; DELETED_PLACES],
+            deleted: Deletions::default(),
             waiters: Waiters::default(),
             settings: Settings::default(),
             scripts: Scripts::default(),
@@ -323,7 +342,7 @@ impl Shard {
     /// An absent key has the version of the last deletion in its place; an expired one that still
     /// lies there counts as absent, and its own version as that of a deletion.
     fn version_at(&self, now: Millis, db: u8, key: &[u8]) -> u64 {
-        let deleted = self.deleted[deleted_place(usize::from(db), key)];
+        let deleted = self.deleted.at(deleted_place(usize::from(db), key));
         let db = &self.dbs[usize::from(db)];
         match db.get(key) {
             // The lowest bit tells a live key from an absent one.
@@ -351,13 +370,13 @@ impl Shard {
         let entry = self.dbs[db].remove(key).expect("an expired key was just seen");
         assert!(entry.expires <= self.clock, "a key is removed before its time");
         self.expired += u64::from(db < DATABASES);
-        let deleted = &mut self.deleted[deleted_place(db, key)];
+        let deleted = self.deleted.at_mut(deleted_place(db, key));
         *deleted = (*deleted).max(self.dbs[db].age(&entry));
     }
 
     /// This operation deleted a key.
     pub(crate) fn note_deleted(&mut self, db: usize, key: &[u8]) {
-        self.deleted[deleted_place(db, key)] = self.sequence;
+        *self.deleted.at_mut(deleted_place(db, key)) = self.sequence;
     }
 
     /// Deletes every key of a database. Only keys that lived there are changed for WATCH.
@@ -366,7 +385,7 @@ impl Shard {
         for (key, entry) in db.dict().iter() {
             let live = entry.expires > self.clock;
             let version = if live { self.sequence } else { db.age(entry) };
-            let deleted = &mut self.deleted[deleted_place(number, key)];
+            let deleted = self.deleted.at_mut(deleted_place(number, key));
             *deleted = (*deleted).max(version);
         }
         db.clear();
@@ -471,7 +490,7 @@ impl Shard {
         put_varint(out, self.clock.0);
         put_varint(out, self.sequence);
         self.settings.save(out);
-        self.deleted.iter().for_each(|version| put_varint(out, *version));
+        (0..DELETED_PLACES).for_each(|place| put_varint(out, self.deleted.at(place)));
         self.dbs.iter().for_each(|db| put_varint(out, db.floor()));
         self.waiters.save(out);
         self.scripts.save(out);
@@ -482,8 +501,11 @@ impl Shard {
         self.clock = Millis(reader.varint()?);
         self.sequence = reader.varint()?;
         self.settings = Settings::load(reader)?;
-        for version in &mut self.deleted {
-            *version = reader.varint()?;
+        for place in 0..DELETED_PLACES {
+            let version = reader.varint()?;
+            if version > 0 {
+                *self.deleted.at_mut(place) = version;
+            }
         }
         for db in &mut self.dbs {
             db.age_all(reader.varint()?);

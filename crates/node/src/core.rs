@@ -35,6 +35,7 @@ use hashring::Shards;
 
 use crate::route::{Home, home};
 use crate::seat::{Past, Seat};
+use crate::seats::Seats;
 use crate::throttle::Throttle;
 use crate::txn::{self, Coordinator, Request};
 
@@ -153,7 +154,7 @@ pub struct Setup {
 pub struct Core {
     node: NodeId,
     /// In the order of their shards, and then that of the map.
-    seats: Vec<Seat>,
+    seats: Seats,
     shards: Shards,
     map: Arc<Map>,
     moves: bool,
@@ -200,7 +201,7 @@ impl Core {
             let member = members.remove(&id).map(|founding| group(shards, founding));
             Seat::new(id, node, boot, member, past.remove(&id).unwrap_or_default())
         });
-        let seats = seats.collect();
+        let seats = Seats::new(seats.collect());
         let mut core = Core {
             node,
             seats,
@@ -240,7 +241,7 @@ impl Core {
 
     /// What this node is to each shard, in their order.
     pub fn seats(&self) -> &[Seat] {
-        &self.seats[..self.shards.count()]
+        &self.seats
     }
 
     /// This node's replica of a group.
@@ -256,13 +257,15 @@ impl Core {
 
     /// This node's replicas of shards, in their order.
     pub fn members(&self) -> impl Iterator<Item = &Group> {
-        self.seats().iter().filter_map(Seat::member)
+        let shards = self.seats.len();
+        let awake = self.seats.awake().filter(move |(place, _)| *place < shards);
+        awake.filter_map(|(_, seat)| seat.member())
     }
 
     /// As `members`, to ask something of them.
     pub fn members_mut(&mut self) -> impl Iterator<Item = &mut Group> {
         let shards = self.shards.count();
-        self.seats[..shards].iter_mut().filter_map(Seat::member_mut)
+        self.seats.inform_all().take(shards).filter_map(Seat::member_mut)
     }
 
     /// The settings of the cluster, as a replica here knows them.
@@ -336,13 +339,7 @@ impl Core {
         out: &mut Effects,
     ) {
         let Some(shard) = target.shard else {
-            let ended = self.coordinator.unblock(
-                moment,
-                target.number,
-                how,
-                &mut self.seats[..self.shards.count()],
-                out,
-            );
+            let ended = self.coordinator.unblock(moment, target.number, how, &mut self.seats, out);
             if let Some(ticket) = ticket {
                 out.replies.put(ticket, if ended { b":1\r\n" } else { b":0\r\n" });
             }
@@ -392,8 +389,7 @@ impl Core {
             return Called::Replied;
         }
         let request = Request { ticket: exec.ticket, exec, is_single };
-        let number =
-            self.coordinator.begin(moment, request, &mut self.seats[..self.shards.count()]);
+        let number = self.coordinator.begin(moment, request, &mut self.seats);
         Called::Waits(Waiting { shard: None, number })
     }
 
@@ -414,18 +410,18 @@ impl Core {
                     self.peers.entry(peer).or_default();
                 }
                 out.send.push((peer, Message::Health(self.own_health(moment.now))));
-                self.seats.iter_mut().for_each(|seat| seat.peer_up(peer));
+                self.seats.inform_all().for_each(|seat| seat.peer_up(peer));
             }
             Event::PeerDown(peer) | Event::PeerReborn(peer) => {
                 // It is not alive until it is heard again.
                 if let Some(peer) = self.peers.get_mut(&peer) {
                     peer.heard = None;
                 }
-                self.seats.iter_mut().for_each(|seat| seat.peer_gone(moment, peer));
+                self.seats.inform_all().for_each(|seat| seat.peer_gone(moment, peer));
             }
             Event::PeerLeft(peer) => {
                 self.peers.remove(&peer);
-                self.seats.iter_mut().for_each(|seat| seat.peer_gone(moment, peer));
+                self.seats.inform_all().for_each(|seat| seat.peer_gone(moment, peer));
             }
             Event::Came { addr, identity } => {
                 self.change(moment, None, Change::Come { addr, identity });
@@ -437,11 +433,11 @@ impl Core {
                 }
             }
             Event::DiskFull(full) => {
-                let members = self.seats.iter_mut().filter_map(Seat::member_mut);
+                let members = self.seats.inform_all().filter_map(Seat::member_mut);
                 members.for_each(|group| group.set_disk_full(moment, full, out));
             }
             Event::Leave => {
-                let members = self.seats.iter_mut().filter_map(Seat::member_mut);
+                let members = self.seats.inform_all().filter_map(Seat::member_mut);
                 members.for_each(|group| group.hand_over(moment, out));
             }
             Event::Saved { group, number } => {
@@ -472,22 +468,21 @@ impl Core {
 
     /// Changes the map. The reply to `ticket` is its new version, or why it stays as it is.
     pub fn change(&mut self, moment: Moment, ticket: Option<Ticket>, change: Change) {
-        let meta = self.seats.last_mut().expect("the map has a group");
+        let meta = self.seats.meta_mut();
         self.clerk.begin(moment, ticket, change, meta);
     }
 
     /// Ends a turn: whatever arrived in it is proposed or sent on.
     pub fn flush(&mut self, moment: Moment, proposing: Proposing, out: &mut Effects) {
         loop {
-            self.seats.iter_mut().for_each(|seat| seat.flush(moment, proposing, out));
+            self.seats.each_awake(|seat| seat.flush(moment, proposing, out));
             let changes = self.clerk.waits() && self.hear_clerk(moment, out);
             if self.coordinator.waits() {
                 let Core { coordinator, .. } = self;
                 let mine = Coordinator::owns;
                 out.replies.extract(mine, |ticket, reply| coordinator.answered(ticket, reply));
             }
-            let shards = self.shards.count();
-            if !self.coordinator.pump(moment, &mut self.seats[..shards], out) && !changes {
+            if !self.coordinator.pump(moment, &mut self.seats, out) && !changes {
                 break;
             }
         }
@@ -498,6 +493,7 @@ impl Core {
         }
         self.look_at_map(moment, out);
         self.tell_what_leads(moment, out);
+        self.seats.rest();
         self.throttle.pass(moment.now, &mut out.snapshot);
         if let Some(save) = out.save.first() {
             self.latency.begin(moment.now, save.group, save.number);
@@ -508,7 +504,7 @@ impl Core {
     fn hear_clerk(&mut self, moment: Moment, out: &mut Effects) -> bool {
         let Core { clerk, seats, map, .. } = self;
         out.replies.extract(Clerk::owns, |ticket, reply| clerk.answered(ticket, reply));
-        let meta = seats.last_mut().expect("the map has a group");
+        let meta = seats.meta_mut();
         let heard = clerk.has_heard();
         if let Some(newest) = clerk.pump(moment, map, meta, out) {
             self.adopt(newest, out);
@@ -518,7 +514,8 @@ impl Core {
 
     /// Looks whether the map's group, if there is a replica here, has another one by now.
     fn look_at_map(&mut self, moment: Moment, out: &mut Effects) {
-        let Some(meta) = self.seats.last_mut().and_then(Seat::member_mut) else { return };
+        let meta = self.seats.len();
+        let Some(meta) = self.seats.inform(meta).member_mut() else { return };
         let changes = meta.shard().changes();
         if changes == self.map_changes {
             return;
@@ -559,7 +556,7 @@ impl Core {
     /// of one waits for that.
     fn tell_what_leads(&mut self, moment: Moment, out: &mut Effects) {
         let mut led = 0_u64;
-        for seat in self.seats.iter().filter(|seat| seat.leads()) {
+        for (_, seat) in self.seats.awake().filter(|(_, seat)| seat.leads()) {
             let term = seat.member().map_or(0, |member| member.standing().1.0);
             led = led.wrapping_mul(31).wrapping_add(term << 17 | u64::from(seat.id().0) << 1 | 1);
         }
@@ -570,14 +567,15 @@ impl Core {
     }
 
     fn tell_health(&self, moment: Moment, out: &mut Effects) {
+        let health = self.own_health(moment.now);
         for peer in self.peers.keys() {
-            out.send.push((*peer, Message::Health(self.own_health(moment.now))));
+            out.send.push((*peer, Message::Health(health.clone())));
         }
     }
 
     /// When to feed `Event::Tick`, if nothing else happens first.
     pub fn deadline(&self, moment: Moment) -> Instant {
-        let seats = self.seats.iter().map(|seat| seat.deadline(moment)).min();
+        let seats = self.seats.awake().map(|(_, seat)| seat.deadline(moment)).min();
         let alone = self.peers.is_empty();
         let health = if alone { Instant::FAR } else { self.next_health };
         let doubts = self.led_shards().any(|group| group.shard().has_doubts());
@@ -587,6 +585,11 @@ impl Core {
         seats.into_iter().fold(own, Instant::min)
     }
 
+    /// All replicas that are here, that of the map among them.
+    fn replicas(&self) -> impl Iterator<Item = &Group> {
+        self.seats.awake().filter_map(|(_, seat)| seat.member())
+    }
+
     /// The replicas here that lead a shard.
     fn led_shards(&self) -> impl Iterator<Item = &Group> {
         self.members().filter(|group| group.leads())
@@ -594,22 +597,22 @@ impl Core {
 
     /// Is there work that waits for no event? Then the driver must not sleep.
     pub fn is_busy(&self) -> bool {
-        self.seats.iter().filter_map(Seat::member).any(Group::is_busy)
+        self.replicas().any(Group::is_busy)
     }
 
     /// Does it lead a group that others could lead?
     pub fn is_needed(&self) -> bool {
-        !self.peers.is_empty() && self.seats.iter().any(Seat::leads)
+        !self.peers.is_empty() && self.replicas().any(Group::leads)
     }
 
     /// Would a turn that ends now propose something?
     pub fn has_proposal(&self) -> bool {
-        self.seats.iter().filter_map(Seat::member).any(Group::has_proposal)
+        self.replicas().any(Group::has_proposal)
     }
 
     /// May clients ask for more?
     pub fn has_room(&self) -> bool {
-        self.seats.iter().all(Seat::has_room) && self.coordinator.len() < TXNS_MAX
+        self.seats.awake().all(|(_, seat)| seat.has_room()) && self.coordinator.len() < TXNS_MAX
     }
 
     /// This node and the others, each with whether it is alive.
@@ -640,7 +643,7 @@ impl Core {
 
     /// The group of the map, likewise.
     pub fn meta_part(&self) -> Part {
-        self.part(self.seats.last().expect("the map has a group"))
+        self.part(self.seats.meta())
     }
 
     fn part(&self, seat: &Seat) -> Part {
@@ -664,13 +667,13 @@ impl Core {
 
     /// Asserts every invariant; the simulator calls it after each step.
     pub fn check(&self) {
-        self.seats.iter().filter_map(Seat::member).for_each(Group::check);
+        self.seats.check();
+        self.replicas().for_each(Group::check);
     }
 
     fn own_health(&self, now: Instant) -> Health {
-        let members = self.seats.iter().filter_map(Seat::member);
-        let applied = members.map(|group| (group.id(), group.applied())).collect();
-        let leads = self.seats.iter().filter_map(Seat::leads_whom).collect();
+        let applied = self.replicas().map(|group| (group.id(), group.applied())).collect();
+        let leads = self.seats.awake().filter_map(|(_, seat)| seat.leads_whom()).collect();
         let (map, disk) = (self.map.version(), self.latency.at(now));
         Health { applied, leads, map, disk, ..self.own.clone() }
     }
@@ -683,8 +686,8 @@ impl Core {
     }
 
     fn tick(&mut self, moment: Moment, out: &mut Effects) {
-        self.seats.iter_mut().for_each(|seat| seat.tick(moment, out));
-        self.coordinator.tick(moment, &mut self.seats[..self.shards.count()], out);
+        self.seats.each_awake(|seat| seat.tick(moment, out));
+        self.coordinator.tick(moment, &mut self.seats, out);
         self.recover(moment);
         if self.next_health > moment.now {
             return;
@@ -702,7 +705,7 @@ impl Core {
     fn move_groups(&mut self, moment: Moment, out: &mut Effects) {
         let (mut steps, mut heirs, mut begun) = (Vec::new(), Vec::new(), 0);
         let alive = |node| self.peers.get(&node).is_some_and(|peer| peer.is_alive(moment.now));
-        for (place, seat) in self.seats.iter().enumerate() {
+        for (place, seat) in self.seats.awake() {
             let Some(member) = seat.member().filter(|member| member.leads()) else { continue };
             let (status, wanted) = (member.status(), self.map.wanted_in(seat.id()));
             begun += usize::from(!status.config.learners.is_empty());
@@ -763,7 +766,7 @@ impl Core {
     /// Whoever leads the map's group gives up nodes that are dead for too long, and takes them back
     /// when they live.
     fn judge_nodes(&mut self, moment: Moment) {
-        if self.replace_after.is_zero() || !self.seats.last().is_some_and(Seat::leads) {
+        if self.replace_after.is_zero() || !self.seats.meta().leads() {
             return;
         }
         let mut changes = Vec::new();
@@ -804,7 +807,7 @@ impl Core {
         let Some((doubt, _)) = doubts.into_iter().find(|(doubt, _)| doubt.txn == txn) else {
             return false;
         };
-        self.coordinator.recover(moment, doubt, &mut self.seats[..self.shards.count()]);
+        self.coordinator.recover(moment, doubt, &mut self.seats);
         true
     }
 
@@ -822,7 +825,7 @@ impl Core {
             old.extend(doubts.filter(|doubt| age(doubt) >= TXN_RECOVERY_AFTER));
         }
         for doubt in old {
-            self.coordinator.recover(moment, doubt, &mut self.seats[..self.shards.count()]);
+            self.coordinator.recover(moment, doubt, &mut self.seats);
         }
     }
 
@@ -835,7 +838,7 @@ impl Core {
             }
             peer.silent = peer.silent.or(Some(moment.now));
             if peer.heard.take().is_some() {
-                self.seats.iter_mut().for_each(|seat| seat.peer_gone(moment, *node));
+                self.seats.inform_all().for_each(|seat| seat.peer_gone(moment, *node));
             }
         }
     }
@@ -883,12 +886,12 @@ impl Core {
     }
 
     fn hear_health(&mut self, moment: Moment, source: NodeId, health: Health, out: &mut Effects) {
-        for member in self.seats.iter_mut().filter_map(Seat::member_mut) {
+        for member in self.seats.inform_all().filter_map(Seat::member_mut) {
             member.peer_heard(source, health.boot);
         }
         for (group, applied) in &health.applied {
             if let Some(place) = self.place_of(*group) {
-                self.seats[place].hear_applied(*applied);
+                self.seats.inform(place).hear_applied(*applied);
             }
         }
         for leads in &health.leads {
@@ -896,7 +899,7 @@ impl Core {
             // One with a newer map may want this node where the map here does not.
             let behind = health.map > self.map.version() || !self.moves;
             let wanted = behind || self.map.wanted_in(leads.group).contains(&self.node);
-            self.seats[place].hear_leader(moment, source, leads, wanted, out);
+            self.seats.inform(place).hear_leader(moment, source, leads, wanted, out);
         }
         if health.map < self.map.version() {
             out.send.push((source, Message::Map(self.map.clone())));

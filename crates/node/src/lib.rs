@@ -27,6 +27,7 @@ mod mover;
 mod request;
 mod route;
 mod seat;
+mod seats;
 mod throttle;
 mod txn;
 

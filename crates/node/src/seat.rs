@@ -91,6 +91,11 @@ impl Seat {
         self.member().is_some_and(Group::leads)
     }
 
+    /// Is there no replica, and does nothing wait?
+    pub(crate) fn is_idle(&self) -> bool {
+        self.member.is_none() && self.guest.is_empty()
+    }
+
     /// Who leads, if known.
     pub fn leader(&self) -> Option<NodeId> {
         let known = self.member().filter(|_| self.ready).and_then(Group::leader);

@@ -453,8 +453,9 @@ impl Group {
             self.faulty = false;
             out.repaired.push(self.id);
         }
-        let due = self.shard.next_due().is_some_and(|due| due <= self.wall(moment));
-        if due && self.leads() && !self.tick_pending && self.tick_at <= moment.now {
+        // Whoever does not lead is spared the walk through the databases.
+        let may_push = self.leads() && !self.tick_pending && self.tick_at <= moment.now;
+        if may_push && self.shard.next_due().is_some_and(|due| due <= self.wall(moment)) {
             self.push_tick(moment);
         }
         if self.next_expire <= moment.now {

@@ -39,7 +39,7 @@ use crate::effects::Effects;
 use crate::limits::REQUEST_TIMEOUT;
 use crate::message::Kind;
 use crate::request::{Asked, Call, Exec, Moment, Ticket};
-use crate::seat::Seat;
+use crate::seats::Seats;
 
 pub use plan::concerns_all;
 pub(crate) use plan::is_everywhere;
@@ -107,7 +107,7 @@ impl Coordinator {
     }
 
     /// Begins what a client wants, and returns its name for `unblock`.
-    pub(crate) fn begin(&mut self, moment: Moment, request: Request, groups: &mut [Seat]) -> u64 {
+    pub(crate) fn begin(&mut self, moment: Moment, request: Request, groups: &mut Seats) -> u64 {
         let serial = self.next_serial();
         let id = self.name(moment, serial, groups);
         let mut run = Running::new(id, moment.now + REQUEST_TIMEOUT);
@@ -120,7 +120,7 @@ impl Coordinator {
     }
 
     /// Settles a transaction that somebody left undecided.
-    pub(crate) fn recover(&mut self, moment: Moment, doubt: Doubt, groups: &mut [Seat]) {
+    pub(crate) fn recover(&mut self, moment: Moment, doubt: Doubt, groups: &mut Seats) {
         let Doubt { txn, participants, .. } = doubt;
         let mine = txn.node == self.node.0
             && self.open.range((txn.number, 0)..(txn.number + 1, 0)).next().is_some();
@@ -142,7 +142,7 @@ impl Coordinator {
         moment: Moment,
         serial: u64,
         how: Unblock,
-        groups: &mut [Seat],
+        groups: &mut Seats,
         out: &mut Effects,
     ) -> bool {
         let Some(mut run) = self.running.remove(&serial) else { return false };
@@ -167,7 +167,7 @@ impl Coordinator {
     }
 
     /// Works on all answers. True if there were any: what follows from them is asked of the groups.
-    pub(crate) fn pump(&mut self, moment: Moment, groups: &mut [Seat], out: &mut Effects) -> bool {
+    pub(crate) fn pump(&mut self, moment: Moment, groups: &mut Seats, out: &mut Effects) -> bool {
         let worked = !self.ready.is_empty();
         while let Some((ask, reply)) = self.ready.pop_front() {
             let Some((serial, ask_kind)) = self.asks.remove(&ask) else { continue };
@@ -186,7 +186,7 @@ impl Coordinator {
     }
 
     /// Does what time asks for.
-    pub(crate) fn tick(&mut self, moment: Moment, groups: &mut [Seat], out: &mut Effects) {
+    pub(crate) fn tick(&mut self, moment: Moment, groups: &mut Seats, out: &mut Effects) {
         while let Some((at, serial)) =
             self.wakes.first().copied().filter(|(at, _)| *at <= moment.now)
         {
@@ -215,8 +215,8 @@ impl Coordinator {
     }
 
     /// A name whose age is right by every clock that was seen.
-    fn name(&mut self, moment: Moment, serial: u64, groups: &[Seat]) -> TxnId {
-        let clocks = groups.iter().map(Seat::clock).max();
+    fn name(&mut self, moment: Moment, serial: u64, groups: &Seats) -> TxnId {
+        let clocks = groups.awake().map(|(_, seat)| seat.clock()).max();
         self.clock = self.clock.max(moment.wall).max(clocks.unwrap_or_default());
         let number = self.boot << BOOT_SHIFT | serial;
         TxnId { born: self.clock, node: self.node.0, number, attempt: 0 }
@@ -257,7 +257,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (shard, ask, txn): (usize, Ask, Txn),
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) {
         let ticket = self.ticket(serial, run, ask);
         let proto = run.proto();
@@ -271,7 +271,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         question: Question<'_>,
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) -> Option<u64> {
         let Question { shard, ask, db, proto, kind, may_block, args } = question;
         let ticket = self.ticket(serial, run, ask);

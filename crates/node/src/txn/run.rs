@@ -19,7 +19,7 @@ use crate::limits::{TXN_BACKOFF_MAX, TXN_RETRY_INTERVAL};
 use crate::message::Kind;
 use crate::request::{CONTENDED, Exec, Moment, NO_LEADER, Ticket, UNKNOWN};
 use crate::route::{Home, home, shard_of};
-use crate::seat::Seat;
+use crate::seats::Seats;
 
 /// What is asked of a group.
 #[derive(Clone, Debug)]
@@ -193,7 +193,7 @@ impl Coordinator {
         moment: Moment,
         serial: u64,
         run: &mut Running,
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) {
         run.waits.clear();
         (run.wake, run.abort) = (run.deadline, None);
@@ -240,7 +240,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (db, args): (u8, ArgsBuf),
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) {
         let args = args.args();
         let mut places: BTreeMap<usize, (Vec<usize>, ArgsBuf)> = BTreeMap::new();
@@ -294,7 +294,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         mut plan: Plan,
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) {
         let request = run.request.as_ref().expect("what is prepared was asked for");
         let watches = request.exec.watches.clone();
@@ -326,7 +326,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (shard, part): (usize, Part),
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) {
         let ticket = self.ticket(serial, run, Ask::Alone);
         let (proto, watches, calls) = (run.proto(), part.compares, part.calls);
@@ -341,7 +341,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (parts, span, answer): (BTreeMap<usize, Part>, Span, Answer),
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) {
         run.waits.clear();
         run.participants = parts.keys().copied().collect();
@@ -367,7 +367,7 @@ impl Coordinator {
         run: &mut Running,
         ask: Ask,
         reply: &[u8],
-        groups: &mut [Seat],
+        groups: &mut Seats,
         out: &mut Effects,
     ) {
         match ask {
@@ -432,7 +432,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (shard, reply): (usize, &[u8]),
-        groups: &mut [Seat],
+        groups: &mut Seats,
         out: &mut Effects,
     ) {
         let Phase::Preparing(preparing) = &mut run.phase else { unreachable!("a vote was asked") };
@@ -464,7 +464,7 @@ impl Coordinator {
         moment: Moment,
         serial: u64,
         run: &mut Running,
-        groups: &mut [Seat],
+        groups: &mut Seats,
         out: &mut Effects,
     ) {
         let Phase::Preparing(preparing) = std::mem::replace(&mut run.phase, Phase::Idle) else {
@@ -496,7 +496,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (shard, reply): (usize, &[u8]),
-        groups: &mut [Seat],
+        groups: &mut Seats,
         out: &mut Effects,
     ) {
         let tried = matches!(
@@ -528,7 +528,7 @@ impl Coordinator {
     }
 
     /// Has the present attempt aborted everywhere, beside what comes next.
-    fn abandon(&mut self, moment: Moment, run: &mut Running, groups: &mut [Seat]) {
+    fn abandon(&mut self, moment: Moment, run: &mut Running, groups: &mut Seats) {
         run.waits.clear();
         let serial = self.next_serial();
         let mut abort = Running::new(run.id, Instant::FAR);
@@ -554,7 +554,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (commit, plan): (bool, Option<Plan>),
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) {
         run.waits.clear();
         let left = run.participants.clone();
@@ -570,7 +570,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (commit, left): (bool, BTreeSet<usize>),
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) {
         for shard in left {
             let message = (shard, Ask::Decide(shard), Txn::Decide { txn: run.id, commit });
@@ -584,7 +584,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (shard, reply): (usize, &[u8]),
-        groups: &mut [Seat],
+        groups: &mut Seats,
         out: &mut Effects,
     ) {
         let Phase::Deciding(deciding) = &mut run.phase else { unreachable!("it was decided") };
@@ -622,7 +622,7 @@ impl Coordinator {
         moment: Moment,
         serial: u64,
         run: &mut Running,
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) {
         run.waits.clear();
         (run.phase, run.wake) = (Phase::Fencing { standings: BTreeMap::new() }, Instant::FAR);
@@ -638,7 +638,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (shard, reply): (usize, &[u8]),
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) {
         let Phase::Fencing { standings } = &mut run.phase else { unreachable!("it was fenced") };
         if reply.first() == Some(&b'-') {
@@ -662,7 +662,7 @@ impl Coordinator {
         moment: Moment,
         serial: u64,
         run: &mut Running,
-        groups: &mut [Seat],
+        groups: &mut Seats,
         out: &mut Effects,
     ) {
         let late = moment.now >= run.deadline;

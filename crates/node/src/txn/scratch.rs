@@ -19,7 +19,7 @@ use crate::limits::{TXN_FETCH_BYTES_MAX, TXN_FETCHES_MAX, TXN_SNAPSHOT_TRIES};
 use crate::message::Kind;
 use crate::request::Moment;
 use crate::route::{receipt_home, shard_of};
-use crate::seat::Seat;
+use crate::seats::Seats;
 
 /// A run at the gateway.
 #[derive(Debug)]
@@ -84,12 +84,12 @@ impl Coordinator {
         moment: Moment,
         serial: u64,
         run: &mut Running,
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) {
         let request = run.request.as_ref().expect("what is tried was asked for");
         let seed = run.id.number.wrapping_mul(31).wrapping_add(u64::from(run.id.attempt));
         let mut scratch = Scratch::new(self.clock.max(moment.wall), seed);
-        if let Some(member) = groups.iter().find_map(Seat::member) {
+        if let Some(member) = groups.awake().find_map(|(_, seat)| seat.member()) {
             scratch.set(member.shard().settings().clone());
         }
         let mut keys: Vec<Key> = Vec::new();
@@ -151,7 +151,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         keys: Vec<Key>,
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) {
         let mut places: BTreeMap<(usize, u8), Vec<Vec<u8>>> = BTreeMap::new();
         for (db, key) in keys {
@@ -181,7 +181,7 @@ impl Coordinator {
         run: &mut Running,
         ask: Ask,
         reply: &[u8],
-        groups: &mut [Seat],
+        groups: &mut Seats,
         out: &mut Effects,
     ) {
         let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial has asked") };
@@ -240,7 +240,7 @@ impl Coordinator {
         moment: Moment,
         serial: u64,
         run: &mut Running,
-        groups: &mut [Seat],
+        groups: &mut Seats,
         out: &mut Effects,
     ) {
         let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial is run") };
@@ -274,7 +274,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         dbs: Vec<u8>,
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) {
         let args = [&b"randomkey"[..]].into_iter().collect();
         for db in dbs {
@@ -296,7 +296,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         done: Done,
-        groups: &mut [Seat],
+        groups: &mut Seats,
         out: &mut Effects,
     ) {
         let mut done = done;
@@ -344,7 +344,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (parts, done): (BTreeMap<usize, Part>, Done),
-        groups: &mut [Seat],
+        groups: &mut Seats,
         out: &mut Effects,
     ) {
         let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial has run") };
@@ -387,7 +387,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         done: &Done,
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) -> bool {
         let request = run.request.as_ref().expect("what waits was asked for");
         let ([(db, args)], [reply]) = (&request.exec.calls[..], &done.replies[..]) else {
@@ -435,7 +435,7 @@ impl Coordinator {
     }
 
     /// The keys are waited for no more.
-    fn stop_waiting(&mut self, moment: Moment, run: &mut Running, groups: &mut [Seat]) {
+    fn stop_waiting(&mut self, moment: Moment, run: &mut Running, groups: &mut Seats) {
         run.waits.clear();
         let Phase::Trial(trial) = &mut run.phase else { return };
         for (shard, number) in std::mem::take(&mut trial.awaits) {
@@ -449,7 +449,7 @@ impl Coordinator {
         moment: Moment,
         run: &mut Running,
         how: Unblock,
-        groups: &mut [Seat],
+        groups: &mut Seats,
         out: &mut Effects,
     ) -> bool {
         let Phase::Trial(trial) = &run.phase else { return false };

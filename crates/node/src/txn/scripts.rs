@@ -19,7 +19,7 @@ use super::{Coordinator, Question};
 use crate::effects::Effects;
 use crate::message::Kind;
 use crate::request::Moment;
-use crate::seat::Seat;
+use crate::seats::Seats;
 
 /// What the shards are asked about scripts.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Coordinator {
         moment: Moment,
         serial: u64,
         run: &mut Running,
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) -> bool {
         let request = run.request.as_ref().expect("what begins was asked for");
         let [(_, call)] = &request.exec.calls[..] else { return false };
@@ -76,7 +76,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         reply: &[u8],
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) {
         let request = run.request.as_ref().expect("what was tried was asked for");
         let digest = request.exec.calls[0].1.args().at(1).to_vec();
@@ -91,7 +91,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (search, args): (Search, ArgsBuf),
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) {
         run.waits.clear();
         run.phase = Phase::Scripts(Box::new(search));
@@ -106,7 +106,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         (shard, kind, args): (usize, Kind, &ArgsBuf),
-        groups: &mut [Seat],
+        groups: &mut Seats,
     ) {
         let (ask, db, proto, may_block) = (Ask::Scripts, 0, Proto::Resp2, false);
         let question = Question { shard, ask, db, proto, kind, may_block, args };
@@ -120,7 +120,7 @@ impl Coordinator {
         serial: u64,
         run: &mut Running,
         reply: &[u8],
-        groups: &mut [Seat],
+        groups: &mut Seats,
         out: &mut Effects,
     ) {
         let Phase::Scripts(search) = &mut run.phase else { unreachable!("scripts were asked for") };
