@@ -85,3 +85,6 @@ pub const SHARDS_DEFAULT: u32 = 16;
 /// The most shards that a cluster can have: one core serves them all, and each costs a heartbeat, a
 /// log of its own and the memory of an empty keyspace (some 200 KiB).
 pub const SHARDS_MAX: u32 = 1_024;
+
+/// The most replicas that a shard can be told to have; see `hashring`.
+pub const REPLICAS_MAX: u32 = hashring::REPLICAS_MAX as u32;

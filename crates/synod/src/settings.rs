@@ -209,7 +209,7 @@ impl Settings {
         let Some(redirects) = Redirects::of(redirects) else {
             return Err(format!("cluster-redirects ({redirects}) must be no, auto or yes"));
         };
-        let most = hashring::REPLICAS_MAX as u32;
+        let most = server::limits::REPLICAS_MAX;
         if let Some(replicas) = self.replicas.filter(|replicas| !(1..=most).contains(replicas)) {
             return Err(format!("replicas ({replicas}) must be between 1 and {most}"));
         }
