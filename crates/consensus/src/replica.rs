@@ -83,6 +83,10 @@ pub struct Stored {
     /// Something that was durable is gone (a corrupt log). The replica then neither votes nor
     /// leads until its peers have repaired it; see [`Status::faulty`].
     pub faulty: bool,
+    /// How far an earlier replica here had the log, if its data was given up when it left the
+    /// group. It may have acknowledged all of that, and somebody who has not heard that it left may
+    /// still count on its vote: only whoever has as much gets it.
+    pub reached: (Term, Index),
 }
 
 /// Settings of a replica. All times are of the monotonic clock.
@@ -326,6 +330,8 @@ pub struct Status {
     pub leader: Option<NodeId>,
     pub commit: Index,
     pub last: Index,
+    /// The term of the entry at `last`.
+    pub last_term: Term,
     /// First index still in the log: the snapshot's + 1, or before it for followers that lag.
     pub first: Index,
     pub config: Config,

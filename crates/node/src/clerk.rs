@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use keyspace::op::Watch;
+use stdx::mark;
 use wire::resp::{Decoder, ReplyLimits, Value};
 use wire::{ArgsBuf, Proto};
 
@@ -149,6 +150,7 @@ impl Clerk {
                 return Some(map);
             }
             (Stage::Write { .. }, _) if job.tries < TRIES_MAX => {
+                mark!("a change of the map met another");
                 job.tries += 1;
                 self.read_version(moment, job, meta);
             }

@@ -14,7 +14,7 @@ use keyspace::command::{self, Command};
 use keyspace::op::Unblock;
 use keyspace::txn::{Doubt, TxnId};
 use keyspace::{Publish, Settings, Shard};
-use stdx::{Instant, planted};
+use stdx::{Instant, mark, planted};
 use wire::{Args, ArgsBuf};
 
 use crate::clerk::Clerk;
@@ -34,7 +34,7 @@ use crate::request::{
 use hashring::Shards;
 
 use crate::route::{Home, home};
-use crate::seat::{Past, Seat};
+use crate::seat::{Past, Seat, Word};
 use crate::seats::Seats;
 use crate::throttle::Throttle;
 use crate::txn::{self, Coordinator, Request};
@@ -242,6 +242,28 @@ impl Core {
     /// What this node is to each shard, in their order.
     pub fn seats(&self) -> &[Seat] {
         &self.seats
+    }
+
+    /// How many replicas a node has, as the leaders of all groups say; nothing if one of them was not
+    /// heard lately.
+    pub fn replicas_of(&self, now: Instant, node: NodeId) -> Option<usize> {
+        let has = |seat: &Seat| {
+            let says =
+                |leads: &Leads| (!leads.members.is_empty()).then(|| leads.members.contains(&node));
+            if let Some(leads) = seat.leads_whom() {
+                return says(&leads);
+            }
+            let leader = self.peers.get(&seat.leader()?).filter(|peer| peer.is_alive(now))?;
+            let mut leads = leader.health.leads.iter();
+            leads.find(|leads| leads.group == seat.id()).and_then(says)
+        };
+        let has: Option<Vec<bool>> = self.all_seats().map(has).collect();
+        has.map(|has| has.into_iter().filter(|has| *has).count())
+    }
+
+    /// What this node is to each group, that of the map last.
+    pub fn all_seats(&self) -> impl Iterator<Item = &Seat> {
+        self.seats.iter().chain([self.seats.meta()])
     }
 
     /// This node's replica of a group.
@@ -528,7 +550,8 @@ impl Core {
 
     /// Takes a map, if it is newer, and passes it on.
     fn adopt(&mut self, map: Arc<Map>, out: &mut Effects) {
-        if map.version() <= self.map.version() || map.shards() != self.shards {
+        let older = map.version() < self.map.version() && !planted!("map-goes-back");
+        if older || map.version() == self.map.version() || map.shards() != self.shards {
             return;
         }
         self.map = map;
@@ -655,10 +678,10 @@ impl Core {
         let theirs = leader.and_then(|leader| self.peers.get(&leader));
         let leads = theirs.and_then(|peer| peer.health.leads.iter().find(|l| l.group == group));
         match leads {
-            Some(Leads { term, members, bytes, .. }) => {
+            Some(Leads { term, members, bytes, .. }) if !members.is_empty() => {
                 Part { group, leader, term: *term, members: members.clone(), bytes: *bytes }
             }
-            None => {
+            _ => {
                 let members = self.map.wanted_in(group);
                 Part { group, leader, term: consensus::Term(0), members, bytes: 0 }
             }
@@ -712,6 +735,9 @@ impl Core {
             let (node, may_begin) = (self.node, begun < MOVES_MAX);
             let scene = Scene { node, status: &status, wanted: &wanted, alive: &alive, may_begin };
             if let Some(step) = scene.next() {
+                if matches!(step, Step::Transfer(_)) {
+                    mark!("a leader hands over because it is not wanted");
+                }
                 begun += usize::from(status.config.learners.is_empty());
                 steps.push((place, step));
             } else if seat.id() != GroupId::META || self.is_slow(moment.now) {
@@ -899,7 +925,10 @@ impl Core {
             // One with a newer map may want this node where the map here does not.
             let behind = health.map > self.map.version() || !self.moves;
             let wanted = behind || self.map.wanted_in(leads.group).contains(&self.node);
-            self.seats.inform(place).hear_leader(moment, source, leads, wanted, out);
+            let applied = health.applied.iter().find(|(group, _)| *group == leads.group);
+            let applied = applied.map_or(Index(0), |(_, applied)| *applied);
+            let word = Word { leads, applied, wanted };
+            self.seats.inform(place).hear_leader(moment, source, &word, out);
         }
         if health.map < self.map.version() {
             out.send.push((source, Message::Map(self.map.clone())));
@@ -924,7 +953,8 @@ impl Core {
         if !self.map.wanted_in(group).contains(&self.node) {
             return;
         }
-        let stored = Stored { term: past.term, vote: past.vote, ..Stored::default() };
+        let Past { term, vote, reached } = past;
+        let stored = Stored { term, vote, reached, ..Stored::default() };
         let founding = Founding {
             id: group,
             node: self.node,

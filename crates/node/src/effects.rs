@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use consensus::{Index, NodeId, Record, SnapshotMeta};
+use consensus::{Index, NodeId, Record, SnapshotMeta, Term};
 use keyspace::Publish;
 
 use crate::map::Map;
@@ -54,6 +54,6 @@ pub enum SnapshotJob {
     /// and answer `Event::Loaded`.
     Receive { group: GroupId, meta: SnapshotMeta, offset: u64, data: Bytes, last: bool },
     /// The replica was moved away: note that, durably, and remove its log and its snapshots; its
-    /// vote stays. Answered by `Event::Left`.
-    Leave { group: GroupId },
+    /// vote stays, and how far it had the log. Answered by `Event::Left`.
+    Leave { group: GroupId, reached: (Term, Index) },
 }

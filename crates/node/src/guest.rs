@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use consensus::{Index, NodeId, Term};
 use keyspace::op::{self, Body, Op, Origin, Unblock};
 use keyspace::txn::Txn;
-use stdx::{Instant, planted};
+use stdx::{Instant, mark, planted};
 use wire::Proto;
 
 use crate::effects::Effects;
@@ -26,7 +26,7 @@ use crate::limits::{
 };
 use crate::memo::GUEST;
 use crate::message::{Answer, Forwarded, GroupId, Kind, Message};
-use crate::request::{Call, Exec, Moment, NO_LEADER, Ticket, UNKNOWN};
+use crate::request::{Call, Exec, Moment, NO_LEADER, Ticket, UNBLOCKED, UNKNOWN};
 
 /// Numbers of requests: the node's starts in the high bits, below the mark of guests.
 const BOOT_SHIFT: u32 = 40;
@@ -45,6 +45,13 @@ struct Pending {
     may_block: bool,
 }
 
+/// A call that waited for a key at a replica of this node that is gone: what became of it is asked.
+#[derive(Debug)]
+struct Orphan {
+    target: u64,
+    ticket: Ticket,
+}
+
 /// See the head of this file.
 #[derive(Debug)]
 pub(crate) struct Guest {
@@ -54,6 +61,8 @@ pub(crate) struct Guest {
     pending: BTreeMap<u64, Pending>,
     unsent: BTreeSet<u64>,
     bytes: usize,
+    /// By the number of the request that ends the wait.
+    orphans: BTreeMap<u64, Orphan>,
     /// The newest term that was heard of, and who leads in it, if that is known.
     leader: (Term, Option<NodeId>),
     /// How far the log is known to be committed.
@@ -73,6 +82,7 @@ impl Guest {
             pending: BTreeMap::new(),
             unsent: BTreeSet::new(),
             bytes: 0,
+            orphans: BTreeMap::new(),
             leader: (Term(0), None),
             floor: Index(0),
             impatient_at: Instant::FAR,
@@ -133,6 +143,34 @@ impl Guest {
         let target = Origin { node: self.node.0, number: target };
         let ticket = ticket.unwrap_or(Ticket::NOBODY);
         self.write(moment, ticket, Proto::Resp2, Body::Unblock { target, how });
+    }
+
+    /// A call waits for a key, and the replica that would hear what becomes of it is about to go. Its
+    /// client is told that it was not executed once the log says so, and no earlier.
+    pub(crate) fn adopt_wait(&mut self, moment: Moment, target: u64, ticket: Ticket) {
+        let origin = Origin { node: self.node.0, number: target };
+        let body = Body::Unblock { target: origin, how: Unblock::Gone };
+        let number = self.write(moment, Ticket::NOBODY, Proto::Resp2, body);
+        self.orphans.insert(number, Orphan { target, ticket });
+    }
+
+    /// An answer to what a replica asked for that was here.
+    pub(crate) fn answered_to_orphan(&mut self, answer: &Answer, out: &mut Effects) {
+        let found = self.orphans.iter().find(|(_, orphan)| orphan.target == answer.number);
+        if let Some((number, _)) = found
+            && let Some(orphan) = self.orphans.remove(&number.clone())
+        {
+            out.replies.put(orphan.ticket, &answer.reply);
+        }
+    }
+
+    /// What ends a wait was answered: did it still wait? If not, somebody was told what came of it,
+    /// and that was lost.
+    fn end_wait(&mut self, number: u64, reply: &[u8], out: &mut Effects) {
+        if let Some(orphan) = self.orphans.remove(&number) {
+            let waited = reply.starts_with(b":1");
+            out.replies.put(orphan.ticket, if waited { UNBLOCKED } else { UNKNOWN });
+        }
     }
 
     fn write(&mut self, moment: Moment, ticket: Ticket, proto: Proto, body: Body) -> u64 {
@@ -229,6 +267,12 @@ impl Guest {
             // Of an earlier leader nobody here knows what it has done, however often this one is
             // asked.
             let retry = (first < term).then_some(floor);
+            if retry.is_some() {
+                mark!("a guest asks the next leader again");
+            }
+            if planted!("second-retry-is-new") {
+                pending.sent = Some((term, floor));
+            }
             let retry = retry.filter(|_| !planted!("guest-forgets-that-it-asked"));
             requests.push(Forwarded { number, kind, after, retry, op: pending.op.clone() });
         }
@@ -252,6 +296,7 @@ impl Guest {
         self.hear_applied(applied);
         self.impatient_at = moment.now + GUEST_PATIENCE;
         for Answer { number, reply } in answers {
+            self.end_wait(number, &reply, out);
             if let Some(pending) = self.take(number) {
                 out.replies.put(pending.ticket, &reply);
             }
@@ -279,6 +324,7 @@ impl Guest {
         let numbers: Vec<u64> = overdue.map(|(number, _)| *number).collect();
         for number in numbers {
             let Some(pending) = self.take(number) else { continue };
+            self.end_wait(number, UNKNOWN, out);
             let lost = pending.kind == Kind::Read || pending.sent.is_none();
             out.replies.put(pending.ticket, if lost { NO_LEADER } else { UNKNOWN });
         }

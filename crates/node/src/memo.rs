@@ -15,8 +15,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use consensus::Index;
 use keyspace::op::Origin;
+use stdx::planted;
 
 use crate::limits::{MEMO_BYTES_MAX, MEMO_REPLY_BYTES_MAX};
+use crate::request::UNBLOCKED;
 
 /// Marks the numbers of requests of guests, which a node counts apart from those of its replica.
 pub(crate) const GUEST: u64 = 1 << 63;
@@ -114,15 +116,23 @@ impl Memo {
     pub(crate) fn recall(&self, origin: Origin, floor: Index) -> Recall<'_> {
         match self.fates.get(&(origin.node, origin.number)) {
             Some(fate) => Recall::Known(fate),
-            None if self.since <= floor => Recall::Never,
+            None if self.since <= floor || planted!("memo-claims-never") => Recall::Never,
             None => Recall::Unknown,
         }
     }
 
-    /// Was something applied that this guest asked for later?
-    pub(crate) fn has_later(&self, origin: Origin) -> bool {
+    /// May something be applied, behind `floor`, that this guest asked for later?
+    pub(crate) fn may_have_later(&self, origin: Origin, floor: Index) -> bool {
         let later = (origin.node, origin.number + 1)..(origin.node + 1, 0);
-        self.fates.range(later).next().is_some()
+        self.since > floor || self.fates.range(later).next().is_some()
+    }
+
+    /// The call of a client that is gone waits no longer; should it come again, it is not to begin
+    /// anew.
+    pub(crate) fn end_wait(&mut self, at: Index, origin: Origin) {
+        if self.fates.get(&(origin.node, origin.number)) == Some(&Fate::Blocked) {
+            self.put_reply(at, origin, UNBLOCKED);
+        }
     }
 
     /// Takes out those that wait for keys: of one node, or all.
@@ -153,7 +163,9 @@ mod tests {
         assert_eq!(memo.recall(origin(1), Index(3)), Recall::Known(&known));
         assert_eq!(memo.recall(origin(3), Index(10)), Recall::Never);
         assert_eq!(memo.recall(origin(3), Index(9)), Recall::Unknown);
-        assert!(memo.has_later(origin(1)) && !memo.has_later(origin(2)));
+        let later = |number, floor| memo.may_have_later(origin(number), Index(floor));
+        assert!(later(1, 10) && !later(2, 10));
+        assert!(later(2, 9), "it may be from before the memory");
         assert_eq!(memo.take_blocked(Some(6)), []);
         assert_eq!(memo.take_blocked(None), [origin(2)]);
         memo.put_reply(Index(13), origin(4), &vec![0; MEMO_REPLY_BYTES_MAX + 1]);

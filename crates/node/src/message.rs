@@ -111,7 +111,7 @@ pub struct Health {
 pub struct Leads {
     pub group: GroupId,
     pub term: Term,
-    /// All who receive its log.
+    /// All who receive its log; nobody, if it does not know yet who was agreed on.
     pub members: BTreeSet<NodeId>,
     /// Bytes of its newest snapshot.
     pub bytes: u64,

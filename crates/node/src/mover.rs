@@ -14,6 +14,7 @@
 use std::collections::BTreeSet;
 
 use consensus::{Config, NodeId, Status};
+use stdx::planted;
 
 use crate::limits::MOVE_LAG_MAX;
 
@@ -35,9 +36,13 @@ pub(crate) struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// Does it have the log, but for what is under way?
+    /// Does it have the log, but for what is under way? However short that is, it has acknowledged
+    /// some of it: so there is a replica, which votes.
     fn is_near(&self, node: NodeId) -> bool {
-        let near = |matched: u64| matched + MOVE_LAG_MAX >= self.status.commit.0;
+        if planted!("voter-without-the-log") {
+            return true;
+        }
+        let near = |matched: u64| matched > 0 && matched + MOVE_LAG_MAX >= self.status.commit.0;
         let matched = self.status.matched.iter().find(|(peer, _)| *peer == node);
         node == self.node || matched.is_some_and(|(_, index)| near(index.0))
     }
@@ -109,7 +114,8 @@ mod tests {
         let matched = matched.iter().map(|(node, index)| (NodeId(*node), Index(*index))).collect();
         let (role, leader, faulty) = (Role::Leader, Some(NodeId(1)), false);
         let (commit, last, first) = (Index(1_000), Index(1_001), Index(1));
-        Status { role, term: Term(3), leader, commit, last, first, config, faulty, matched }
+        let (term, last_term) = (Term(3), Term(3));
+        Status { role, term, leader, commit, last, last_term, first, config, faulty, matched }
     }
 
     fn next(status: &Status, wanted: &[u32]) -> Option<Step> {
@@ -131,6 +137,16 @@ mod tests {
         assert_eq!(next(&lags, &[1, 2, 4]), None);
         assert_eq!(next(&lags, &[1, 2, 3]), configure(&[1, 2, 3], &[]), "nobody wants it any more");
         assert_eq!(next(&status(&[1, 2, 3], &[4], &all), &[1, 2, 4]), configure(&[1, 2, 4], &[]));
+    }
+
+    #[test]
+    fn a_short_log_makes_nobody_a_voter_who_has_none_of_it() {
+        let young = |four: u64| Status {
+            commit: Index(10),
+            ..status(&[1, 2, 3], &[4], &[(2, 10), (3, 10), (4, four)])
+        };
+        assert_eq!(next(&young(0), &[1, 2, 4]), None, "it may not even have a replica");
+        assert_eq!(next(&young(1), &[1, 2, 4]), configure(&[1, 2, 4], &[]));
     }
 
     #[test]

@@ -12,33 +12,45 @@
 //! Requests go to the member as soon as it is ready; what the guest has asked for by then stays the
 //! guest's. Numbers of guests are marked (`memo`), so an answer finds whoever asked.
 //!
-//! **When data may go.** Only if the group's leader, in a term that this replica knows of no later
-//! one than, has *applied* a configuration without it, and the map, which the leader has no newer
-//! one of, does not want it. What the leader sends is in order, so it has not been asked to come
-//! back by then; and if it is later, it comes as a learner, of whom nothing is counted before it has
-//! it anew. Its vote stays.
+//! **When data may go.** Only if the group's leader has *applied* a configuration without it, at a
+//! place of the log behind all that this replica has, and the map, which the leader has no newer
+//! one of, does not want it. So it was not asked to come back by then, or has acknowledged nothing
+//! since; and if it comes back later it is a learner, of whom nothing is counted before it has it
+//! anew. What stays is its vote, and how far it had the log: those who have not heard that it left
+//! count on the one and the other (`consensus::Stored::reached`).
 
 use std::collections::BTreeSet;
 
-use consensus::{NodeId, Term};
+use consensus::{Index, NodeId, Term};
 use keyspace::op::Unblock;
 use keyspace::txn::Txn;
-use stdx::{Instant, Millis, planted};
+use stdx::{Instant, Millis, mark, planted};
 use wire::Proto;
 
 use crate::effects::{Effects, SnapshotJob};
 use crate::group::Group;
 use crate::guest::Guest;
+use crate::limits::REQUEST_TIMEOUT;
 use crate::memo::is_guest;
 use crate::message::{Answer, Forwarded, GroupId, Leads};
 use crate::request::{Asked, Call, Exec, Moment, Proposing, Ticket};
-use consensus::Index;
 
-/// The vote that a replica leaves behind when its data goes.
+/// What a replica leaves behind when its data goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Past {
     pub term: Term,
     pub vote: Option<NodeId>,
+    /// How far it had the log.
+    pub reached: (Term, Index),
+}
+
+/// What a leader says of its group.
+pub(crate) struct Word<'a> {
+    pub(crate) leads: &'a Leads,
+    /// The place in the log at which it says so.
+    pub(crate) applied: Index,
+    /// The map, of which the leader has no newer one, wants this node in the group.
+    pub(crate) wanted: bool,
 }
 
 /// See the head of this file.
@@ -52,6 +64,8 @@ pub struct Seat {
     ready: bool,
     /// The data of a replica is on its way out: there can be no new one yet.
     leaving: bool,
+    /// Since when the member is to go, and waits for its last answers.
+    owed_since: Option<Instant>,
     past: Past,
     /// The newest number of a request of a replica that was here.
     last_number: u64,
@@ -68,7 +82,8 @@ impl Seat {
     ) -> Seat {
         let ready = member.as_ref().is_some_and(Group::is_voter);
         let (guest, member, leaving) = (Guest::new(id, node, boot), member.map(Box::new), false);
-        Seat { id, node, guest, member, ready, leaving, past, last_number: 0 }
+        let (owed_since, last_number) = (None, 0);
+        Seat { id, node, guest, member, ready, leaving, owed_since, past, last_number }
     }
 
     /// The group.
@@ -112,13 +127,16 @@ impl Seat {
         self.guest.has_room() && self.member().is_none_or(Group::has_room)
     }
 
-    fn asked(&mut self) -> Option<&mut Group> {
-        self.member.as_deref_mut().filter(|_| self.ready)
+    /// The member, if it is to be asked. `after`: the same client may wait for something that it
+    /// has asked for before, so what it asks for goes the same way.
+    fn asked(&mut self, after: bool) -> Option<&mut Group> {
+        let stays = after && !self.guest.is_empty();
+        self.member.as_deref_mut().filter(|_| self.ready && !stays)
     }
 
     /// A command of a client; see `Group::call`.
     pub(crate) fn call(&mut self, moment: Moment, call: Call<'_>, reply: &mut Vec<u8>) -> Asked {
-        match self.asked() {
+        match self.asked(call.after) {
             Some(member) => member.call(moment, call, reply),
             None => Asked::Waits { number: self.guest.call(moment, call) },
         }
@@ -126,7 +144,7 @@ impl Seat {
 
     /// MULTI's queue of a client.
     pub(crate) fn exec(&mut self, moment: Moment, exec: Exec) -> u64 {
-        match self.asked() {
+        match self.asked(true) {
             Some(member) => member.exec(moment, exec),
             None => self.guest.exec(moment, exec),
         }
@@ -134,7 +152,7 @@ impl Seat {
 
     /// A message about a transaction.
     pub(crate) fn transact(&mut self, moment: Moment, ticket: Ticket, proto: Proto, txn: Txn) {
-        match self.asked() {
+        match self.asked(false) {
             Some(member) => member.transact(moment, ticket, proto, txn),
             None => self.guest.transact(moment, ticket, proto, txn),
         }
@@ -164,6 +182,7 @@ impl Seat {
     ) {
         let is_guests = |answer: &Answer| is_guest(answer.number);
         let (guests, members): (Vec<_>, Vec<_>) = answers.into_iter().partition(is_guests);
+        members.iter().for_each(|answer| self.guest.answered_to_orphan(answer, out));
         self.guest.answered(moment, applied, guests, out);
         if let Some(member) = self.member.as_deref_mut() {
             member.answered(applied, members, out);
@@ -195,43 +214,63 @@ impl Seat {
         self.guest.hear_applied(applied);
     }
 
-    /// A leader shows itself. `wanted`: the map, of which it has no newer one, wants this node here.
+    /// A leader shows itself.
     pub(crate) fn hear_leader(
         &mut self,
         moment: Moment,
         leader: NodeId,
-        says: &Leads,
-        wanted: bool,
+        word: &Word<'_>,
         out: &mut Effects,
     ) {
-        self.guest.hear(says.term, Some(leader));
-        let outside = !says.members.is_empty() && !says.members.contains(&self.node);
-        if outside && !wanted {
-            self.leave(moment, says.term, out);
+        self.guest.hear(word.leads.term, Some(leader));
+        let members = &word.leads.members;
+        let outside = !members.is_empty() && !members.contains(&self.node);
+        if outside && !word.wanted {
+            self.leave(moment, (word.leads.term, word.applied), out);
+        } else {
+            self.owed_since = None;
         }
     }
 
-    /// The group goes on without this replica, if what it knows is not newer than `term`. Its data
-    /// goes, once nobody waits for it.
-    fn leave(&mut self, moment: Moment, term: Term, out: &mut Effects) {
+    /// The group goes on without this replica, as of a place in its log. Its data goes, once nobody
+    /// waits for it.
+    fn leave(&mut self, moment: Moment, place: (Term, Index), out: &mut Effects) {
         let Some(member) = self.member.as_deref_mut() else { return };
-        if member.status().term > term {
+        let status = member.status();
+        if (status.last_term, status.last) > place && !planted!("leaves-on-an-old-word") {
+            mark!("a replica is said to be out, and has come back since");
             return;
         }
         self.ready = false;
+        let since = *self.owed_since.get_or_insert(moment.now);
         if member.is_owed() {
+            // What waits for a transaction may be told by nobody.
+            if moment.now.since(since) >= REQUEST_TIMEOUT {
+                member.give_up_parked(out);
+            }
             return;
         }
+        mark!("a replica leaves its data behind");
         for (number, ticket) in member.take_blocked() {
-            out.replies.put(ticket, crate::request::UNBLOCKED);
-            self.guest.unblock(moment, number, Unblock::Gone, None);
+            mark!("a replica leaves, and its clients wait for keys");
+            if planted!("leaver-lies-to-waiters") {
+                out.replies.put(ticket, crate::request::UNBLOCKED);
+            }
+            self.guest.adopt_wait(moment, number, ticket);
         }
-        // What it voted in that term nobody looks up any more: as if it had, for itself.
-        self.past = Past { term: member.status().term, vote: Some(self.node) };
+        // What it voted in that term nobody looks up any more: as if it had, for itself. One that
+        // lacked something may have acknowledged anything.
+        let (term, vote) = (status.term, Some(self.node));
+        let all = (term, Index(u64::MAX));
+        let reached = if status.faulty { all } else { (status.last_term, status.last) };
+        let reached = reached.max(self.past.reached);
+        self.past = Past { term, vote, reached };
+        if planted!("vote-leaves-with-the-data") {
+            self.past = Past { reached, ..Past::default() };
+        }
         self.last_number = member.last_number();
-        self.member = None;
-        self.leaving = true;
-        out.snapshot.push(SnapshotJob::Leave { group: self.id });
+        (self.member, self.leaving, self.owed_since) = (None, true, None);
+        out.snapshot.push(SnapshotJob::Leave { group: self.id, reached });
     }
 
     /// The data of the replica that was here is gone.
@@ -250,7 +289,10 @@ impl Seat {
         if !planted!("numbers-used-again-after-a-move") {
             member.count_on(self.last_number);
         }
-        (self.member, self.ready) = (Some(Box::new(member)), false);
+        if self.past.reached > (Term(0), Index(0)) {
+            mark!("a replica comes back");
+        }
+        (self.member, self.ready, self.owed_since) = (Some(Box::new(member)), false, None);
     }
 
     /// The connection to a peer was made anew.
@@ -274,7 +316,8 @@ impl Seat {
         self.guest.tick(moment, out);
         if let Some(member) = self.member.as_deref_mut() {
             member.tick(moment, out);
-            self.ready = self.ready && member.is_voter() || member.is_level_voter();
+            let votes = self.ready && member.is_voter() || member.is_level_voter();
+            self.ready = votes && self.owed_since.is_none();
         }
     }
 
@@ -307,10 +350,17 @@ impl Seat {
         }
     }
 
-    /// All who receive the group's log, as its leader here has applied it.
+    /// All who receive the group's log, as its leader here has applied it; nobody before it has
+    /// applied an entry of its own term: what it has applied by then may be long out of date.
     pub(crate) fn leads_whom(&self) -> Option<Leads> {
         let member = self.member().filter(|member| member.leads())?;
-        let members: BTreeSet<NodeId> = member.config().members();
+        let mut members: BTreeSet<NodeId> = member.config().members();
+        if !member.is_settled() && !planted!("new-leader-tells-old-members") {
+            members.clear();
+        }
+        if planted!("leaves-before-it-is-agreed") {
+            members = member.status().config.members();
+        }
         let term = member.standing().1;
         Some(Leads { group: self.id, term, members, bytes: member.snapshot_bytes() })
     }

@@ -72,7 +72,8 @@ mod tests {
         let mut throttle = Throttle::new(10_000_000);
         let begin = Instant(1_000_000_000);
         let mut jobs: Vec<SnapshotJob> = (0..100).map(fetch).collect();
-        jobs.push(SnapshotJob::Leave { group: GroupId(1) });
+        let reached = <_>::default();
+        jobs.push(SnapshotJob::Leave { group: GroupId(1), reached });
         throttle.pass(begin, &mut jobs);
         assert!(matches!(jobs[0], SnapshotJob::Leave { .. }), "{jobs:?}");
         assert_eq!(jobs.len(), 3, "a burst of a tenth of a second");

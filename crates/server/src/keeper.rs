@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use consensus::SnapshotMeta;
+use consensus::{Index, SnapshotMeta, Term};
 use keyspace::{Loader, Shard};
 use node::{Event, GroupId, Save, SnapshotJob, message};
 use stdx::codec::Reader;
@@ -26,6 +26,7 @@ use storage::wal::{Prepare, Prepared, Record, Wal};
 use storage::{Error, GroupId as StoredGroup};
 
 use crate::presence;
+use crate::repair;
 
 /// How much of what was handed over found room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,15 +255,22 @@ impl SnapshotKeeper {
                 let chunk = consensus::Chunk { meta, offset, data, last };
                 self.receive(group, chunk, out)
             }
-            SnapshotJob::Leave { group } => self.leave(group, out),
+            SnapshotJob::Leave { group, reached } => self.leave(group, reached, out),
         }
     }
 
     /// Everything of the group goes, but for its vote.
-    fn leave(&mut self, group: GroupId, out: &mut Vec<After>) -> Result<(), Error> {
-        let mark = presence::leave(&*self.disk, stored(group));
+    fn leave(
+        &mut self,
+        group: GroupId,
+        reached: (Term, Index),
+        out: &mut Vec<After>,
+    ) -> Result<(), Error> {
+        let mark = presence::leave(&*self.disk, stored(group), reached);
         let path = "left".to_owned();
         mark.map_err(|source| Error::Io { action: "mark", path, source })?;
+        // If it lacked something, that is gone with the rest.
+        repair::done(&*self.disk, stored(group));
         self.writing.remove(&group);
         self.receiving.remove(&group);
         self.snapshots.forget(stored(group))?;

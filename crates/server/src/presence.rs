@@ -8,26 +8,34 @@
 //!
 //! A founder's replicas have no mark: they begin with the founders as members. So a mark that is
 //! missing would be taken for a founder's replica that has never run, which could vote anew; each is
-//! durable before anything rests on it.
+//! durable before anything rests on it. A mark says how far an earlier replica had the log.
 
 use std::io;
 use std::sync::Arc;
 
+use consensus::{Index, Term};
 use node::Map;
-use stdx::codec::{Reader, put_u32};
-use storage::GroupId;
+use stdx::codec::{Reader, put_u32, put_u64};
+use stdx::planted;
 use storage::disk::Disk;
+use storage::{Error, GroupId};
+
+use crate::repair::Refusal;
 
 const MAP_FILE: &str = "map";
 const MAP_TEMPORARY: &str = "map.new";
+
+/// How far a replica had the log when it was moved away.
+pub type Reached = (Term, Index);
 
 /// What the marks say of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     /// Nothing: it is here if the node founded its group.
     Unmarked,
-    Joined,
-    Left,
+    /// It came by a move; an earlier one here, if there was any, had come so far.
+    Joined(Reached),
+    Left(Reached),
 }
 
 fn joined(group: GroupId) -> String {
@@ -39,31 +47,61 @@ fn left(group: GroupId) -> String {
 }
 
 /// Looks at the marks of a group.
-pub fn of(disk: &dyn Disk, group: GroupId) -> io::Result<Presence> {
-    let names = disk.list("")?;
-    let has = |mark: String| names.contains(&mark);
-    Ok(match (has(left(group)), has(joined(group))) {
-        (true, _) => Presence::Left,
-        (false, true) => Presence::Joined,
-        (false, false) => Presence::Unmarked,
-    })
+pub fn of(disk: &dyn Disk, group: GroupId) -> Result<Presence, Refusal> {
+    if let Some(reached) = read_mark(disk, &left(group))? {
+        return Ok(Presence::Left(reached));
+    }
+    let joined = read_mark(disk, &joined(group))?;
+    Ok(joined.map_or(Presence::Unmarked, Presence::Joined))
 }
 
 /// A replica comes: from now on what is saved of it counts.
-pub fn join(disk: &dyn Disk, group: GroupId) -> io::Result<()> {
-    put_mark(disk, &joined(group))?;
-    remove_mark(disk, &left(group))
+pub fn join(disk: &dyn Disk, group: GroupId) -> Result<(), Refusal> {
+    let reached = read_mark(disk, &left(group))?.unwrap_or_default();
+    put_mark(disk, &joined(group), reached).map_err(|error| failed("mark", error))?;
+    remove_mark(disk, &left(group)).map_err(|error| failed("remove", error))
 }
 
 /// A replica goes: what is saved of it is void.
-pub fn leave(disk: &dyn Disk, group: GroupId) -> io::Result<()> {
-    put_mark(disk, &left(group))?;
+pub fn leave(disk: &dyn Disk, group: GroupId, reached: Reached) -> io::Result<()> {
+    put_mark(disk, &left(group), reached)?;
     remove_mark(disk, &joined(group))
 }
 
-fn put_mark(disk: &dyn Disk, mark: &str) -> io::Result<()> {
-    disk.create(mark)?.sync()?;
+fn failed(action: &'static str, source: io::Error) -> Refusal {
+    Refusal::Disk(Error::Io { action, path: "a mark".to_owned(), source })
+}
+
+/// Whole, or not there at all, whenever power fails.
+fn put_mark(disk: &dyn Disk, mark: &str, (term, index): Reached) -> io::Result<()> {
+    let (temporary, mut body, mut bytes) = (format!("{mark}.new"), Vec::new(), Vec::new());
+    put_u64(&mut body, term.0);
+    put_u64(&mut body, index.0);
+    put_u32(&mut bytes, crc32c::crc32c(&body));
+    bytes.extend_from_slice(&body);
+    let file = disk.create(&temporary)?;
+    file.write_at(0, &bytes)?;
+    if planted!("mark-without-fsync") {
+        return disk.rename(&temporary, mark);
+    }
+    file.sync()?;
+    disk.rename(&temporary, mark)?;
     disk.sync_folder("")
+}
+
+fn read_mark(disk: &dyn Disk, mark: &str) -> Result<Option<Reached>, Refusal> {
+    let file = match disk.open(mark) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|error| failed("open", error))?,
+    };
+    let mut bytes = [0; 20];
+    let len = file.read_at(0, &mut bytes).map_err(|error| failed("read", error))?;
+    let damaged = || Refusal::Broken(format!("the file {mark} is damaged"));
+    let mut reader = Reader::new(&bytes[..len]);
+    let crc = reader.u32().map_err(|_| damaged())?;
+    let body = &bytes[reader.offset()..len];
+    let reached = (|| Some((Term(reader.u64().ok()?), Index(reader.u64().ok()?))))();
+    reached.filter(|_| crc32c::crc32c(body) == crc).map(Some).ok_or_else(damaged)
 }
 
 fn remove_mark(disk: &dyn Disk, mark: &str) -> io::Result<()> {
@@ -112,17 +150,21 @@ mod tests {
     #[test]
     fn marks_outlive_a_crash_and_the_last_word_counts() {
         let disk = SimDisk::new(1);
-        let group = GroupId(7);
-        assert_eq!(of(&disk, group).unwrap(), Presence::Unmarked);
+        let (group, nothing) = (GroupId(7), Reached::default());
+        let look = |group| of(&disk, group).unwrap();
+        assert_eq!(look(group), Presence::Unmarked);
         join(&disk, group).unwrap();
         disk.crash();
-        assert_eq!(of(&disk, group).unwrap(), Presence::Joined);
-        leave(&disk, group).unwrap();
+        assert_eq!(look(group), Presence::Joined(nothing));
+        let reached = (Term(3), Index(40));
+        leave(&disk, group, reached).unwrap();
         disk.crash();
-        assert_eq!(of(&disk, group).unwrap(), Presence::Left);
-        assert_eq!(of(&disk, GroupId(8)).unwrap(), Presence::Unmarked);
+        assert_eq!(look(group), Presence::Left(reached));
+        assert_eq!(look(GroupId(8)), Presence::Unmarked);
         join(&disk, group).unwrap();
-        assert_eq!(of(&disk, group).unwrap(), Presence::Joined);
+        assert_eq!(look(group), Presence::Joined(reached), "it may have acknowledged as much");
+        disk.flip("joined-7", 9, 3);
+        assert!(matches!(of(&disk, group), Err(Refusal::Broken(_))));
     }
 
     #[test]

@@ -95,6 +95,17 @@ pub fn prepare(
     Ok(Diagnosis { faulty: true, news: Some(news) })
 }
 
+/// The replica was moved away: what its disk has lost of it matters no more, unless it is the vote.
+pub fn forget(found: &mut Found, group: GroupId) -> Result<(), Refusal> {
+    let is_vote =
+        |fault: &&Fault| fault.touches(group) && matches!(fault.place, Place::Vote { .. });
+    if let Some(fault) = found.faults.iter().find(is_vote) {
+        return Err(Refusal::Vote(fault.clone()));
+    }
+    found.faults.retain(|fault| fault.group != Some(group));
+    Ok(())
+}
+
 /// The replica is whole again. If the mark cannot be removed (false) it is repaired once more at
 /// the next start, which costs time and nothing else.
 pub fn done(disk: &dyn Disk, group: GroupId) -> bool {

@@ -14,6 +14,7 @@ use consensus::{Entry, Index, NodeId, Options, SnapshotMeta, Stored, Term};
 use keyspace::{Loader, Shard};
 use node::{Core, Founding, GroupId, Health, Maker, Map, Past, Setup, message};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use stdx::planted;
 use storage::disk::{Disk, RealDisk};
 use storage::home::{ClusterId, Home, Identity};
 use storage::store::{Found, Store};
@@ -27,7 +28,7 @@ use crate::front::Front;
 use crate::keeper::snapshot_meta;
 use crate::limits::OTHER_FILES_MAX;
 use crate::links::About;
-use crate::presence::{self, Presence};
+use crate::presence::{self, Presence, Reached};
 use crate::repair::{self, Refusal};
 use node::limits::SNAPSHOT_STEP_BYTES;
 
@@ -81,9 +82,10 @@ pub fn run(options: NodeOptions, stop: Arc<AtomicBool>) -> Result<Ended, String>
     let (mut store, mut found) = Store::open(disk.clone(), storage::wal::Options::default())
         .map_err(|error| error.to_string())?;
     let map = newest_map(&*disk, &about)?;
-    let here = present(&*disk, &about, &mut store, &mut found)?;
+    let present = present(&*disk, &about, &mut store, &mut found);
+    let present = present.map_err(|refusal| refusal.to_string())?;
     let mut faulty = BTreeSet::new();
-    for group in here.keys() {
+    for group in present.here.keys() {
         let peers = map.members().len() - 1;
         let stored = storage::GroupId(group.0);
         let diagnosis = repair::prepare(&*disk, peers, stored, &mut store, &mut found);
@@ -95,7 +97,7 @@ pub fn run(options: NodeOptions, stop: Arc<AtomicBool>) -> Result<Ended, String>
     }
     let channel = Channel::new().map_err(|error| error.to_string())?;
     let about = About { map: Some(map), ..about };
-    let core = core(&options, &about, &found, (here, faulty), home.boots(), &channel)?;
+    let core = core(&options, &about, &found, (present, faulty), home.boots(), &channel)?;
     let parts = parts(&options, disk, about, store, core, listener, &channel, stop);
     let ended = Driver::new(channel, parts).and_then(Driver::run);
     drop(home);
@@ -161,44 +163,56 @@ fn check_known(options: &NodeOptions, own: &str, about: &About) -> Result<(), St
 }
 
 /// The newest map on the disk.
-fn newest_map(disk: &dyn Disk, about: &About) -> Result<Arc<Map>, String> {
+pub fn newest_map(disk: &dyn Disk, about: &About) -> Result<Arc<Map>, String> {
     let kept = presence::kept_map(disk).map_err(|error| error.to_string())?;
     let first = about.map.clone().ok_or("the list of members says nothing of the cluster")?;
     Ok(kept.filter(|kept| kept.version() > first.version()).unwrap_or(first))
 }
 
-/// The replicas that this directory holds, each with who agreed when it began; nobody, where it came
-/// by a move. What is left of those that were moved away goes for good.
+/// Which replicas a directory holds.
+#[derive(Clone, Debug, Default)]
+pub struct Present {
+    /// Each with who agreed when it began; nobody, where it came by a move.
+    pub here: BTreeMap<GroupId, BTreeSet<NodeId>>,
+    /// How far earlier ones had the log that were moved away.
+    pub reached: BTreeMap<GroupId, Reached>,
+}
+
+/// The replicas that this directory holds. What is left of those that were moved away goes for good,
+/// but for their votes.
 pub fn present(
     disk: &dyn Disk,
     about: &About,
     store: &mut Store,
     found: &mut Found,
-) -> Result<BTreeMap<GroupId, BTreeSet<NodeId>>, String> {
-    let first = about.map.as_ref().ok_or("the list of members says nothing of the cluster")?;
-    let mut here = BTreeMap::new();
+) -> Result<Present, Refusal> {
+    let first = about.map.as_ref();
+    let first = first.ok_or_else(|| Refusal::Broken("there is no map".to_owned()))?;
+    let mut present = Present::default();
     for group in first.groups() {
         let stored = storage::GroupId(group.0);
-        match presence::of(disk, stored).map_err(|error| error.to_string())? {
+        match presence::of(disk, stored)? {
             Presence::Unmarked if first.version() == 1 => {
                 let founders = first.wanted_in(group);
                 if founders.contains(&NodeId(about.node)) {
-                    here.insert(group, founders);
+                    present.here.insert(group, founders);
                 }
             }
             Presence::Unmarked => {}
-            Presence::Joined => {
-                here.insert(group, BTreeSet::new());
+            Presence::Joined(reached) => {
+                present.here.insert(group, BTreeSet::new());
+                present.reached.insert(group, reached);
             }
-            Presence::Left => {
+            Presence::Left(reached) => {
                 let cleared = store.wal.reset_group(stored).and_then(|()| store.wal.commit());
                 let cleared = cleared.and_then(|()| store.snapshots.forget(stored));
-                cleared.map_err(|error| error.to_string())?;
-                found.faults.retain(|fault| fault.group != Some(stored));
+                cleared.map_err(Refusal::Disk)?;
+                present.reached.insert(group, reached);
+                repair::forget(found, stored)?;
             }
         }
     }
-    Ok(here)
+    Ok(present)
 }
 
 /// The core, with what was found on the disk.
@@ -206,7 +220,7 @@ fn core(
     options: &NodeOptions,
     about: &About,
     found: &Found,
-    (here, faulty): (BTreeMap<GroupId, BTreeSet<NodeId>>, BTreeSet<GroupId>),
+    (present, faulty): (Present, BTreeSet<GroupId>),
     boot: u64,
     channel: &Channel,
 ) -> Result<Core, String> {
@@ -229,7 +243,7 @@ fn core(
         moves,
         replace_after,
         catch_up_rate: options.catch_up_rate,
-        here,
+        present,
         faulty,
         boot,
         own,
@@ -247,9 +261,8 @@ pub struct Restore {
     pub replace_after: Duration,
     /// Bytes of snapshots for followers that are read in a second; 0: as fast as it goes.
     pub catch_up_rate: u64,
-    /// The replicas that are here, each with who agreed when its group began; nobody, if it came
-    /// later and was or will be told.
-    pub here: BTreeMap<GroupId, BTreeSet<NodeId>>,
+    /// The replicas that are here.
+    pub present: Present,
     /// Those that are to be repaired by their peers; see `repair`.
     pub faulty: BTreeSet<GroupId>,
     pub boot: u64,
@@ -260,15 +273,22 @@ pub struct Restore {
 
 /// The core that this disk is the memory of.
 pub fn restore(restore: Restore, found: &Found, now: stdx::Instant) -> Result<Core, Refusal> {
-    let members: Result<Vec<Founding>, Refusal> =
-        restore.here.keys().map(|group| restore_group(&restore, *group, found, now)).collect();
+    let members: Result<Vec<Founding>, Refusal> = restore
+        .present
+        .here
+        .keys()
+        .map(|group| restore_group(&restore, *group, found, now))
+        .collect();
     let members = members?;
     let mut past = BTreeMap::new();
-    for group in restore.map.groups().filter(|group| !restore.here.contains_key(group)) {
-        if let Some(stored) = found.groups.get(&storage::GroupId(group.0)) {
-            let (term, vote) = (Term(stored.term), stored.vote.map(NodeId));
-            past.insert(group, Past { term, vote });
-        }
+    let Present { here, reached } = &restore.present;
+    for group in restore.map.groups().filter(|group| !here.contains_key(group)) {
+        let stored = found.groups.get(&storage::GroupId(group.0));
+        let vote = stored.map(|stored| (Term(stored.term), stored.vote.map(NodeId)));
+        let vote = vote.filter(|_| !planted!("vote-leaves-with-the-data"));
+        let (term, vote) = vote.unwrap_or_default();
+        let reached = reached.get(&group).copied().unwrap_or_default();
+        past.insert(group, Past { term, vote, reached });
     }
     let Restore { raft, map, moves, boot, own, snapshot_step_bytes, .. } = restore;
     let (replace_after, catch_up_rate) = (restore.replace_after, restore.catch_up_rate);
@@ -309,8 +329,8 @@ fn restore_group(
     now: stdx::Instant,
 ) -> Result<Founding, Refusal> {
     let broken = |why: String| Refusal::Broken(why);
-    let Restore { raft, here, faulty, boot, snapshot_step_bytes, .. } = restore;
-    let config = consensus::Config::of(here[&id].iter().copied());
+    let Restore { raft, present, faulty, boot, snapshot_step_bytes, .. } = restore;
+    let config = consensus::Config::of(present.here[&id].iter().copied());
     let group = found.groups.get(&storage::GroupId(id.0));
     let mut snapshot = SnapshotMeta { config, ..SnapshotMeta::default() };
     let mut shard = Shard::new();
@@ -321,7 +341,8 @@ fn restore_group(
         snapshot = meta.ok_or_else(|| broken("the snapshot does not say what it is of".into()))?;
     }
     let faulty = faulty.contains(&id);
-    let mut stored = Stored { snapshot: snapshot.clone(), faulty, ..Stored::default() };
+    let reached = present.reached.get(&id).copied().unwrap_or_default();
+    let mut stored = Stored { snapshot: snapshot.clone(), faulty, reached, ..Stored::default() };
     if let Some(group) = group {
         (stored.term, stored.vote) = (Term(group.term), group.vote.map(NodeId));
         stored.entries = entries(group, snapshot.term).map_err(broken)?;

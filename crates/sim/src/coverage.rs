@@ -39,6 +39,9 @@ pub enum Mark {
     NodeRemoved,
     NodeReplaced,
     NodeRetired,
+    NodeCame,
+    ReplicaJoined,
+    CameWithoutData,
     MembersAmidSnapshots,
     MajorityServed,
     PowerFailed,
@@ -49,6 +52,8 @@ pub enum Mark {
     PowerFailedInCompaction,
     PowerFailedInSnapshot,
     PowerFailedInInstall,
+    PowerFailedInJoin,
+    PowerFailedInLeave,
     Killed,
     KilledAll,
     Paused,
@@ -237,6 +242,15 @@ pub const RARER: &[(&str, &str)] = &[
     ("a snapshot tells a commit that the log holds", "consensus/tests/random.rs"),
     ("entries come while a snapshot is being installed", "consensus/tests/random.rs"),
     ("the log on the disk is older than the snapshot", "consensus/src/raft/follower.rs"),
+    ("a replica is said to be out, and has come back since", "sim, in seeds with a map"),
+    ("a change of the map met another", "sim, in seeds with a map"),
+    ("a guest asks the next leader again", "sim, in seeds with a map"),
+    ("a guest's retry is answered from memory", "sim, in seeds with a map"),
+    ("a guest's retry was never agreed on, and is taken", "sim, in seeds with a map"),
+    ("a leader hands over because it is not wanted", "sim, in seeds with a map"),
+    ("a replica comes back", "sim, in seeds with a map"),
+    ("a replica leaves its data behind", "sim, in seeds with a map"),
+    ("a replica leaves, and its clients wait for keys", "sim, in seeds with a map"),
     ("a snapshot finds no room", "sim, in a few hundred seeds"),
     ("a snapshot leaps over requests that were sent", "sim, in a few hundred seeds"),
     ("a part of a snapshot comes behind one that was refused", "server/src/keeper.rs"),
@@ -290,6 +304,9 @@ impl Coverage {
     pub fn table(&self) -> String {
         let mut marks = Mark::ALL.to_vec();
         marks.extend([Mark::Unblocked, Mark::SearchUndecided, Mark::DamageUnseen]);
+        // Only where there is a map.
+        marks.extend([Mark::NodeCame, Mark::ReplicaJoined, Mark::CameWithoutData]);
+        marks.extend([Mark::PowerFailedInJoin, Mark::PowerFailedInLeave]);
         let marks = marks.into_iter().map(|mark| (self.count(mark), mark.title()));
         let count = |place: &str| self.places.get(place).copied().unwrap_or(0);
         let places = PLACES.iter().map(|place| (count(place), format!("reached: {place}")));

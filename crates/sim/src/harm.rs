@@ -115,7 +115,8 @@ impl World {
         (machine.rotten, machine.latent) = (true, evil != Evil::ReadErrorAtStart);
         self.replicas.broken(node);
         if evil == Evil::Wipe {
-            return self.bury(node, "its disk was wiped");
+            self.bury(node, "its disk was wiped")?;
+            return self.come_without_data(node);
         }
         Ok(())
     }

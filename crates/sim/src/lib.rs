@@ -23,6 +23,7 @@ pub mod history;
 mod limits;
 mod lull;
 mod machine;
+mod mapping;
 mod mutants;
 mod nemesis;
 mod network;

@@ -60,6 +60,13 @@ pub(crate) const LULL_SETTLE: Duration = Duration::from_secs(6);
 /// … and answers within this.
 pub(crate) const LULL_ANSWER: Duration = Duration::from_secs(4);
 
+/// Are there seeds with a map? If not, every node holds all shards in all of them.
+pub(crate) const MAPPED: bool = false;
+
+/// After all faults have ended, and all changes are done, everything is where the map wants it within
+/// this time: some dozens of moves, each of which takes some rounds of a quarter of a second.
+pub(crate) const MOVE_BOUND: Duration = Duration::from_secs(60);
+
 /// Turns of a node's loop in one second of the world: under load it is some thousand.
 pub(crate) const TURNS_PER_SECOND_MAX: u64 = 200_000;
 

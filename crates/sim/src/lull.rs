@@ -44,7 +44,8 @@ impl World {
 
     /// A lull begins, if a majority has lost nothing.
     pub(crate) fn begin_lull(&mut self) {
-        if self.lull.is_some() || self.wish.is_some() {
+        // Where groups move, nobody knows who will be a majority.
+        if self.lull.is_some() || self.wish.is_some() || self.mapping.is_some() {
             return;
         }
         let Some(spared) = self.draw_majority() else { return };

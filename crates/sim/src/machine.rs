@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consensus::NodeId;
-use node::{Event, GroupId, Health, Moment, Save, SnapshotJob};
+use node::{Event, GroupId, Health, Map, Moment, Save, SnapshotJob};
 use server::Front;
 use server::config::Config;
 use server::keeper::{After, LogKeeper, Room, SnapshotKeeper};
+use server::links::About;
 use server::repair::{self, Refusal};
-use server::start::{Restore, entries, restore};
+use server::start::{Present, Restore, entries, newest_map, present, restore};
 use storage::disk::SimDisk;
 use storage::home::{ClusterId, Home, Identity};
 use storage::store::{Found, Store};
@@ -38,6 +39,16 @@ pub(crate) struct Wire {
     pub(crate) client: usize,
     /// Which of the client's connections.
     pub(crate) number: u64,
+}
+
+/// What a machine was told when it became a node.
+#[derive(Clone, Debug)]
+pub(crate) enum Calling {
+    /// It holds all of so many shards. `founders`: who founded the group; nobody, as far as a node
+    /// knows that joins it.
+    Fixed { founders: u32, shards: u32 },
+    /// What it holds is written in a map, of which this is the first that it knew.
+    Mapped { first: Arc<Map>, replace_after: Duration },
 }
 
 /// Work that waits for the log.
@@ -81,10 +92,7 @@ pub(crate) struct Running {
 /// See the head of this file.
 pub(crate) struct Machine {
     pub(crate) id: u32,
-    /// Who founded the group; nobody, as far as a node knows that joins it.
-    founders: u32,
-    /// How many groups it has.
-    shards: u32,
+    calling: Calling,
     pub(crate) disk: SimDisk,
     pub(crate) clock: Clock,
     /// Counts starts and ends: what was scheduled for an earlier life is void.
@@ -146,13 +154,12 @@ impl From<Refusal> for NotStarted {
 }
 
 impl Machine {
-    /// `founders`: how many nodes found the group; 0 for one that joins it.
-    pub(crate) fn new(id: u32, founders: u32, shards: u32, seed: u64) -> Machine {
+    /// A machine with an empty disk, that does not run yet.
+    pub(crate) fn new(id: u32, calling: Calling, seed: u64) -> Machine {
         let disk = SimDisk::new(seed.wrapping_mul(31).wrapping_add(u64::from(id)));
         Machine {
             id,
-            founders,
-            shards,
+            calling,
             disk,
             clock: Clock::new(),
             life: 0,
@@ -173,7 +180,7 @@ impl Machine {
         now: u64,
         dice: u64,
         peers: Vec<NodeId>,
-    ) -> Result<Vec<OnDisk>, NotStarted> {
+    ) -> Result<Vec<(GroupId, OnDisk)>, NotStarted> {
         assert!(self.running.is_none(), "a node that runs is not started");
         let started = self.open(now, dice, peers);
         match started {
@@ -191,7 +198,7 @@ impl Machine {
         now: u64,
         dice: u64,
         peers: Vec<NodeId>,
-    ) -> Result<(Running, Vec<OnDisk>), NotStarted> {
+    ) -> Result<(Running, Vec<(GroupId, OnDisk)>), NotStarted> {
         let disk: Arc<dyn storage::disk::Disk> = Arc::new(self.disk.clone());
         let mut home = Home::open(disk.clone())?;
         let node = storage::home::NodeId(self.id);
@@ -200,18 +207,31 @@ impl Machine {
         let (mut store, mut found) = Store::open(disk.clone(), options)?;
         let mut faulty = BTreeSet::new();
         self.news.clear();
-        for shard in 0..self.shards {
-            let group = storage::GroupId(shard);
-            let diagnosis = repair::prepare(&*disk, peers.len(), group, &mut store, &mut found)?;
-            faulty.extend(diagnosis.faulty.then_some(GroupId(shard)));
+        let (map, present) = self.place(&*disk, &peers, &mut store, &mut found)?;
+        let peers = match &self.calling {
+            Calling::Fixed { .. } => peers.len(),
+            Calling::Mapped { .. } => map.members().len() - 1,
+        };
+        for group in present.here.keys() {
+            let stored = storage::GroupId(group.0);
+            let diagnosis = repair::prepare(&*disk, peers, stored, &mut store, &mut found)?;
+            faulty.extend(diagnosis.faulty.then_some(*group));
             self.news.extend(diagnosis.news);
         }
         let moment = self.clock.moment(now);
-        let told = self.told(&home, faulty.clone(), dice, peers);
+        let groups: Vec<GroupId> = match &self.calling {
+            Calling::Fixed { shards, .. } => (0..*shards).map(GroupId).collect(),
+            Calling::Mapped { .. } => map.groups().collect(),
+        };
+        let here: BTreeSet<GroupId> = present.here.keys().copied().collect();
+        let told = self.told(&home, map, present, faulty.clone(), dice);
         let core = restore(told, &found, moment.now)?;
-        let groups = (0..self.shards).map(GroupId);
-        let on_disk: Result<Vec<OnDisk>, String> =
-            groups.map(|group| on_disk(&found, group, faulty.contains(&group))).collect();
+        let look = |group: GroupId| {
+            let on_disk = on_disk(&found, group, here.contains(&group), faulty.contains(&group))?;
+            Ok((group, on_disk))
+        };
+        let on_disk: Result<Vec<(GroupId, OnDisk)>, String> =
+            groups.into_iter().map(look).collect();
         let on_disk = on_disk.map_err(Refusal::Broken)?;
         let running = Running {
             front: Front::new(core, Config::default(), moment),
@@ -233,12 +253,38 @@ impl Machine {
         Ok((running, on_disk))
     }
 
+    /// The map that it knows, and what it holds.
+    fn place(
+        &self,
+        disk: &dyn storage::disk::Disk,
+        peers: &[NodeId],
+        store: &mut Store,
+        found: &mut Found,
+    ) -> Result<(Arc<Map>, Present), NotStarted> {
+        match &self.calling {
+            Calling::Fixed { founders, shards } => {
+                let founders: BTreeSet<NodeId> = (1..=*founders).map(NodeId).collect();
+                let here = (0..*shards).map(|shard| (GroupId(shard), founders.clone())).collect();
+                let nodes = peers.iter().map(|peer| peer.0).chain([self.id]).max().unwrap_or(1);
+                let map = founding_map(nodes, *shards, nodes.min(15));
+                Ok((map, Present { here, ..Present::default() }))
+            }
+            Calling::Mapped { first, .. } => {
+                let map = Some(first.clone());
+                let about = About { node: self.id, map, ..About::default() };
+                let map = newest_map(disk, &about).map_err(NotStarted::Io)?;
+                Ok((map, present(disk, &about, store, found)?))
+            }
+        }
+    }
+
     fn told(
         &self,
         home: &Home,
+        map: Arc<Map>,
+        present: Present,
         faulty: BTreeSet<GroupId>,
         dice: u64,
-        peers: Vec<NodeId>,
     ) -> Restore {
         let raft = consensus::Options {
             tail_bytes_max: TAIL_BYTES_MAX,
@@ -248,23 +294,20 @@ impl Machine {
             chunk_bytes_max: CHUNK_BYTES_MAX[(dice >> 24) as usize % CHUNK_BYTES_MAX.len()],
             ..consensus::Options::new(NodeId(self.id), dice)
         };
-        let own = Health { pid: self.id, addr: format!("node{}", self.id), ..Health::default() };
+        let own = Health { pid: self.id, addr: addr_of(self.id), ..Health::default() };
         let snapshot_step_bytes =
             SNAPSHOT_STEP_BYTES[(dice >> 16) as usize % SNAPSHOT_STEP_BYTES.len()];
-        let founders: BTreeSet<NodeId> = (1..=self.founders).map(NodeId).collect();
-        let here = (0..self.shards).map(|shard| (GroupId(shard), founders.clone())).collect();
-        let nodes = peers.iter().map(|peer| peer.0).chain([self.id]).max().unwrap_or(1);
-        let named = |node: u32| (format!("node{node}:1"), [node as u8; 16]);
-        let named: Vec<_> = (1..=nodes).map(named).collect();
-        let shards = node::Shards::new(self.shards as usize).expect("a power of two");
-        let map = node::Map::founding(shards, nodes.min(15), &named).expect("a map of few nodes");
+        let (moves, replace_after) = match &self.calling {
+            Calling::Fixed { .. } => (false, Duration::ZERO),
+            Calling::Mapped { replace_after, .. } => (true, *replace_after),
+        };
         Restore {
             raft,
-            map: Arc::new(map),
-            moves: false,
-            replace_after: Duration::ZERO,
+            map,
+            moves,
+            replace_after,
             catch_up_rate: 0,
-            here,
+            present,
             faulty,
             boot: home.boots(),
             own,
@@ -311,33 +354,63 @@ impl Machine {
     pub(crate) fn summary(&self) -> String {
         let (id, paused) = (self.id, self.paused_until);
         let Some(running) = &self.running else { return format!("node {id} is down") };
-        let (group, log) = (running.group(), running.log_busy);
-        let status = group.status();
-        let (applied, snapshots, full) =
-            (group.applied(), running.snapshots_busy, running.log_full);
-        format!(
-            "node {id}: {:?} in {:?} of {:?}, applied {applied:?} of {:?}, log busy {log} full \
-             {full}, snapshots busy {snapshots}, faulty {}, paused until {paused}",
-            status.role, status.term, status.leader, status.last, status.faulty
-        )
+        let (log, snapshots, full) = (running.log_busy, running.snapshots_busy, running.log_full);
+        let mut text = format!(
+            "node {id}: log busy {log} full {full}, snapshots busy {snapshots}, paused until {paused}"
+        );
+        for seat in running.front.core().all_seats() {
+            let Some(group) = seat.member() else { continue };
+            let (status, applied, id) = (group.status(), group.applied(), group.id());
+            text.push_str(&format!(
+                ", {id:?}: {:?} in {:?} of {:?}, applied {applied:?} of {:?} {:?}, faulty {}, by {:?}",
+                status.role,
+                status.term,
+                status.leader,
+                status.last_term,
+                status.last,
+                status.faulty,
+                status.config
+            ));
+        }
+        text
     }
 
-    /// Does it lead, in its own belief?
-    pub(crate) fn leads(&self) -> bool {
-        let running = self.running.as_ref();
-        running.is_some_and(|running| running.group().leader() == Some(NodeId(self.id)))
+    /// Does it lead this group, in its own belief?
+    pub(crate) fn leads(&self, group: GroupId) -> bool {
+        let group = self.running.as_ref().and_then(|running| running.group(group));
+        group.is_some_and(|group| group.leader() == Some(NodeId(self.id)))
+    }
+
+    /// The newest map that it knows, while it runs.
+    pub(crate) fn map(&self) -> Option<&Arc<Map>> {
+        self.running.as_ref().map(|running| running.front.core().map())
     }
 }
 
+/// Where the node of this number is reached.
+pub(crate) fn addr_of(node: u32) -> String {
+    format!("node{node}:1")
+}
+
+/// The map of a cluster that begins, with the nodes from 1 on.
+pub(crate) fn founding_map(nodes: u32, shards: u32, replicas: u32) -> Arc<Map> {
+    let named: Vec<_> = (1..=nodes).map(|node| (addr_of(node), [node as u8; 16])).collect();
+    let shards = node::Shards::new(shards as usize).expect("a power of two");
+    Arc::new(Map::founding(shards, replicas, &named).expect("a map of few nodes"))
+}
+
 /// The checker's view of what was found.
-fn on_disk(found: &Found, group: GroupId, faulty: bool) -> Result<OnDisk, String> {
+fn on_disk(found: &Found, group: GroupId, here: bool, faulty: bool) -> Result<OnDisk, String> {
     let Some(group) = found.groups.get(&storage::GroupId(group.0)) else {
-        return Ok(OnDisk { faulty, ..OnDisk::default() });
+        return Ok(OnDisk { here, faulty, ..OnDisk::default() });
     };
+    if !here {
+        return Ok(OnDisk { term: group.term, vote: group.vote, ..OnDisk::default() });
+    }
     let snapshot = group.snapshot.as_ref().map(|snapshot| snapshot.meta());
     let snapshot = snapshot.map_or((0, 0), |meta| (meta.index, meta.term));
     let entries = entries(group, consensus::Term(snapshot.1))?;
-    Ok(OnDisk { faulty, term: group.term, vote: group.vote, snapshot, entries })
+    Ok(OnDisk { here, faulty, term: group.term, vote: group.vote, snapshot, entries })
 }
 
 impl Running {
@@ -347,9 +420,9 @@ impl Running {
         self.snapshot_jobs.extend(snapshots);
     }
 
-    /// Its replica of the first shard.
-    pub(crate) fn group(&self) -> &node::Group {
-        self.front.core().member(GroupId(0)).expect("each node has all groups")
+    /// Its replica of a group.
+    pub(crate) fn group(&self, group: GroupId) -> Option<&node::Group> {
+        self.front.core().member(group)
     }
 
     /// A connection is closed: what still arrives on it is nobody's.
@@ -369,8 +442,8 @@ impl Running {
         let (last, count) = self.turns;
         self.turns = (second, if last == second { count + 1 } else { 1 });
         if self.turns.1 > TURNS_PER_SECOND_MAX {
-            let status = self.group().status();
-            return Err(format!("the loop of a node does not sleep: {status:?}"));
+            let groups = self.front.core().groups();
+            return Err(format!("the loop of a node does not sleep: {groups:?}"));
         }
         Ok(())
     }

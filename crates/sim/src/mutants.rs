@@ -401,6 +401,104 @@ pub const MUTANTS: &[Mutant] = &[
     )
     .about(Theme::Shards)
     .rare(),
+    mutant(
+        "guest-forgets-that-it-asked",
+        "a node without a replica asks the next leader as if it had asked nobody",
+        "Raft thesis, section 6.3",
+    )
+    .about(Theme::Moves)
+    .rare(),
+    mutant(
+        "second-retry-is-new",
+        "what is asked of the next leader twice is no retry the second time",
+        "Synod, found by reading",
+    )
+    .about(Theme::Moves)
+    .rare(),
+    mutant(
+        "ended-wait-forgotten",
+        "a new leader ends the wait of a guest, and takes its retry for a new call",
+        "Synod, found by reading",
+    )
+    .about(Theme::Moves)
+    .rare(),
+    mutant(
+        "memo-claims-never",
+        "what is older than the memory was never executed",
+        "Raft thesis, section 6.3: sessions that expire",
+    )
+    .about(Theme::Moves)
+    .rare(),
+    mutant(
+        "numbers-used-again-after-a-move",
+        "a replica that comes back numbers its requests from the beginning",
+        "Synod, found by hand",
+    )
+    .about(Theme::Moves)
+    .rare(),
+    mutant(
+        "leaver-lies-to-waiters",
+        "a replica that leaves tells who waits that nothing was executed, before that is agreed",
+        "Synod, found by reading",
+    )
+    .about(Theme::Moves)
+    .rare(),
+    mutant(
+        "leaves-before-it-is-agreed",
+        "a replica gives up its data before its removal is agreed on",
+        "Raft thesis, section 4.2.2",
+    )
+    .about(Theme::Moves)
+    .rare(),
+    mutant(
+        "leaves-on-an-old-word",
+        "a replica gives up its data for what was said before it came back",
+        "etcd 7334: removed members",
+    )
+    .about(Theme::Moves)
+    .rare(),
+    mutant(
+        "new-leader-tells-old-members",
+        "a leader tells who its group is before it knows what is agreed",
+        "Synod, seed 223",
+    )
+    .about(Theme::Moves)
+    .rare(),
+    mutant(
+        "comes-back-and-votes",
+        "a replica that comes back with nothing helps to elect who lacks what it had",
+        "Raft thesis, section 4.1; TiKV: tombstones",
+    )
+    .about(Theme::Moves)
+    .rare(),
+    mutant(
+        "vote-leaves-with-the-data",
+        "a replica that leaves forgets how it has voted",
+        "TiKV: tombstones",
+    )
+    .about(Theme::Moves)
+    .rare(),
+    mutant(
+        "mark-without-fsync",
+        "what says whether a replica is here is not durable",
+        "Synod, presence of replicas",
+    )
+    .about(Theme::Moves)
+    .rare(),
+    mutant(
+        "map-goes-back",
+        "a node takes an older map for a newer one",
+        "Elasticsearch 2488: stale cluster states",
+    )
+    .about(Theme::Moves)
+    .rare(),
+    mutant(
+        "voter-without-the-log",
+        "a replica votes before it has the log",
+        "Raft thesis, section 4.2.1",
+    )
+    .about(Theme::Moves)
+    .rare(),
 ];
 
 #[cfg(test)]

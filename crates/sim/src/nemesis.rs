@@ -2,7 +2,6 @@
 
 use consensus::NodeId;
 use node::Event;
-use server::start::GROUP;
 
 use crate::coverage::Mark;
 use crate::plan::Evil;
@@ -26,6 +25,7 @@ impl World {
         let evils = self.plan.evils.len() as u64;
         let evil = self.plan.evils[self.rng.below(evils) as usize];
         let node = 1 + self.rng.below(u64::from(self.nodes())) as u32;
+        self.refocus();
         if self.rng.one_in(12) {
             self.begin_lull();
         }
@@ -112,7 +112,7 @@ impl World {
             Evil::Members => self.want_members(),
             Evil::Storm => {
                 self.want_members();
-                if self.wish.is_some() {
+                if self.wish.is_some() || self.mapping.is_some() {
                     self.coverage.hit(Mark::MembersAmidSnapshots);
                 }
                 self.want_snapshots();
@@ -138,7 +138,11 @@ impl World {
 
     /// Who leads, as far as it knows itself.
     pub(crate) fn leader(&self) -> Option<u32> {
-        self.machines.iter().rev().find(|machine| machine.leads()).map(|machine| machine.id)
+        self.machines
+            .iter()
+            .rev()
+            .find(|machine| machine.leads(self.focus))
+            .map(|machine| machine.id)
     }
 
     fn mend_later(&mut self, least: u64, most: u64) {
@@ -227,7 +231,8 @@ impl World {
             }
             Evil::Stalest => {
                 let nodes = 1..=self.nodes();
-                let stalest = nodes.clone().min_by_key(|node| self.replicas[GROUP].last_of(*node));
+                let stalest =
+                    nodes.clone().min_by_key(|node| self.replicas[self.focus].last_of(*node));
                 let time = 300 * MILLISECOND + self.rng.below(400 * MILLISECOND);
                 self.coverage.hit(Mark::StalestWooed);
                 if let Some(leader) = self.leader() {
@@ -255,13 +260,13 @@ impl World {
         if self.rng.one_in(3) {
             // The one who is to take over does nothing.
             let voters: Vec<NodeId> =
-                self.replicas[GROUP].config().voters.iter().copied().collect();
+                self.replicas[self.focus].config().voters.iter().copied().collect();
             let target = voters[self.rng.below(voters.len() as u64) as usize];
             if target.0 != leader && !self.is_spared(target.0) {
                 let until = self.now + SECOND;
                 self.machine(target.0).pause(until);
             }
-            return self.feed(leader, Event::Transfer { group: GROUP, target });
+            return self.feed(leader, Event::Transfer { group: self.focus, target });
         }
         if self.rng.one_in(2) {
             let after = self.network.draw_delay(&mut self.rng) + self.rng.below(MILLISECOND);

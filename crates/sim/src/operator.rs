@@ -18,7 +18,7 @@ use server::start::GROUP;
 
 use crate::coverage::Mark;
 use crate::limits::NODES_MAX;
-use crate::machine::Machine;
+use crate::machine::{Calling, Machine};
 use crate::plan::Evil;
 use crate::world::{Checked, What, World};
 
@@ -45,6 +45,9 @@ pub(crate) struct Wish {
 impl World {
     /// Sometimes there is something to wish for.
     pub(crate) fn want_members(&mut self) {
+        if self.mapping.is_some() {
+            return self.want_change();
+        }
         // The operator knows one group.
         let several = self.plan.shards > 1;
         let busy = self.wish.is_some() || self.lull.is_some();
@@ -125,7 +128,8 @@ impl World {
         if node > NODES_MAX {
             return None;
         }
-        let mut machine = Machine::new(node, 0, 1, self.seed);
+        let calling = Calling::Fixed { founders: 0, shards: 1 };
+        let mut machine = Machine::new(node, calling, self.seed);
         machine.drift_ppm = self.plan.drift_ppm;
         self.machines.push(machine);
         self.replicas[GROUP].join(node);
@@ -140,6 +144,9 @@ impl World {
     /// May the disk of this node lose something? A good copy of everything must stay, with a
     /// majority of whoever counts.
     pub(crate) fn may_harm(&self, node: u32) -> bool {
+        if self.mapping.is_some() {
+            return self.may_harm_mapped(node);
+        }
         let node = NodeId(node);
         let wish = self.wish.as_ref().map(|wish| &wish.voters);
         let configs = self.replicas[GROUP].configs_in_force();
@@ -153,6 +160,9 @@ impl World {
     /// The operator looks whether the members are as they should be.
     pub(crate) fn operate(&mut self) -> Checked {
         self.push(self.now + LOOK_INTERVAL, 0, What::Operate);
+        if self.mapping.is_some() {
+            return self.operate_mapped();
+        }
         self.retire_removed()?;
         let changes = self.is_chaos() && self.plan.evils.contains(&Evil::Members);
         if changes && self.rng.one_in(40) {
@@ -188,7 +198,7 @@ impl World {
     fn is_ready(&self, leader: u32, wish: &Wish) -> bool {
         const BEHIND_MAX: u64 = 20;
         let Some(running) = &self.machines[leader as usize - 1].running else { return false };
-        let status = running.group().status();
+        let Some(status) = running.group(GROUP).map(node::Group::status) else { return false };
         let new = wish.voters.iter().filter(|node| !status.config.voters.contains(node));
         new.into_iter().all(|node| {
             let matched = status.matched.iter().find(|(peer, _)| peer == node);
@@ -200,6 +210,9 @@ impl World {
 
     /// Nodes that nobody counts on any more are switched off in the end.
     pub(crate) fn retire_removed(&mut self) -> Checked {
+        if self.mapping.is_some() {
+            return Ok(());
+        }
         for node in 1..=self.nodes() {
             let counts = self.counts_on(node);
             let stays = self.is_chaos() && !self.rng.one_in(40);
@@ -220,6 +233,9 @@ impl World {
     /// Is the node named by anything that may be in force, or is to be?
     pub(crate) fn counts_on(&self, node: u32) -> bool {
         let node = NodeId(node);
+        if let Some(mapping) = &self.mapping {
+            return mapping.map.members().contains_key(&node);
+        }
         let wished = self
             .wish
             .as_ref()

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use stdx::Rng;
 
-use crate::limits::{DRIFT_PPM, DRIFT_PPM_MAX};
+use crate::limits::{DRIFT_PPM, DRIFT_PPM_MAX, MAPPED};
 
 /// What the nemesis may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,6 +104,19 @@ pub enum Theme {
     Power,
     Rot,
     Shards,
+    Moves,
+}
+
+/// The theme of seeds that have a map; see `is_mapped`.
+const MOVES: (Theme, &[Evil]) = (
+    Theme::Moves,
+    &[Evil::Members, Evil::Members, Evil::Kill, Evil::Power, Evil::CutLeader, Evil::BreakLink],
+);
+
+/// Is what nodes hold written in a map, so that groups move, and nodes have none of some? One seed in
+/// four.
+fn is_mapped(seed: u64) -> bool {
+    MAPPED && matches!(seed % 12, 2 | 4 | 7)
 }
 
 const THEMES: [(Theme, &[Evil]); 11] = [
@@ -125,10 +138,14 @@ const _: () = assert!(THEMES[Theme::Shards as usize].0 as usize == Theme::Shards
 impl Theme {
     /// The seeds of this theme, in order.
     pub fn seeds(self) -> impl Iterator<Item = u64> {
-        (0..).map(move |round| 3 * (self as u64 + 1 + round * THEMES.len() as u64))
+        let any = self == Theme::Moves && !MAPPED;
+        (0..).filter(move |seed| any || Theme::of(*seed).is_some_and(|(theme, _)| theme == self))
     }
 
     fn of(seed: u64) -> Option<(Theme, &'static [Evil])> {
+        if is_mapped(seed) {
+            return (seed / 12).is_multiple_of(4).then_some(MOVES);
+        }
         let place = (seed / 3).checked_sub(1).filter(|_| seed.is_multiple_of(3))?;
         Some(THEMES[(place % THEMES.len() as u64) as usize])
     }
@@ -169,12 +186,22 @@ pub(crate) struct Directed {
     pub(crate) echo: u64,
 }
 
+/// What a cluster with a map is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mapped {
+    pub(crate) replicas: u32,
+    /// A node that is dead for so long is given up; zero: never.
+    pub(crate) replace_after: Duration,
+}
+
 /// See the head of this file.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) nodes: u32,
     /// How many groups keep the keys.
     pub(crate) shards: u32,
+    /// Groups move between nodes, as a map wants it.
+    pub(crate) mapped: Option<Mapped>,
     pub(crate) clients: usize,
     pub(crate) evils: Vec<Evil>,
     /// The mean time between two evils.
@@ -213,6 +240,7 @@ impl Plan {
         let plan = Plan {
             nodes,
             shards,
+            mapped: None,
             clients: 3 + rng.below(8) as usize,
             evils,
             evil_interval: micros(rng, 300_000, 6_000_000),
@@ -240,10 +268,29 @@ impl Plan {
             trickle: rate(rng, 300_000),
             think: micros(rng, 10_000, 200_000),
         };
+        let plan = if is_mapped(seed) { plan.with_a_map(rng) } else { plan };
         match Theme::of(seed) {
             Some((theme, evils)) => plan.about(theme, evils, rng),
             None => plan,
         }
+    }
+
+    /// Groups that move, on nodes of which not all have a replica of each.
+    fn with_a_map(self, rng: &mut Rng) -> Plan {
+        let mut plan = Plan {
+            nodes: 3 + rng.below(4) as u32,
+            shards: [2, 2, 4, 8][rng.below(4) as usize],
+            ..self
+        };
+        let seconds = [0, 2, 3, 5, 8][rng.below(5) as usize];
+        let replace_after = Duration::from_secs(seconds);
+        plan.mapped = Some(Mapped { replicas: 3, replace_after });
+        // They know one group, of which each node has a replica.
+        let scripts =
+            [Evil::PriorTerm, Evil::Lease, Evil::LeaseDrift, Evil::Leap, Evil::Unanswered];
+        plan.evils.retain(|evil| !scripts.contains(evil));
+        plan.evils.push(Evil::Members);
+        plan
     }
 
     /// One kind of trouble, again and again, on a cluster that is quick to get over it.
@@ -278,6 +325,11 @@ impl Plan {
                 (plan.nodes, plan.shards) = (3, 4);
                 plan.network.late = 20_000;
                 plan.think = Duration::from_millis(30);
+            }
+            Theme::Moves => {
+                plan.network.late = 20_000;
+                plan.think = Duration::from_millis(30);
+                plan.directed.cut_at_change = often / 2;
             }
             Theme::Leap | Theme::HandOver | Theme::Rot => plan.nodes = plan.nodes.max(3),
         }

@@ -149,7 +149,7 @@ impl World {
 
     /// A node was elected.
     pub(crate) fn script_elected(&mut self, node: u32) {
-        if !self.is_chaos() {
+        if !self.is_chaos() || self.mapping.is_some() {
             return;
         }
         match self.script {
@@ -167,7 +167,7 @@ impl World {
             }
             _ => {}
         }
-        let old = self.machines.iter().find(|one| one.id != node && one.leads());
+        let old = self.machines.iter().find(|one| one.id != node && one.leads(self.focus));
         if let Some(old) = old.map(|old| old.id)
             && self.probe.is_none()
             && self.machine(old).is_up()
@@ -263,7 +263,8 @@ impl World {
     fn fill_logs(&mut self, but: u32) {
         let much = vec![b'x'; 8 * 1024];
         for node in (1..=self.nodes()).filter(|node| *node != but) {
-            if self.machine(node).leads() {
+            let focus = self.focus;
+            if self.machine(node).leads(focus) {
                 self.whisper(node, &[b"SET", b"whisper", &much]);
             }
             self.want_snapshot(node);

@@ -68,9 +68,10 @@ impl Replica {
         self.is_able() && self.configs.may_vote(self.options.node, self.commit)
     }
 
-    /// Nobody stands while a snapshot replaces its state, nor while it is faulty.
+    /// Nobody stands while a snapshot replaces its state, nor while it lacks what it once had.
     fn is_able(&self) -> bool {
-        !self.is_installing() && self.faulty.is_none()
+        let has_all = (self.log.last_term(), self.log.last()) >= self.reached;
+        !self.is_installing() && self.faulty.is_none() && has_all
     }
 
     /// A learner was asked for its vote by a candidate with an older log. So it is a voter there, by
@@ -186,9 +187,11 @@ impl Replica {
         self.replicate(now, out);
     }
 
-    /// `last` is the candidate's last term and index: does its log hold all that ours holds?
+    /// `last` is the candidate's last term and index: does its log hold all that ours holds, and
+    /// all that an earlier one here did?
     fn is_up_to_date(&self, last: (Term, Index)) -> bool {
-        last >= (self.log.last_term(), self.log.last()) || planted!("vote-for-an-old-log")
+        let gone = last < self.reached && !planted!("comes-back-and-votes");
+        last >= (self.log.last_term(), self.log.last()) && !gone || planted!("vote-for-an-old-log")
     }
 
     /// Would we vote for `source` in `term`?

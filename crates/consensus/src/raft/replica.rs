@@ -84,6 +84,8 @@ pub struct Replica {
     pub(super) election_at: Instant,
     /// This replica forgot what it said in terms up to this one; see `new`.
     pub(super) faulty: Option<Term>,
+    /// How far an earlier replica here had the log.
+    pub(super) reached: (Term, Index),
     /// A snapshot that is arriving.
     pub(super) incoming: Option<Incoming>,
     pub(super) state: State,
@@ -99,7 +101,7 @@ impl Replica {
     /// without it, so by others who have what was lost. It opens that term itself, so that a
     /// leader that counts on what was lost steps down at the first contact.
     pub fn new(options: Options, stored: Stored, now: Instant) -> Result<Replica, Broken> {
-        let Stored { term, vote, snapshot, entries, faulty } = stored;
+        let Stored { term, vote, snapshot, entries, faulty, reached } = stored;
         if snapshot.term > term {
             return Err(Broken::Term { index: snapshot.index });
         }
@@ -123,6 +125,7 @@ impl Replica {
         let (term, vote) = if faulty { (Term(term.0 + 1), None) } else { stored };
         let mut replica = Replica {
             faulty: faulty.then_some(stored.0),
+            reached,
             rng: Rng::new(options.seed),
             options,
             term,
@@ -485,6 +488,7 @@ impl crate::replica::Replica for Replica {
             leader: self.leader(),
             commit: self.commit,
             last: self.log.last(),
+            last_term: self.log.last_term(),
             first: Index(self.log.base().0 + 1),
             config: self.configs.current().clone(),
             faulty: self.faulty.is_some(),

@@ -58,6 +58,7 @@ impl Disk {
             snapshot: self.snapshot.clone(),
             entries: self.log.values().cloned().collect(),
             faulty: self.faulty,
+            reached: Default::default(),
         }
     }
 }

@@ -245,7 +245,7 @@ impl World {
                 machine.done.insert(group, (meta.clone(), bytes));
                 Event::Loaded { group, meta, shard }
             }
-            SnapshotJob::Leave { group } => {
+            SnapshotJob::Leave { group, .. } => {
                 machine.done.remove(&group);
                 Event::Left { group }
             }

@@ -8,7 +8,7 @@
 //! the operation, which came later, was proposed, and so stands before it in the log.
 
 use consensus::{Config, Entry, EntryKind, Index, NodeId};
-use keyspace::op::{self, Body, Op, Origin};
+use keyspace::op::{self, Body, Op, Origin, Unblock};
 use keyspace::{Asker, Late, Outcome};
 use stdx::codec::Reader;
 use stdx::{mark, planted};
@@ -49,7 +49,9 @@ impl Group {
     fn claim(&mut self, moment: Moment, entry: &Entry) -> Option<Batch> {
         while let Some(Flight { batch, .. }) = self.flight.front() {
             let mine = batch.term == entry.term && batch.index == entry.index;
-            let lost = entry.term > batch.term || entry.index > batch.index;
+            // An entry of an earlier term may stand in its place: one that was only on others, of whom
+            // one was elected.
+            let lost = entry.term > batch.term || entry.index >= batch.index;
             if !mine && !lost {
                 return None;
             }
@@ -179,6 +181,9 @@ impl Group {
             Body::Tick => self.tick_pending = false,
             Body::DropWaiters { .. } if planted!("waiters-forgotten") => {}
             Body::DropWaiters { node } => self.drop_waiters(*node, out),
+            Body::Unblock { target, how: Unblock::Gone } => {
+                self.memo.end_wait(self.applied, *target)
+            }
             _ => {}
         }
     }
@@ -192,7 +197,9 @@ impl Group {
         }
         for origin in self.memo.take_blocked(node) {
             // Whoever did not hear it asks again, and must not begin to wait anew.
-            self.memo.put_reply(self.applied, origin, UNBLOCKED);
+            if !planted!("ended-wait-forgotten") {
+                self.memo.put_reply(self.applied, origin, UNBLOCKED);
+            }
             self.answer_guest(origin, UNBLOCKED.to_vec());
         }
     }

@@ -109,23 +109,30 @@ impl Group {
         }
     }
 
-    /// What guests have sent to a leader before this one: by now it is known what that has done.
+    /// What guests have sent to a leader before this one, and what came behind it: by now it is
+    /// known what that leader has done.
     pub(super) fn take_retries(&mut self, moment: Moment) {
         for (source, forwarded) in std::mem::take(&mut self.retries) {
             let number = forwarded.number;
             let origin = Origin { node: source.0, number };
             let reply = match (forwarded.kind, forwarded.retry) {
                 // Something that this guest asked for later may be applied, and must not be seen.
-                (Kind::Read, _) if self.memo.has_later(origin) => NO_LEADER.to_vec(),
+                (Kind::Read, Some(floor)) if self.memo.may_have_later(origin, floor) => {
+                    NO_LEADER.to_vec()
+                }
                 (Kind::Read, _) | (_, None) => {
                     self.forwarded_one(moment, source, forwarded);
                     continue;
                 }
                 (Kind::Write, Some(floor)) => match self.memo.recall(origin, floor) {
-                    Recall::Known(Fate::Replied(reply)) => reply.clone(),
+                    Recall::Known(Fate::Replied(reply)) => {
+                        mark!("a guest's retry is answered from memory");
+                        reply.clone()
+                    }
                     Recall::Known(Fate::Blocked | Fate::Parked) => continue,
                     Recall::Known(Fate::TooLarge) | Recall::Unknown => UNKNOWN.to_vec(),
                     Recall::Never => {
+                        mark!("a guest's retry was never agreed on, and is taken");
                         self.take_retry(moment, source, forwarded);
                         continue;
                     }
@@ -201,6 +208,9 @@ impl Group {
             self.answers.entry(source).or_default().push(answer);
             return;
         }
+        // A read that was asked for earlier must not see it.
+        let seen = self.seen.entry((source, is_guest(number))).or_default();
+        seen.taken = seen.taken.max(number);
         let request = Request { who: Who::Node(source), number };
         self.open.push_op(moment.now, request, |out| out.extend_from_slice(&forwarded.op));
         self.open.note_locks(op::is_txn(&forwarded.op));

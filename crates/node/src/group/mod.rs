@@ -286,6 +286,11 @@ impl Group {
         self.is_voter() && leader.is_some() && self.applied_term == term
     }
 
+    /// Has it applied an entry of the present term, and so everything of the terms before it?
+    pub(crate) fn is_settled(&self) -> bool {
+        self.applied_term == self.standing.1
+    }
+
     /// Does a client of this node wait for anything that will come to this replica?
     pub(crate) fn is_owed(&self) -> bool {
         let asked = |request: &Request| matches!(request.who, Who::Client(_));
@@ -293,6 +298,13 @@ impl Group {
         let mut items = batches.flat_map(|batch| &batch.items);
         let waits = items.any(|(Item::Op(request) | Item::Read(request, _))| asked(request));
         waits || !(self.gateway.is_empty() && self.parked.is_empty() && self.rounds.is_empty())
+    }
+
+    /// What waits in the shard for a transaction, and will not be heard of here any more.
+    pub(crate) fn give_up_parked(&mut self, out: &mut Effects) {
+        for (_, ticket) in std::mem::take(&mut self.parked) {
+            out.replies.put(ticket, UNKNOWN);
+        }
     }
 
     /// The newest number of a request of this node's clients.

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::{Index, IndexMut};
 
 use consensus::{Config, Entry, EntryKind, Envelope, NodeId, Record, Role, Status, Term};
-use node::GroupId;
+use node::{GroupId, Map};
 
 use super::members::{self, config_of};
 
@@ -96,6 +96,8 @@ struct View {
     commit: u64,
     /// It voted for somebody in this turn.
     voted: bool,
+    /// It was told to leave the group: its data may be gone at any moment.
+    leaves: bool,
 }
 
 /// What a disk has lost of what was durable on it.
@@ -120,6 +122,7 @@ impl View {
             batch: 0,
             commit: 0,
             voted: false,
+            leaves: false,
         }
     }
 }
@@ -127,6 +130,8 @@ impl View {
 /// What a node found on its disk.
 #[derive(Debug, Default)]
 pub(crate) struct OnDisk {
+    /// There is a replica.
+    pub(crate) here: bool,
     /// It has lost something, and knows it.
     pub(crate) faulty: bool,
     pub(crate) term: u64,
@@ -137,40 +142,65 @@ pub(crate) struct OnDisk {
 
 /// Those of all groups.
 #[derive(Debug)]
-pub(crate) struct AllReplicas(Vec<Replicas>);
+pub(crate) struct AllReplicas {
+    of_shards: Vec<Replicas>,
+    /// Of the group that keeps the map, if there is one.
+    of_map: Option<Replicas>,
+}
 
 impl AllReplicas {
-    /// Empty logs of so many groups on nodes 1 to `nodes`.
+    /// Empty logs of so many groups, all on nodes 1 to `nodes`.
     pub(crate) fn new(nodes: u32, shards: u32) -> AllReplicas {
-        AllReplicas((0..shards).map(|_| Replicas::new(nodes)).collect())
+        let all: BTreeSet<NodeId> = (1..=nodes).map(NodeId).collect();
+        let of_shards = (0..shards).map(|_| Replicas::new(nodes, &all)).collect();
+        AllReplicas { of_shards, of_map: None }
+    }
+
+    /// Empty logs of the groups of a cluster that begins, each where its first map says.
+    pub(crate) fn of_map(map: &Map) -> AllReplicas {
+        let nodes = map.members().len() as u32;
+        let found = |group: GroupId| Replicas::new(nodes, &map.wanted_in(group));
+        let of_shards = (0..map.shards().count() as u32).map(|shard| found(GroupId(shard)));
+        AllReplicas { of_shards: of_shards.collect(), of_map: Some(found(GroupId::META)) }
     }
 
     /// The groups.
     pub(crate) fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
-        (0..self.0.len() as u32).map(GroupId)
+        let meta = self.of_map.is_some().then_some(GroupId::META);
+        (0..self.of_shards.len() as u32).map(GroupId).chain(meta)
+    }
+
+    fn each(&mut self) -> impl Iterator<Item = &mut Replicas> {
+        self.of_shards.iter_mut().chain(&mut self.of_map)
+    }
+
+    /// A new node, with an empty disk.
+    pub(crate) fn join(&mut self, node: u32) {
+        self.each().for_each(|replicas| replicas.join(node));
     }
 
     /// A disk has lost something: any group may have.
     pub(crate) fn broken(&mut self, node: u32) {
-        self.0.iter_mut().for_each(|replicas| replicas.broken.push(node));
+        self.each().for_each(|replicas| replicas.broken.push(node));
     }
 
     /// It turned out that nothing is missing.
     pub(crate) fn mended(&mut self, node: u32) {
-        self.0.iter_mut().for_each(|one| one.broken.retain(|broken| *broken != node));
+        self.each().for_each(|one| one.broken.retain(|broken| *broken != node));
     }
 
     /// Does any group lack something on this node?
     pub(crate) fn is_broken(&self, node: u32) -> bool {
-        self.0.iter().any(|replicas| replicas.broken.contains(&node))
+        self.of_shards.iter().chain(&self.of_map).any(|one| one.broken.contains(&node))
     }
 
     /// A node starts from this: what is not there any more, at worst? A group whose loss is known is
     /// repaired; the others have all that they had.
-    pub(crate) fn started(&mut self, node: u32, found: &[OnDisk]) -> Loss {
+    pub(crate) fn started(&mut self, node: u32, found: &[(GroupId, OnDisk)]) -> Loss {
         let mut worst = Loss::Nothing;
-        let known = found.iter().any(|one| one.faulty);
-        for (replicas, found) in self.0.iter_mut().zip(found) {
+        let known = found.iter().any(|(_, one)| one.faulty);
+        for (group, found) in found {
+            let replicas = &mut self[*group];
             worst = worst.max(replicas.started(node, found));
             if known && !found.faulty {
                 replicas.broken.retain(|broken| *broken != node);
@@ -184,13 +214,19 @@ impl Index<GroupId> for AllReplicas {
     type Output = Replicas;
 
     fn index(&self, group: GroupId) -> &Replicas {
-        &self.0[group.0 as usize]
+        match &self.of_map {
+            Some(replicas) if group == GroupId::META => replicas,
+            _ => &self.of_shards[group.0 as usize],
+        }
     }
 }
 
 impl IndexMut<GroupId> for AllReplicas {
     fn index_mut(&mut self, group: GroupId) -> &mut Replicas {
-        &mut self.0[group.0 as usize]
+        match &mut self.of_map {
+            Some(replicas) if group == GroupId::META => replicas,
+            _ => &mut self.of_shards[group.0 as usize],
+        }
     }
 }
 
@@ -213,11 +249,15 @@ pub(crate) struct Replicas {
 type Checked = Result<(), String>;
 
 impl Replicas {
-    /// Empty logs on nodes 1 to `nodes`.
-    pub(crate) fn new(nodes: u32) -> Replicas {
-        let founding = Config::of((1..=nodes).map(NodeId));
+    /// Empty logs on nodes 1 to `nodes`, of which these founded the group.
+    pub(crate) fn new(nodes: u32, founders: &BTreeSet<NodeId>) -> Replicas {
+        let founding = Config::of(founders.iter().copied());
+        let view = |node: u32| match founders.contains(&NodeId(node)) {
+            true => View::new(founding.clone()),
+            false => View::new(Config::default()),
+        };
         Replicas {
-            views: (1..=nodes).map(|node| (node, View::new(founding.clone()))).collect(),
+            views: (1..=nodes).map(|node| (node, view(node))).collect(),
             committed: Vec::new(),
             configs: vec![(0, founding)],
             leaders: BTreeMap::new(),
@@ -319,8 +359,37 @@ impl Replicas {
         }
     }
 
-    /// The log on the disk is void: a snapshot stands for it.
+    /// A replica leaves its group: some agreed configuration must be without it.
+    pub(crate) fn leaves(&mut self, node: u32) -> Checked {
+        let config = self.config();
+        let counts = |voters: &BTreeSet<NodeId>| voters.contains(&NodeId(node));
+        if counts(&config.voters) || counts(&config.outgoing) {
+            return Err(format!("node {node} gives up its replica, and counts in {config:?}"));
+        }
+        let view = self.view(node);
+        view.leaves = true;
+        view.memory = Mirror::new(0, Config::default());
+        view.commit = 0;
+        Ok(())
+    }
+
+    /// Nothing of a replica is left but its vote.
+    fn left(&mut self, node: u32) {
+        self.broken.retain(|broken| *broken != node);
+        let view = self.view(node);
+        (view.founding, view.leaves, view.commit) = (Config::default(), false, 0);
+        view.durable = Mirror::new(0, Config::default());
+        view.memory = view.durable.clone();
+        for (_, records) in &mut view.pending {
+            records.retain(|record| !matches!(record, Record::Entry(_)));
+        }
+    }
+
+    /// The log on the disk is void: a snapshot stands for it, or the replica has left.
     pub(crate) fn reset(&mut self, node: u32, index: u64) {
+        if index == 0 && self.views[&node].leaves {
+            return self.left(node);
+        }
         let config = self.config_at(node, index);
         let view = self.view(node);
         view.durable = Mirror::new(index, config);
@@ -344,6 +413,18 @@ impl Replicas {
 
     /// A node starts from this: what is not there any more?
     pub(crate) fn started(&mut self, node: u32, found: &OnDisk) -> Loss {
+        let view = self.view(node);
+        let empty = view.durable.last() == 0 && view.founding == Config::default();
+        if !found.here && (view.leaves || empty) {
+            let vote = (found.term, found.vote);
+            let votes = vote >= view.vote && (vote.0 > view.vote.0 || view.vote.1.is_none())
+                || vote == view.vote;
+            view.vote = vote;
+            view.pending.clear();
+            self.left(node);
+            return if votes { Loss::Nothing } else { Loss::More };
+        }
+        self.view(node).leaves = false;
         let base = found.snapshot.0;
         let mut mirror = Mirror::new(base, self.config_at(node, base));
         for entry in &found.entries {

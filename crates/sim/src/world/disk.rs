@@ -93,6 +93,7 @@ impl World {
                 (directed.in_snapshot, Mark::PowerFailedInSnapshot)
             }
             Some(SnapshotJob::Receive { .. }) => (directed.in_install, Mark::PowerFailedInInstall),
+            Some(SnapshotJob::Leave { .. }) => (directed.in_install, Mark::PowerFailedInLeave),
             _ => (0, Mark::PowerFailed),
         };
         let halt = self.rng.below(8);

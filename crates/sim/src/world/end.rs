@@ -1,9 +1,9 @@
 //! The end: all faults end, what is open is answered, and everything is read.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::{Checked, Phase, What, World};
-use crate::limits::RECOVERY_BOUND;
 use crate::machine::Machine;
 
 impl World {
@@ -20,6 +20,7 @@ impl World {
         (self.wish, self.lull) = (None, None);
         self.network.spare(BTreeSet::new());
         self.retire_removed()?;
+        self.end_changes()?;
         for node in 1..=self.nodes() {
             let machine = self.machine(node);
             machine.disk.forgive();
@@ -44,12 +45,17 @@ impl World {
         }
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    /// Has everybody been answered?
+    pub(super) fn has_read_all(&self) -> bool {
         let open = self.clients.iter().any(|client| client.busy.is_some());
         self.phase == Phase::Reading && self.last_tasks.is_empty() && !open
     }
 
-    pub(super) fn not_recovered(&self) -> String {
+    pub(super) fn is_over(&self) -> bool {
+        self.has_read_all() && self.mapping.as_ref().is_none_or(|mapping| mapping.placed)
+    }
+
+    pub(super) fn not_recovered(&self, bound: Duration) -> String {
         let open: Vec<String> = self
             .clients
             .iter()
@@ -59,10 +65,11 @@ impl World {
         let up = self.machines.iter().filter(|machine| machine.is_up()).count();
         format!(
             "not recovered {} s after all faults have ended: {up} of {} nodes are up, {} reads are \
-             left, {open:?} are not answered; {}",
-            RECOVERY_BOUND.as_secs(),
+             left, {open:?} are not answered; {}{}",
+            bound.as_secs(),
             self.nodes(),
             self.last_tasks.len(),
+            self.misplaced().map(|what| format!("{what}; ")).unwrap_or_default(),
             nodes.join("; "),
         )
     }

@@ -28,7 +28,7 @@ impl World {
                 self.tell(|| {
                     format!(
                         "node {node} starts at {:?}",
-                        found.iter().map(|one| (one.term, one.snapshot)).collect::<Vec<_>>()
+                        found.iter().map(|(_, one)| (one.term, one.snapshot)).collect::<Vec<_>>()
                     )
                 });
                 for news in std::mem::take(&mut self.machine(node).news) {
@@ -38,7 +38,7 @@ impl World {
                     // What was to happen at the start did not: it happens a little later.
                     self.coverage.hit(Mark::PowerFailedInCommit);
                 }
-                let faulty = found.iter().any(|one| one.faulty);
+                let faulty = found.iter().any(|(_, one)| one.faulty);
                 if faulty {
                     self.coverage.hit(Mark::StartedFaulty);
                 }

@@ -66,7 +66,7 @@ impl World {
         }
     }
 
-    pub(super) fn peer_down(&mut self, node: u32, peer: u32) -> Checked {
+    pub(crate) fn peer_down(&mut self, node: u32, peer: u32) -> Checked {
         self.feed(node, Event::PeerDown(NodeId(peer)))
     }
 
@@ -74,6 +74,9 @@ impl World {
     pub(super) fn dial(&mut self) -> Checked {
         let now = self.now;
         for (source, target) in self.network.dialable() {
+            if !self.may_link(source, target) {
+                continue;
+            }
             let lives = [source, target].map(|node| {
                 let machine = self.machine(node);
                 let awake = machine.is_up() && machine.paused_until <= now;

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
+use node::GroupId;
+use server::start::GROUP;
 use stdx::Rng;
 
 use super::event::Scheduled;
@@ -11,9 +13,10 @@ use crate::checker::replicas::AllReplicas;
 use crate::clients::Client;
 use crate::coverage::{Coverage, Mark};
 use crate::history::History;
-use crate::limits::{NODES_MAX, RECOVERY_BOUND, REDIAL_INTERVAL, STORY_LINES_MAX};
+use crate::limits::{MOVE_BOUND, NODES_MAX, RECOVERY_BOUND, REDIAL_INTERVAL, STORY_LINES_MAX};
 use crate::lull::Lull;
-use crate::machine::{Machine, Wire};
+use crate::machine::{Calling, Machine, Wire};
+use crate::mapping::Mapping;
 use crate::network::Network;
 use crate::operator::Wish;
 use crate::plan::{Evil, Plan};
@@ -47,6 +50,10 @@ pub(crate) struct World {
     pub(crate) replicas: AllReplicas,
     /// Counts cuts of the network: a new one takes the place of the one before.
     pub(crate) cuts: u64,
+    /// What the nodes of a cluster with a map are to do.
+    pub(crate) mapping: Option<Mapping>,
+    /// The group that evils are about.
+    pub(crate) focus: GroupId,
     /// What the members of the group should be, if they are not.
     pub(crate) wish: Option<Wish>,
     /// A majority is spared all faults at the moment.
@@ -84,9 +91,18 @@ impl World {
         if !plan.evils.iter().any(|evil| matches!(evil, Evil::Jump | Evil::Sleep)) {
             workload.repeat();
         }
+        let mapping = plan.mapped.map(|mapped| Mapping::new(nodes, plan.shards, mapped));
+        let calling = match &mapping {
+            Some(mapping) => mapping.founder(),
+            None => Calling::Fixed { founders: nodes, shards: plan.shards },
+        };
+        let replicas = match &mapping {
+            Some(mapping) => AllReplicas::of_map(&mapping.map),
+            None => AllReplicas::new(nodes, plan.shards),
+        };
         let drift_ppm = plan.drift_ppm;
         let machine = |id| {
-            let mut machine = Machine::new(id, nodes, plan.shards, options.seed);
+            let mut machine = Machine::new(id, calling.clone(), options.seed);
             machine.drift_ppm = drift_ppm;
             machine
         };
@@ -99,7 +115,9 @@ impl World {
             machines: (1..=nodes).map(machine).collect(),
             network: Network::new(NODES_MAX, plan.network, plan.delay),
             coverage: Coverage::default(),
-            replicas: AllReplicas::new(nodes, plan.shards),
+            replicas,
+            mapping,
+            focus: GROUP,
             cuts: 0,
             wish: None,
             lull: None,
@@ -156,8 +174,9 @@ impl World {
             if self.is_over() {
                 break;
             }
-            if self.now > self.healed_at.saturating_add(RECOVERY_BOUND.as_nanos() as u64) {
-                return Err(self.not_recovered());
+            let bound = if self.has_read_all() { MOVE_BOUND } else { RECOVERY_BOUND };
+            if self.now > self.healed_at.saturating_add(bound.as_nanos() as u64) {
+                return Err(self.not_recovered(bound));
             }
         }
         self.check_history()

@@ -4,7 +4,8 @@
 //! feed ─▶ (a little later) turn: step, end_turn ─▶ checker, saves, sends, clients ─▶ timer
 //! ```
 
-use node::{Event, GroupId, SnapshotJob};
+use consensus::{EntryKind, Record};
+use node::{Event, GroupId, Save, SnapshotJob};
 
 use super::{Checked, What, World};
 use crate::coverage::Mark;
@@ -19,8 +20,8 @@ impl World {
         let Some(running) = &mut machine.running else { return Ok(()) };
         if let Event::Loaded { group, meta, shard: Some(_) } = &event {
             let (group, index, term) = (*group, meta.index.0, meta.term.0);
-            let fresh =
-                index > running.front.core().member(group).map_or(0, |group| group.applied().0);
+            let member = running.front.core().member(group);
+            let fresh = member.is_some_and(|member| index > member.applied().0);
             running.front.step(moment, event);
             if fresh {
                 self.coverage.hit(Mark::SnapshotInstalled);
@@ -67,18 +68,26 @@ impl World {
         let snapshots = std::mem::take(&mut fx.snapshot);
         let sends = std::mem::take(&mut fx.send);
         let repaired = std::mem::take(&mut fx.repaired);
+        let (joined, map) = (std::mem::take(&mut fx.joined), fx.map.take());
         running.front.core().check();
         for group in repaired {
             self.repaired(node, group);
         }
+        if let Some(map) = &map {
+            self.make_room_for(map);
+        }
+        if !self.join_groups(node, &joined)? {
+            return Ok(());
+        }
         let saves_any = !saves.is_empty();
+        let changes = self.mapping.is_some() && saves.iter().any(changes_members);
         for save in &saves {
             if self.replicas[save.group].saving(node, save.number, &save.records)? {
                 self.coverage.hit(Mark::LogCut);
             }
         }
         for job in &snapshots {
-            self.note_snapshot_job(job);
+            self.note_snapshot_job(node, job)?;
         }
         if let Some(running) = &mut self.machine(node).running {
             running.take_work(saves, snapshots);
@@ -93,19 +102,34 @@ impl World {
             return Ok(());
         }
         self.flush_clients(node);
+        if let Some(map) = map
+            && !self.follow(node, &map)?
+        {
+            return Ok(());
+        }
+        self.end_turn(node, saves_any, changes)
+    }
+
+    /// A turn has shown what follows from it; the disk is still to do its part.
+    fn end_turn(&mut self, node: u32, saves_any: bool, changes: bool) -> Checked {
         let commits = self.look(node)?;
         if saves_any && self.strikes_at(node, self.plan.directed.before_save) {
             self.power_fails(node, Mark::PowerFailedBeforeSave);
             return Ok(());
         }
-        if commits && self.machine(node).leads() {
+        let focus = self.focus;
+        if commits && self.machine(node).leads(focus) {
             self.script_committed(node);
         }
         if commits
-            && self.machine(node).leads()
+            && self.machine(node).leads(focus)
             && self.strikes_at(node, self.plan.directed.cut_at_commit)
         {
             self.coverage.hit(Mark::CutLeaderAtCommit);
+            self.isolate(node);
+        }
+        if changes && self.strikes_at(node, self.plan.directed.cut_at_change / 4) {
+            self.coverage.hit(Mark::CutLeaderAtChange);
             self.isolate(node);
         }
         self.work_on_log(node);
@@ -125,12 +149,17 @@ impl World {
         }
     }
 
-    pub(super) fn note_snapshot_job(&mut self, job: &SnapshotJob) {
+    pub(super) fn note_snapshot_job(&mut self, node: u32, job: &SnapshotJob) -> Checked {
         match job {
+            SnapshotJob::Leave { group, .. } => {
+                self.tell(|| format!("node {node} leaves {group:?}"));
+                return self.replicas[*group].leaves(node);
+            }
             SnapshotJob::Begin { .. } => self.coverage.hit(Mark::SnapshotTaken),
             SnapshotJob::Fetch { offset: 0, .. } => self.coverage.hit(Mark::SnapshotSent),
             _ => {}
         }
+        Ok(())
     }
 
     /// Looks at the replicas. True if one has learned of a commit.
@@ -186,4 +215,11 @@ impl World {
             self.push_node(node, at - now, What::Timer(node));
         }
     }
+}
+
+/// Is there a change of members in it?
+fn changes_members(save: &Save) -> bool {
+    let changes =
+        |record: &Record| matches!(record, Record::Entry(entry) if entry.kind == EntryKind::Config);
+    save.records.iter().any(changes)
 }

@@ -30,7 +30,7 @@ impl Front {
             "drain" => node_of(args).map(|node| Change::Drain { node }),
             "keep" => node_of(args).map(|node| Change::Keep { node }),
             "set" => self.set(args),
-            _ => self.removal(args),
+            _ => self.removal(moment, args),
         };
         self.change(moment, key, change)
     }
@@ -80,16 +80,19 @@ impl Front {
     }
 
     /// The map does not know who still holds what; the leaders do.
-    fn removal(&self, args: Args<'_>) -> Result<Change, Reject> {
+    fn removal(&self, moment: Moment, args: Args<'_>) -> Result<Change, Reject> {
         let node = node_of(args)?;
-        let replicas = self.all_parts().iter().filter(|part| part.members.contains(&node)).count();
         let invited = self.core.map().members().get(&node);
         let came = invited.is_some_and(|member| member.standing != Standing::Invited);
-        if replicas > 0 && came {
-            let refusal = Refusal::Holds { node, replicas };
-            return Err(Reject::from(format!("ERR {refusal}")));
+        match self.core.replicas_of(moment.now, node) {
+            None if came => Err(Reject::text(
+                "TRYAGAIN a shard has no leader that this node knows, so it is not known who holds it",
+            )),
+            Some(replicas) if replicas > 0 && came => {
+                Err(Reject::from(format!("ERR {}", Refusal::Holds { node, replicas })))
+            }
+            _ => Ok(Change::Remove { node }),
         }
-        Ok(Change::Remove { node })
     }
 
     /// All groups, that of the map last.
