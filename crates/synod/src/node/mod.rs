@@ -7,7 +7,7 @@ mod list;
 mod progress;
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use wire::resp::Value;
@@ -216,9 +216,18 @@ fn wait_for(link: &mut Link, node: &str) -> Result<(), String> {
 fn change(link: &mut Link, words: &[String]) -> Result<(), String> {
     let words = words.iter().map(String::as_bytes);
     let words: Vec<&[u8]> = [&b"SYNOD.NODE"[..]].into_iter().chain(words).collect();
-    match link.call(&words)? {
-        Value::Error(text) => Err(text.strip_prefix("ERR ").unwrap_or(&text).to_owned()),
-        _ => Ok(()),
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        match link.call(&words)? {
+            // Nothing was changed: somebody is being elected, or others change the map, too.
+            Value::Error(text) if text.starts_with("TRYAGAIN ") && Instant::now() < deadline => {
+                thread::sleep(LOOK_INTERVAL);
+            }
+            Value::Error(text) => {
+                return Err(text.strip_prefix("ERR ").unwrap_or(&text).to_owned());
+            }
+            _ => return Ok(()),
+        }
     }
 }
 
