@@ -150,7 +150,10 @@ impl Front {
             let wanted = map.wanted_in(part.group);
             part.members.iter().filter(|node| !wanted.contains(node)).count()
         };
-        let unsettled = parts.iter().filter(|part| part.members != map.wanted_in(part.group));
+        // One whose leader nobody here has heard may be anywhere.
+        let is_known = |part: &Part| part.leader.is_some() && part.term.0 > 0;
+        let settled = |part: &&Part| is_known(part) && part.members == map.wanted_in(part.group);
+        let unsettled = parts.iter().filter(|part| !settled(part));
         let bytes: u64 = parts.iter().map(|part| part.bytes * lacking(part) as u64).sum();
         let numbers = [
             ("map", map.version()),
