@@ -10,8 +10,8 @@
 //! to a bucket it lies in a folder, so that the cluster keeps nothing for a slow network.
 //!
 //! - [`take`]: the cluster's side.
-//! - [`scan`], [`verify`]: is a file, and a backup, whole?
-//! - [`manifest`], [`place`]: what is written, and where.
+//! - `scan`, `verify`: is a file, and a backup, whole?
+//! - `manifest`, `place`: what is written, and where.
 //! - [`bucket`]: S3, if it was built in.
 //!
 //! Not here: backups of what has changed since another, and compression.
