@@ -61,7 +61,7 @@ pub(crate) const LULL_SETTLE: Duration = Duration::from_secs(6);
 pub(crate) const LULL_ANSWER: Duration = Duration::from_secs(4);
 
 /// Are there seeds with a map? If not, every node holds all shards in all of them.
-pub(crate) const MAPPED: bool = false;
+pub const MAPPED: bool = false;
 
 /// After all faults have ended, and all changes are done, everything is where the map wants it within
 /// this time: some dozens of moves, each of which takes some rounds of a quarter of a second.
