@@ -26,10 +26,7 @@ use crate::limits::{
 };
 use crate::memo::GUEST;
 use crate::message::{Answer, Forwarded, GroupId, Kind, Message};
-use crate::request::{Call, Exec, Moment, NO_LEADER, Ticket, UNBLOCKED, UNKNOWN};
-
-/// Numbers of requests: the node's starts in the high bits, below the mark of guests.
-const BOOT_SHIFT: u32 = 40;
+use crate::request::{BOOT_SHIFT, Call, Exec, Moment, NO_LEADER, Ticket, UNBLOCKED, UNKNOWN};
 
 /// A request that waits for its answer.
 #[derive(Debug)]

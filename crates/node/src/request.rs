@@ -24,6 +24,10 @@ pub enum Proposing {
     Later,
 }
 
+/// Numbers of requests and of transactions have the node's starts from this bit on, so that they go
+/// on growing from one start to the next. The mark of guests is above (`memo`).
+pub(crate) const BOOT_SHIFT: u32 = 40;
+
 /// Names a request of this node's clients. The caller chose it; it comes back with the reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);

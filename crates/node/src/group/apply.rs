@@ -200,15 +200,14 @@ impl Group {
             if !planted!("ended-wait-forgotten") {
                 self.memo.put_reply(self.applied, origin, UNBLOCKED);
             }
-            self.answer_guest(origin, UNBLOCKED.to_vec());
+            self.answer_origin(origin, UNBLOCKED.to_vec());
         }
     }
 
-    /// The leader tells a guest.
-    fn answer_guest(&mut self, origin: Origin, reply: Vec<u8>) {
+    /// The leader tells the node that has asked.
+    fn answer_origin(&mut self, origin: Origin, reply: Vec<u8>) {
         if self.leads() {
-            let answer = Answer { number: origin.number, reply };
-            self.answers.entry(NodeId(origin.node)).or_default().push(answer);
+            self.answer_node(NodeId(origin.node), origin.number, reply);
         }
     }
 
@@ -243,8 +242,7 @@ impl Group {
             (_, Some(Who::Client(ticket))) => out.replies.close(ticket),
             (_, Some(Who::Node(node))) => {
                 let number = request.expect("there is somebody").number;
-                let answer = Answer { number, reply: out.replies.take() };
-                self.answers.entry(node).or_default().push(answer);
+                self.answer_node(node, number, out.replies.take());
             }
             (_, Some(Who::Nobody) | None) => out.replies.discard(),
         }
@@ -270,16 +268,15 @@ impl Group {
             out.replies.put(ticket, &reply);
         } else if is_guest(origin.number) {
             self.memo.put_reply(self.applied, origin, &reply);
-            self.answer_guest(origin, reply);
+            self.answer_origin(origin, reply);
         } else if origin.node == keyspace::txn::PARKED {
             // The replica that took it knows whose it is.
         } else if origin.node == self.node.0 {
             if let Some(ticket) = self.waiting_ticket(origin.number) {
                 out.replies.put(ticket, &reply);
             }
-        } else if self.leads() {
-            let answer = Answer { number: origin.number, reply };
-            self.answers.entry(NodeId(origin.node)).or_default().push(answer);
+        } else {
+            self.answer_origin(origin, reply);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::batch::Request;
 use crate::effects::Effects;
 use crate::gateway::Pending;
 use crate::memo::{Fate, Recall, is_guest};
-use crate::message::{Answer, Forwarded, Kind, Message};
+use crate::message::{Forwarded, Kind, Message};
 use crate::request::{Asked, Call, DISK_FULL, Exec, FULL, Moment, NO_LEADER, Ticket, UNKNOWN, Who};
 
 impl Group {
@@ -138,7 +138,7 @@ impl Group {
                     }
                 },
             };
-            self.answers.entry(source).or_default().push(Answer { number, reply });
+            self.answer_node(source, number, reply);
         }
     }
 
@@ -199,27 +199,27 @@ impl Group {
     /// A retry that was never agreed is taken, once: what came later may have been taken before it.
     fn take_retry(&mut self, moment: Moment, source: NodeId, forwarded: Forwarded) {
         let number = forwarded.number;
-        if !self.retried.insert((source, number)) {
-            return;
+        if self.retried.insert((source, number)) {
+            self.take_write(moment, source, number, &forwarded.op);
         }
+    }
+
+    /// A write that another node has forwarded goes into the open batch, if there is room.
+    fn take_write(&mut self, moment: Moment, source: NodeId, number: u64, op: &[u8]) {
         if self.disk_full || !self.has_room() {
             let reply = if self.disk_full { DISK_FULL } else { FULL };
-            let answer = Answer { number, reply: reply.to_vec() };
-            self.answers.entry(source).or_default().push(answer);
-            return;
+            return self.answer_node(source, number, reply.to_vec());
         }
         // A read that was asked for earlier must not see it.
         let seen = self.seen.entry((source, is_guest(number))).or_default();
         seen.taken = seen.taken.max(number);
         let request = Request { who: Who::Node(source), number };
-        self.open.push_op(moment.now, request, |out| out.extend_from_slice(&forwarded.op));
-        self.open.note_locks(op::is_txn(&forwarded.op));
+        self.open.push_op(moment.now, request, |out| out.extend_from_slice(op));
+        self.open.note_locks(op::is_txn(op));
     }
 
     fn forwarded_one(&mut self, moment: Moment, source: NodeId, forwarded: Forwarded) {
         let Forwarded { number, kind, after, op, .. } = forwarded;
-        let request = Request { who: Who::Node(source), number };
-        let put = |out: &mut Vec<u8>| out.extend_from_slice(&op);
         match kind {
             Kind::Write => {
                 let seen = self.seen.entry((source, is_guest(number))).or_default();
@@ -228,22 +228,13 @@ impl Group {
                     return self.answer_again(source, number);
                 }
                 seen.answered = number;
-                if self.disk_full || !self.has_room() {
-                    let reply = if self.disk_full { DISK_FULL } else { FULL };
-                    let answer = Answer { number, reply: reply.to_vec() };
-                    self.answers.entry(source).or_default().push(answer);
-                    return;
-                }
-                self.seen.entry((source, is_guest(number))).or_default().taken = number;
-                self.open.push_op(moment.now, request, put);
-                self.open.note_locks(op::is_txn(&op));
+                self.take_write(moment, source, number, &op);
             }
             // It has been here before, and a write that came after it may be applied already. A
             // gateway serves the read itself when it applies that write; a guest can't.
             Kind::Read if self.has_seen_later(source, number) => {
                 if is_guest(number) {
-                    let answer = Answer { number, reply: NO_LEADER.to_vec() };
-                    self.answers.entry(source).or_default().push(answer);
+                    self.answer_node(source, number, NO_LEADER.to_vec());
                 }
             }
             Kind::Read => {
@@ -253,9 +244,11 @@ impl Group {
                 let Ok(db) = op::read_call(&mut reader, &mut spans) else { return };
                 let asker = Asker { db: usize::from(db), proto: head.proto, origin: None };
                 let (args, mut reply) = (Args::new(&op, &spans), Vec::new());
+                let request = Request { who: Who::Node(source), number };
+                let put = |out: &mut Vec<u8>| out.extend_from_slice(&op);
                 let asked = self.read(moment, request, after, asker, args, put, &mut reply);
                 if asked == Asked::Replied {
-                    self.answers.entry(source).or_default().push(Answer { number, reply });
+                    self.answer_node(source, number, reply);
                 }
             }
         }
@@ -270,8 +263,8 @@ impl Group {
     fn answer_again(&mut self, source: NodeId, number: u64) {
         let origin = Origin { node: source.0, number };
         if let Recall::Known(Fate::Replied(reply)) = self.memo.recall(origin, self.applied) {
-            let answer = Answer { number, reply: reply.clone() };
-            self.answers.entry(source).or_default().push(answer);
+            let reply = reply.clone();
+            self.answer_node(source, number, reply);
         }
     }
 

@@ -42,7 +42,7 @@ use crate::limits::{
 };
 use crate::memo::{GUEST, Memo};
 use crate::message::{Answer, Forwarded, GroupId, Kind, Message};
-use crate::request::{FULL, Moment, NO_LEADER, Proposing, Ticket, UNKNOWN, Who};
+use crate::request::{BOOT_SHIFT, FULL, Moment, NO_LEADER, Proposing, Ticket, UNKNOWN, Who};
 use look::Looks;
 use snapshot::Snapshotting;
 
@@ -158,9 +158,6 @@ pub struct Group {
     /// The slots of its keys, if there are other groups.
     slots: Option<std::ops::RangeInclusive<u16>>,
 }
-
-/// Numbers of requests: the node's starts in the high bits.
-const BOOT_SHIFT: u32 = 40;
 
 impl Group {
     /// A group as it was found on the disk.
@@ -782,11 +779,13 @@ impl Group {
         match request.who {
             Who::Nobody => {}
             Who::Client(ticket) => out.replies.put(ticket, reply),
-            Who::Node(node) => {
-                let answer = Answer { number: request.number, reply: reply.to_vec() };
-                self.answers.entry(node).or_default().push(answer);
-            }
+            Who::Node(node) => self.answer_node(node, request.number, reply.to_vec()),
         }
+    }
+
+    /// Gives another node the reply to what it has forwarded; it leaves at the end of the turn.
+    fn answer_node(&mut self, node: NodeId, number: u64, reply: Vec<u8>) {
+        self.answers.entry(node).or_default().push(Answer { number, reply });
     }
 }
 

@@ -38,7 +38,7 @@ use wire::{ArgsBuf, Proto};
 use crate::effects::Effects;
 use crate::limits::REQUEST_TIMEOUT;
 use crate::message::Kind;
-use crate::request::{Asked, Call, Exec, Moment, Ticket};
+use crate::request::{Asked, BOOT_SHIFT, Call, Exec, Moment, Ticket};
 use crate::seats::Seats;
 
 pub use plan::concerns_all;
@@ -80,9 +80,6 @@ pub(crate) struct Coordinator {
     /// Scripts at the gateway run in it, one transaction's after the other's.
     machine: Machine,
 }
-
-/// Numbers: the node's starts in the high bits, as for requests.
-const BOOT_SHIFT: u32 = 40;
 
 impl Coordinator {
     /// One that has nothing to do yet.
