@@ -250,12 +250,10 @@ impl Core {
         let has = |seat: &Seat| {
             let says =
                 |leads: &Leads| (!leads.members.is_empty()).then(|| leads.members.contains(&node));
-            if let Some(leads) = seat.leads_whom() {
-                return says(&leads);
+            match seat.leads_whom() {
+                Some(leads) => says(&leads),
+                None => says(self.leader_of(seat).filter(|peer| peer.is_alive(now))?.says(seat)?),
             }
-            let leader = self.peers.get(&seat.leader()?).filter(|peer| peer.is_alive(now))?;
-            let mut leads = leader.health.leads.iter();
-            leads.find(|leads| leads.group == seat.id()).and_then(says)
         };
         let has: Option<Vec<bool>> = self.all_seats().map(has).collect();
         has.map(|has| has.into_iter().filter(|has| *has).count())
@@ -664,9 +662,19 @@ impl Core {
         self.seats().iter().map(|seat| self.part(seat))
     }
 
-    /// The group of the map, likewise.
-    pub fn meta_part(&self) -> Part {
-        self.part(self.seats.meta())
+    /// The same, and the group of the map last.
+    pub fn all_parts(&self) -> impl Iterator<Item = Part> {
+        self.all_seats().map(|seat| self.part(seat))
+    }
+
+    /// The other node that leads a group, if it is known.
+    fn leader_of(&self, seat: &Seat) -> Option<&Peer> {
+        self.peers.get(&seat.leader()?)
+    }
+
+    /// Is another node alive?
+    fn is_alive(&self, now: Instant, node: NodeId) -> bool {
+        self.peers.get(&node).is_some_and(|peer| peer.is_alive(now))
     }
 
     fn part(&self, seat: &Seat) -> Part {
@@ -675,9 +683,7 @@ impl Core {
             let (term, members) = (member.standing().1, member.config().members());
             return Part { group, leader, term, members, bytes: member.snapshot_bytes() };
         }
-        let theirs = leader.and_then(|leader| self.peers.get(&leader));
-        let leads = theirs.and_then(|peer| peer.health.leads.iter().find(|l| l.group == group));
-        match leads {
+        match self.leader_of(seat).and_then(|leader| leader.says(seat)) {
             Some(Leads { term, members, bytes, .. }) if !members.is_empty() => {
                 Part { group, leader, term: *term, members: members.clone(), bytes: *bytes }
             }
@@ -727,7 +733,8 @@ impl Core {
     /// Leads the groups that are led here a step nearer to what the map wants.
     fn move_groups(&mut self, moment: Moment, out: &mut Effects) {
         let (mut steps, mut heirs, mut begun) = (Vec::new(), Vec::new(), 0);
-        let alive = |node| self.peers.get(&node).is_some_and(|peer| peer.is_alive(moment.now));
+        let alive = |node| self.is_alive(moment.now, node);
+        let slow = self.is_slow(moment.now);
         for (place, seat) in self.seats.awake() {
             let Some(member) = seat.member().filter(|member| member.leads()) else { continue };
             let (status, wanted) = (member.status(), self.map.wanted_in(seat.id()));
@@ -740,10 +747,9 @@ impl Core {
                 }
                 begun += usize::from(status.config.learners.is_empty());
                 steps.push((place, step));
-            } else if seat.id() != GroupId::META || self.is_slow(moment.now) {
-                heirs.extend(
-                    scene.heir(|node| self.burden(moment.now, node)).map(|heir| (place, heir)),
-                );
+            } else if seat.id() != GroupId::META || slow {
+                let burden = |node| self.burden(node).filter(|_| node != self.node || !slow);
+                heirs.extend(scene.heir(burden).map(|heir| (place, heir)));
             }
         }
         if self.next_spread <= moment.now
@@ -772,15 +778,12 @@ impl Core {
     }
 
     /// How many shards a node leads, for its weight; nothing if it is to lead none.
-    fn burden(&self, now: Instant, node: NodeId) -> Option<f64> {
+    fn burden(&self, node: NodeId) -> Option<f64> {
         let member = self.map.members().get(&node)?;
         if member.standing != Standing::Active {
             return None;
         }
         let led = if node == self.node {
-            if self.is_slow(now) {
-                return None;
-            }
             self.led_shards().count()
         } else {
             let of_shard = |leads: &&Leads| leads.group != GroupId::META;
@@ -924,7 +927,7 @@ impl Core {
             let Some(place) = self.place_of(leads.group) else { continue };
             // One with a newer map may want this node where the map here does not.
             let behind = health.map > self.map.version() || !self.moves;
-            let wanted = behind || self.map.wanted_in(leads.group).contains(&self.node);
+            let wanted = behind || self.map.wants(self.node, leads.group);
             let applied = health.applied.iter().find(|(group, _)| *group == leads.group);
             let applied = applied.map_or(Index(0), |(_, applied)| *applied);
             let word = Word { leads, applied, wanted };
@@ -950,7 +953,7 @@ impl Core {
         let (true, Some(place)) = (self.moves, self.place_of(group)) else { return };
         let leads = matches!(message, Append { .. } | Heartbeat { .. } | Snapshot { .. });
         let Some(past) = self.seats[place].vacancy().filter(|_| leads) else { return };
-        if !self.map.wanted_in(group).contains(&self.node) {
+        if !self.map.wants(self.node, group) {
             return;
         }
         let Past { term, vote, reached } = past;
@@ -970,6 +973,11 @@ impl Core {
 }
 
 impl Peer {
+    /// What it says of a group, if it leads that.
+    fn says(&self, seat: &Seat) -> Option<&Leads> {
+        self.health.leads.iter().find(|leads| leads.group == seat.id())
+    }
+
     fn is_alive(&self, now: Instant) -> bool {
         self.heard.is_some_and(|at| now.since(at) < HEALTH_TIMEOUT)
     }

@@ -23,10 +23,11 @@ pub(crate) struct Seats {
 impl Seats {
     pub(crate) fn new(all: Vec<Seat>) -> Seats {
         assert!(!all.is_empty(), "the map has a group");
-        let awake = vec![u64::MAX; all.len().div_ceil(64)];
-        let mut seats = Seats { all, awake };
-        seats.rest();
-        seats
+        let mut awake = vec![0; all.len().div_ceil(64)];
+        for (place, _) in all.iter().enumerate().filter(|(_, seat)| !seat.is_idle()) {
+            awake[place / 64] |= 1 << (place % 64);
+        }
+        Seats { all, awake }
     }
 
     /// The seat of the group of the map.
@@ -50,46 +51,24 @@ impl Seats {
         self.all.iter_mut()
     }
 
-    /// The places of the seats that are awake, in their order.
-    fn places(&self) -> impl Iterator<Item = usize> + '_ {
-        let bits = |(word, bits): (usize, &u64)| {
-            let mut left = *bits;
-            std::iter::from_fn(move || {
-                let place = word * 64 + left.trailing_zeros() as usize;
-                (left != 0).then(|| left &= left - 1)?;
-                Some(place)
-            })
-        };
-        self.awake.iter().enumerate().flat_map(bits)
-    }
-
-    /// The seats that are awake, with their places.
+    /// The seats that are awake, with their places, in their order.
     pub(crate) fn awake(&self) -> impl Iterator<Item = (usize, &Seat)> {
-        self.places().map(move |place| (place, &self.all[place]))
+        let places = (0..self.awake.len()).flat_map(|word| places(word, self.awake[word]));
+        places.map(|place| (place, &self.all[place]))
     }
 
     /// Does something with each seat that is awake.
     pub(crate) fn each_awake(&mut self, mut act: impl FnMut(&mut Seat)) {
         for word in 0..self.awake.len() {
-            let mut left = self.awake[word];
-            while left != 0 {
-                let place = word * 64 + left.trailing_zeros() as usize;
-                left &= left - 1;
-                if let Some(seat) = self.all.get_mut(place) {
-                    act(seat);
-                }
-            }
+            places(word, self.awake[word]).for_each(|place| act(&mut self.all[place]));
         }
     }
 
     /// Lets all sleep that have nothing to do.
     pub(crate) fn rest(&mut self) {
         for word in 0..self.awake.len() {
-            let mut left = self.awake[word];
-            while left != 0 {
-                let place = word * 64 + left.trailing_zeros() as usize;
-                left &= left - 1;
-                if self.all.get(place).is_none_or(Seat::is_idle) {
+            for place in places(word, self.awake[word]) {
+                if self.all[place].is_idle() {
                     self.awake[word] &= !(1 << (place % 64));
                 }
             }
@@ -103,6 +82,15 @@ impl Seats {
             assert!(awake || seat.is_idle(), "{:?} sleeps and has work to do", seat.id());
         }
     }
+}
+
+/// The places that the bits of a word stand for, in their order.
+fn places(word: usize, mut bits: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = word * 64 + bits.trailing_zeros() as usize;
+        (bits != 0).then(|| bits &= bits - 1)?;
+        Some(place)
+    })
 }
 
 impl Deref for Seats {

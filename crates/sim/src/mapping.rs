@@ -345,7 +345,7 @@ impl World {
         let counts = |node: NodeId| {
             let named = |group: GroupId| {
                 let configs = self.replicas[group].configs_in_force();
-                let wanted = mapping.map.wanted_in(group).contains(&node);
+                let wanted = mapping.map.wants(node, group);
                 wanted || configs.iter().any(|config| config.contains(node))
             };
             self.replicas.groups().any(named)

@@ -117,7 +117,7 @@ impl World {
             let snapshot_step_bytes = node::limits::SNAPSHOT_STEP_BYTES;
             Founding { id, node, replica, shard, snapshot, boot, snapshot_step_bytes }
         };
-        let held = map.groups().filter(|id| founds && map.wanted_in(*id).contains(&node));
+        let held = map.groups().filter(|id| founds && map.wants(node, *id));
         let members = held.map(member).collect();
         let (addr, _) = about(node.0);
         let core = Core::new(Setup {

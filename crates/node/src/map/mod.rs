@@ -132,6 +132,14 @@ impl Map {
         set.map(|node| NodeId(node.0)).collect()
     }
 
+    /// Is this node to be in a group?
+    pub fn wants(&self, node: NodeId, group: GroupId) -> bool {
+        if group == GroupId::META {
+            return self.meta.contains(&node);
+        }
+        self.wanted.of(ShardId(group.0 as u16)).contains(&hashring::NodeId(node.0))
+    }
+
     /// May this node lead? One that is to go, or is thought dead, may not be handed anything.
     pub fn is_active(&self, node: NodeId) -> bool {
         self.members.get(&node).is_some_and(|member| member.standing == Standing::Active)
@@ -185,7 +193,6 @@ impl Map {
 
     /// The replicas that are wanted on a node, the map among them.
     pub fn load_of(&self, node: NodeId) -> usize {
-        let holds = |group: &GroupId| self.wanted_in(*group).contains(&node);
-        self.groups().filter(holds).count()
+        self.groups().filter(|group| self.wants(node, *group)).count()
     }
 }

@@ -95,13 +95,8 @@ impl Front {
         }
     }
 
-    /// All groups, that of the map last.
-    fn all_parts(&self) -> Vec<Part> {
-        self.core.parts().chain([self.core.meta_part()]).collect()
-    }
-
     fn list_nodes(&mut self, moment: Moment, key: usize) -> Flow {
-        let (map, parts) = (self.core.map().clone(), self.all_parts());
+        let (map, parts) = (self.core.map().clone(), self.core.all_parts().collect::<Vec<_>>());
         let nodes = self.core.nodes(moment.now);
         self.answer(key, |reply| {
             reply.array(map.members().len());
@@ -141,7 +136,7 @@ impl Front {
 
     /// What is not yet where the map wants it.
     fn rebalance_status(&mut self, key: usize) -> Flow {
-        let (map, parts) = (self.core.map().clone(), self.all_parts());
+        let (map, parts) = (self.core.map().clone(), self.core.all_parts().collect::<Vec<_>>());
         let lacking = |part: &Part| {
             let wanted = map.wanted_in(part.group);
             wanted.iter().filter(|node| !part.members.contains(node)).count()
