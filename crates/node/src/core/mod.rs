@@ -3,6 +3,11 @@
 //! The world comes in as one event; the consequences come out as values. Nothing here reads a
 //! clock, a socket or a disk, so the driver of the server and the simulator run the same code.
 
+mod moves;
+mod peers;
+
+pub use peers::{Part, Peer};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -10,31 +15,28 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{Index, NodeId, Replica, SnapshotMeta, Status, Stored};
+use hashring::Shards;
 use keyspace::command::{self, Command};
 use keyspace::op::Unblock;
 use keyspace::txn::{Doubt, TxnId};
-use keyspace::{Publish, Settings, Shard};
-use stdx::{Instant, mark, planted};
+use keyspace::{Settings, Shard};
+use stdx::{Instant, planted};
 use wire::{Args, ArgsBuf};
 
 use crate::clerk::Clerk;
 use crate::effects::Effects;
 use crate::group::{Founding, Group};
-use crate::latency::{Latency, is_slow};
+use crate::latency::Latency;
 use crate::limits::{
-    HEALTH_INTERVAL, HEALTH_TIMEOUT, MOVES_MAX, SPREAD_INTERVAL, TXN_KEYS_MAX, TXN_RECOVERY_AFTER,
-    TXN_RECOVERY_INTERVAL, TXNS_MAX,
+    HEALTH_INTERVAL, TXN_KEYS_MAX, TXN_RECOVERY_AFTER, TXN_RECOVERY_INTERVAL, TXNS_MAX,
 };
-use crate::map::{Change, Identity, Map, Standing};
-use crate::message::{GroupId, Health, Leads, Message};
-use crate::mover::{Scene, Step};
+use crate::map::{Change, Identity, Map};
+use crate::message::{GroupId, Health, Message};
 use crate::request::{
     Asked, Call, Called, Exec, Moment, Proposing, Ticket, Waiting, XREAD_WAITS, too_many_keys,
 };
-use hashring::Shards;
-
 use crate::route::{Home, home};
-use crate::seat::{Past, Seat, Word};
+use crate::seat::{Past, Seat};
 use crate::seats::Seats;
 use crate::throttle::Throttle;
 use crate::txn::{self, Coordinator, Request};
@@ -86,27 +88,6 @@ pub enum Event {
     },
     /// A leader's snapshot is durable here and loaded; no shard if it was refused.
     Loaded { group: GroupId, meta: SnapshotMeta, shard: Option<Box<Shard>> },
-}
-
-/// What this node knows of another.
-#[derive(Clone, Debug, Default)]
-pub struct Peer {
-    pub health: Health,
-    heard: Option<Instant>,
-    /// Since when it has been silent for too long.
-    silent: Option<Instant>,
-}
-
-/// A group, as a node knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    pub group: GroupId,
-    pub leader: Option<NodeId>,
-    pub term: consensus::Term,
-    /// All who receive its log.
-    pub members: BTreeSet<NodeId>,
-    /// Bytes of its newest snapshot; 0 before there was one.
-    pub bytes: u64,
 }
 
 /// Where a call will run.
@@ -242,21 +223,6 @@ impl Core {
     /// What this node is to each shard, in their order.
     pub fn seats(&self) -> &[Seat] {
         &self.seats
-    }
-
-    /// How many replicas a node has, as the leaders of all groups say; nothing if one of them was not
-    /// heard lately.
-    pub fn replicas_of(&self, now: Instant, node: NodeId) -> Option<usize> {
-        let has = |seat: &Seat| {
-            let says =
-                |leads: &Leads| (!leads.members.is_empty()).then(|| leads.members.contains(&node));
-            match seat.leads_whom() {
-                Some(leads) => says(&leads),
-                None => says(self.leader_of(seat).filter(|peer| peer.is_alive(now))?.says(seat)?),
-            }
-        };
-        let has: Option<Vec<bool>> = self.all_seats().map(has).collect();
-        has.map(|has| has.into_iter().filter(|has| *has).count())
     }
 
     /// What this node is to each group, that of the map last.
@@ -413,13 +379,6 @@ impl Core {
         Called::Waits(Waiting { shard: None, number })
     }
 
-    /// Sends a message to the subscribers of every other node.
-    pub fn publish(&mut self, publish: &[Publish], out: &mut Effects) {
-        for peer in self.peers.keys() {
-            out.send.push((*peer, Message::Publish(publish.to_vec())));
-        }
-    }
-
     /// Feeds one event.
     pub fn step(&mut self, moment: Moment, event: Event, out: &mut Effects) {
         match event {
@@ -486,12 +445,6 @@ impl Core {
         }
     }
 
-    /// Changes the map. The reply to `ticket` is its new version, or why it stays as it is.
-    pub fn change(&mut self, moment: Moment, ticket: Option<Ticket>, change: Change) {
-        let meta = self.seats.meta_mut();
-        self.clerk.begin(moment, ticket, change, meta);
-    }
-
     /// Ends a turn: whatever arrived in it is proposed or sent on.
     pub fn flush(&mut self, moment: Moment, proposing: Proposing, out: &mut Effects) {
         loop {
@@ -517,80 +470,6 @@ impl Core {
         self.throttle.pass(moment.now, &mut out.snapshot);
         if let Some(save) = out.save.first() {
             self.latency.begin(moment.now, save.group, save.number);
-        }
-    }
-
-    /// True if there was anything to hear: what follows from it is asked of the map's group.
-    fn hear_clerk(&mut self, moment: Moment, out: &mut Effects) -> bool {
-        let Core { clerk, seats, map, .. } = self;
-        out.replies.extract(Clerk::owns, |ticket, reply| clerk.answered(ticket, reply));
-        let meta = seats.meta_mut();
-        let heard = clerk.has_heard();
-        if let Some(newest) = clerk.pump(moment, map, meta, out) {
-            self.adopt(newest, out);
-        }
-        heard
-    }
-
-    /// Looks whether the map's group, if there is a replica here, has another one by now.
-    fn look_at_map(&mut self, moment: Moment, out: &mut Effects) {
-        let meta = self.seats.len();
-        let Some(meta) = self.seats.inform(meta).member_mut() else { return };
-        let changes = meta.shard().changes();
-        if changes == self.map_changes {
-            return;
-        }
-        self.map_changes = changes;
-        if let Some(map) = meta.read_map(moment) {
-            self.adopt(Arc::new(map), out);
-        }
-    }
-
-    /// Takes a map, if it is newer, and passes it on.
-    fn adopt(&mut self, map: Arc<Map>, out: &mut Effects) {
-        let older = map.version() < self.map.version() && !planted!("map-goes-back");
-        if older || map.version() == self.map.version() || map.shards() != self.shards {
-            return;
-        }
-        self.map = map;
-        // Those who are no members any more hear of that as well.
-        for (peer, known) in &self.peers {
-            if known.health.map < self.map.version() {
-                out.send.push((*peer, Message::Map(self.map.clone())));
-            }
-        }
-        self.know_peers();
-        out.map = Some(self.map.clone());
-    }
-
-    /// The peers are those of the map.
-    fn know_peers(&mut self) {
-        let Core { peers, map, node, .. } = self;
-        let is_peer = |id: &NodeId| id != node && map.members().contains_key(id);
-        peers.retain(|peer, _| is_peer(peer));
-        for peer in map.members().keys().filter(|id| is_peer(id)) {
-            peers.entry(*peer).or_default();
-        }
-    }
-
-    /// Tells the others at once if this node leads other groups than before: whoever has no replica
-    /// of one waits for that.
-    fn tell_what_leads(&mut self, moment: Moment, out: &mut Effects) {
-        let mut led = 0_u64;
-        for (_, seat) in self.seats.awake().filter(|(_, seat)| seat.leads()) {
-            let term = seat.member().map_or(0, |member| member.standing().1.0);
-            led = led.wrapping_mul(31).wrapping_add(term << 17 | u64::from(seat.id().0) << 1 | 1);
-        }
-        if led != self.led {
-            self.led = led;
-            self.tell_health(moment, out);
-        }
-    }
-
-    fn tell_health(&self, moment: Moment, out: &mut Effects) {
-        let health = self.own_health(moment.now);
-        for peer in self.peers.keys() {
-            out.send.push((*peer, Message::Health(health.clone())));
         }
     }
 
@@ -636,75 +515,15 @@ impl Core {
         self.seats.awake().all(|(_, seat)| seat.has_room()) && self.coordinator.len() < TXNS_MAX
     }
 
-    /// This node and the others, each with whether it is alive.
-    pub fn nodes(&self, now: Instant) -> Vec<(NodeId, Health, bool)> {
-        let others = self.peers.iter();
-        let told = |(node, peer): (&NodeId, &Peer)| {
-            let mut health = peer.health.clone();
-            if let Some(member) = self.map.members().get(node).filter(|_| health.addr.is_empty()) {
-                health.addr.clone_from(&member.addr);
-            }
-            (*node, health, peer.is_alive(now))
-        };
-        let mut nodes: Vec<_> = others.map(told).collect();
-        nodes.push((self.node, self.own_health(now), true));
-        nodes.sort_by_key(|(node, ..)| *node);
-        nodes
-    }
-
     /// Each group of which there is a replica here, as that sees it.
     pub fn groups(&self) -> Vec<(GroupId, Status)> {
         self.members().map(|group| (group.id(), group.status())).collect()
-    }
-
-    /// Each shard as this node knows it, by its own replica or by what the others say.
-    pub fn parts(&self) -> impl Iterator<Item = Part> {
-        self.seats().iter().map(|seat| self.part(seat))
-    }
-
-    /// The same, and the group of the map last.
-    pub fn all_parts(&self) -> impl Iterator<Item = Part> {
-        self.all_seats().map(|seat| self.part(seat))
-    }
-
-    /// The other node that leads a group, if it is known.
-    fn leader_of(&self, seat: &Seat) -> Option<&Peer> {
-        self.peers.get(&seat.leader()?)
-    }
-
-    /// Is another node alive?
-    fn is_alive(&self, now: Instant, node: NodeId) -> bool {
-        self.peers.get(&node).is_some_and(|peer| peer.is_alive(now))
-    }
-
-    fn part(&self, seat: &Seat) -> Part {
-        let (group, leader) = (seat.id(), seat.leader());
-        if let Some(member) = seat.member().filter(|member| member.is_voter()) {
-            let (term, members) = (member.standing().1, member.config().members());
-            return Part { group, leader, term, members, bytes: member.snapshot_bytes() };
-        }
-        match self.leader_of(seat).and_then(|leader| leader.says(seat)) {
-            Some(Leads { term, members, bytes, .. }) if !members.is_empty() => {
-                Part { group, leader, term: *term, members: members.clone(), bytes: *bytes }
-            }
-            _ => {
-                let members = self.map.wanted_in(group);
-                Part { group, leader, term: consensus::Term(0), members, bytes: 0 }
-            }
-        }
     }
 
     /// Asserts every invariant; the simulator calls it after each step.
     pub fn check(&self) {
         self.seats.check();
         self.replicas().for_each(Group::check);
-    }
-
-    fn own_health(&self, now: Instant) -> Health {
-        let applied = self.replicas().map(|group| (group.id(), group.applied())).collect();
-        let leads = self.seats.awake().filter_map(|(_, seat)| seat.leads_whom()).collect();
-        let (map, disk) = (self.map.version(), self.latency.at(now));
-        Health { applied, leads, map, disk, ..self.own.clone() }
     }
 
     /// A group that is not here is no error: messages may come late.
@@ -727,94 +546,6 @@ impl Core {
         if self.moves {
             self.move_groups(moment, out);
             self.judge_nodes(moment);
-        }
-    }
-
-    /// Leads the groups that are led here a step nearer to what the map wants.
-    fn move_groups(&mut self, moment: Moment, out: &mut Effects) {
-        let (mut steps, mut heirs, mut begun) = (Vec::new(), Vec::new(), 0);
-        let alive = |node| self.is_alive(moment.now, node);
-        let slow = self.is_slow(moment.now);
-        for (place, seat) in self.seats.awake() {
-            let Some(member) = seat.member().filter(|member| member.leads()) else { continue };
-            let (status, wanted) = (member.status(), self.map.wanted_in(seat.id()));
-            begun += usize::from(!status.config.learners.is_empty());
-            let (node, may_begin) = (self.node, begun < MOVES_MAX);
-            let scene = Scene { node, status: &status, wanted: &wanted, alive: &alive, may_begin };
-            if let Some(step) = scene.next() {
-                if matches!(step, Step::Transfer(_)) {
-                    mark!("a leader hands over because it is not wanted");
-                }
-                begun += usize::from(status.config.learners.is_empty());
-                steps.push((place, step));
-            } else if seat.id() != GroupId::META || slow {
-                let burden = |node| self.burden(node).filter(|_| node != self.node || !slow);
-                heirs.extend(scene.heir(burden).map(|heir| (place, heir)));
-            }
-        }
-        if self.next_spread <= moment.now
-            && let Some((place, heir)) = heirs.pop()
-        {
-            self.next_spread = moment.now + SPREAD_INTERVAL;
-            steps.push((place, Step::Transfer(heir)));
-        }
-        for (place, step) in steps {
-            let Some(member) = self.seats[place].member_mut() else { continue };
-            match step {
-                Step::Configure { voters, learners } => {
-                    member.configure(moment, voters, learners, out);
-                }
-                Step::Transfer(target) => {
-                    member.step(moment, consensus::Event::Transfer { target }, out);
-                }
-            }
-        }
-    }
-
-    /// Is this node's disk far slower than those of the others that are alive?
-    fn is_slow(&self, now: Instant) -> bool {
-        let alive = self.peers.values().filter(|peer| peer.is_alive(now));
-        is_slow(self.latency.at(now), alive.map(|peer| peer.health.disk).collect())
-    }
-
-    /// How many shards a node leads, for its weight; nothing if it is to lead none.
-    fn burden(&self, node: NodeId) -> Option<f64> {
-        let member = self.map.members().get(&node)?;
-        if member.standing != Standing::Active {
-            return None;
-        }
-        let led = if node == self.node {
-            self.led_shards().count()
-        } else {
-            let of_shard = |leads: &&Leads| leads.group != GroupId::META;
-            self.peers.get(&node)?.health.leads.iter().filter(of_shard).count()
-        };
-        Some(led as f64 / f64::from(member.weight))
-    }
-
-    /// Whoever leads the map's group gives up nodes that are dead for too long, and takes them back
-    /// when they live.
-    fn judge_nodes(&mut self, moment: Moment) {
-        if self.replace_after.is_zero() || !self.seats.meta().leads() {
-            return;
-        }
-        let mut changes = Vec::new();
-        for (node, peer) in &self.peers {
-            let standing = self.map.members().get(node).map(|member| member.standing);
-            let silent = peer.silent.is_some_and(|at| moment.now.since(at) >= self.replace_after);
-            match standing {
-                Some(Standing::Active) if silent => changes.push(Change::Lose { node: *node }),
-                Some(Standing::Lost) if peer.is_alive(moment.now) => {
-                    changes.push(Change::Keep { node: *node });
-                }
-                _ => {}
-            }
-        }
-        for change in changes {
-            // What the map refuses (too few would be left) is looked at once, not in every round.
-            if self.map.changed(&change).is_ok() {
-                self.change(moment, None, change);
-            }
         }
     }
 
@@ -858,20 +589,6 @@ impl Core {
         }
     }
 
-    /// Peers that fell silent: their clients wait no longer for keys.
-    fn mourn(&mut self, moment: Moment) {
-        for (node, peer) in &mut self.peers {
-            if peer.is_alive(moment.now) {
-                peer.silent = None;
-                continue;
-            }
-            peer.silent = peer.silent.or(Some(moment.now));
-            if peer.heard.take().is_some() {
-                self.seats.inform_all().for_each(|seat| seat.peer_gone(moment, *node));
-            }
-        }
-    }
-
     fn recv(&mut self, moment: Moment, source: NodeId, message: Message, out: &mut Effects) {
         // Whatever it says: a node that was never heard could not fall silent, and the waits of
         // its clients would outlive it.
@@ -912,74 +629,6 @@ impl Core {
             }
             Message::Map(map) => self.adopt(map, out),
         }
-    }
-
-    fn hear_health(&mut self, moment: Moment, source: NodeId, health: Health, out: &mut Effects) {
-        for member in self.seats.inform_all().filter_map(Seat::member_mut) {
-            member.peer_heard(source, health.boot);
-        }
-        for (group, applied) in &health.applied {
-            if let Some(place) = self.place_of(*group) {
-                self.seats.inform(place).hear_applied(*applied);
-            }
-        }
-        for leads in &health.leads {
-            let Some(place) = self.place_of(leads.group) else { continue };
-            // One with a newer map may want this node where the map here does not.
-            let behind = health.map > self.map.version() || !self.moves;
-            let wanted = behind || self.map.wants(self.node, leads.group);
-            let applied = health.applied.iter().find(|(group, _)| *group == leads.group);
-            let applied = applied.map_or(Index(0), |(_, applied)| *applied);
-            let word = Word { leads, applied, wanted };
-            self.seats.inform(place).hear_leader(moment, source, &word, out);
-        }
-        if health.map < self.map.version() {
-            out.send.push((source, Message::Map(self.map.clone())));
-        }
-        if let Some(peer) = self.peers.get_mut(&source) {
-            peer.health = health;
-        }
-    }
-
-    /// A leader sends what only a replica takes: there is one from now on, if the map wants it.
-    fn seat_for(
-        &mut self,
-        moment: Moment,
-        group: GroupId,
-        message: &consensus::Message,
-        out: &mut Effects,
-    ) {
-        use consensus::Message::{Append, Heartbeat, Snapshot};
-        let (true, Some(place)) = (self.moves, self.place_of(group)) else { return };
-        let leads = matches!(message, Append { .. } | Heartbeat { .. } | Snapshot { .. });
-        let Some(past) = self.seats[place].vacancy().filter(|_| leads) else { return };
-        if !self.map.wants(self.node, group) {
-            return;
-        }
-        let Past { term, vote, reached } = past;
-        let stored = Stored { term, vote, reached, ..Stored::default() };
-        let founding = Founding {
-            id: group,
-            node: self.node,
-            replica: (self.make)(group, stored, moment.now),
-            shard: Shard::new(),
-            snapshot: SnapshotMeta::default(),
-            boot: self.boot,
-            snapshot_step_bytes: self.snapshot_step_bytes,
-        };
-        self.seats[place].take_seat(self::group(self.shards, founding));
-        out.joined.push(group);
-    }
-}
-
-impl Peer {
-    /// What it says of a group, if it leads that.
-    fn says(&self, seat: &Seat) -> Option<&Leads> {
-        self.health.leads.iter().find(|leads| leads.group == seat.id())
-    }
-
-    fn is_alive(&self, now: Instant) -> bool {
-        self.heard.is_some_and(|at| now.since(at) < HEALTH_TIMEOUT)
     }
 }
 
