@@ -285,10 +285,7 @@ fn unserved(
 
 fn serves(addr: &str) -> redis::RedisResult<()> {
     const TIMEOUT: Duration = Duration::from_secs(2);
-    let client = redis::Client::open(format!("redis://{addr}"))?;
-    let mut connection = client.get_connection_with_timeout(TIMEOUT)?;
-    connection.set_read_timeout(Some(TIMEOUT))?;
-    redis::cmd("SET").arg("whole").arg("again").exec(&mut connection)
+    nemesis::ask(addr, TIMEOUT, &["SET", "whole", "again"])
 }
 
 /// Reads all keys through one node or another; an error if one cannot be read.

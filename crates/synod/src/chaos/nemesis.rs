@@ -224,24 +224,25 @@ fn describe(fault: &Fault, victims: &[usize], leads: bool) -> String {
 
 /// Asks a node for a snapshot. One that is down or has one under way takes none, which is fine.
 fn snapshot(addr: &str) {
-    let _ = ask(addr, &["SYNOD", "SNAPSHOT"]);
+    let _ = ask(addr, ANSWER_TIMEOUT, &["SYNOD", "SNAPSHOT"]);
 }
 
 /// Asks the first node that answers.
 fn ask_first(addrs: &[String], words: &[&str]) {
     let answers = |error: &redis::RedisError| !error.is_io_error();
     for addr in addrs {
-        match ask(addr, words) {
+        match ask(addr, ANSWER_TIMEOUT, words) {
             Err(error) if !answers(&error) => {}
             _ => return,
         }
     }
 }
 
-fn ask(addr: &str, words: &[&str]) -> redis::RedisResult<()> {
+/// Asks a node, which may take so long to let us in, and as long to answer.
+pub(super) fn ask(addr: &str, timeout: Duration, words: &[&str]) -> redis::RedisResult<()> {
     let client = redis::Client::open(format!("redis://{addr}"))?;
-    let mut connection = client.get_connection_with_timeout(ANSWER_TIMEOUT)?;
-    connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    let mut connection = client.get_connection_with_timeout(timeout)?;
+    connection.set_read_timeout(Some(timeout))?;
     let mut call = redis::cmd(words[0]);
     words[1..].iter().for_each(|word| {
         call.arg(word);

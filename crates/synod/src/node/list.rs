@@ -9,6 +9,9 @@ use wire::resp::Value;
 use super::say;
 use crate::link::Link;
 
+/// What a cluster says that has nothing to move.
+pub(super) const IN_PLACE: &str = "everything is where it ought to be";
+
 /// A node, as SYNOD.NODE LIST tells it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Node {
@@ -109,7 +112,7 @@ fn table(nodes: &[Node]) -> String {
 /// What a dry run says, a line for each shard that moves.
 pub(super) fn moves(moves: &[Value]) -> String {
     if moves.is_empty() {
-        return "everything is where it ought to be".to_owned();
+        return IN_PLACE.to_owned();
     }
     let mut out = String::new();
     for one in moves {

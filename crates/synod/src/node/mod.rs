@@ -170,16 +170,20 @@ pub(crate) fn rebalance(options: &Rebalance) -> Result<(), String> {
     if let Some(replicas) = &replicas {
         words.extend([&b"REPLICAS"[..], replicas.as_bytes()]);
     }
-    match link.call(&words)? {
-        Value::Error(text) if text.contains("everything is where it ought to be") => {
-            say("everything is where it ought to be")
-        }
+    match ask_to_rebalance(&mut link, &words)? {
+        Some(Value::Array(moves)) => return say(&list::moves(&moves)),
+        Some(_) => watch(&mut link, "rebalance")?,
+        None => {}
+    }
+    say(list::IN_PLACE)
+}
+
+/// What the cluster says to it; nothing if there is nothing to move.
+fn ask_to_rebalance(link: &mut Link, words: &[&[u8]]) -> Result<Option<Value>, String> {
+    match link.call(words)? {
+        Value::Error(text) if text.contains(list::IN_PLACE) => Ok(None),
         Value::Error(text) => Err(text),
-        Value::Array(moves) => say(&list::moves(&moves)),
-        _ => {
-            watch(&mut link, "rebalance")?;
-            say("everything is where it ought to be")
-        }
+        value => Ok(Some(value)),
     }
 }
 
@@ -189,13 +193,9 @@ fn add(link: &mut Link, node: &str, kind: &Kind, no_wait: bool) -> Result<(), St
         return Ok(());
     }
     wait_for(link, node)?;
-    match link.call(&[b"SYNOD.REBALANCE"])? {
-        Value::Error(text) if !text.contains("everything is where it ought to be") => Err(text),
-        _ => {
-            watch(link, "rebalance")?;
-            say(&format!("{node} has its share"))
-        }
-    }
+    ask_to_rebalance(link, &[b"SYNOD.REBALANCE"])?;
+    watch(link, "rebalance")?;
+    say(&format!("{node} has its share"))
 }
 
 fn invite(link: &mut Link, node: &str, kind: &Kind, more: &[String]) -> Result<(), String> {
