@@ -26,12 +26,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use node::Map;
-use stdx::codec::{Reader, put_u32};
+use stdx::codec::Reader;
 
 use crate::driver::{PeerOptions, answer_call, call, nonce};
 use crate::limits::HANDSHAKES_MAX;
 use crate::limits::SHARDS_DEFAULT;
 use crate::links::{About, HandshakeError, Id, Purpose};
+use crate::sealed;
 
 /// How long to wait between two rounds of probes.
 const PROBE_INTERVAL: Duration = Duration::from_millis(100);
@@ -127,12 +128,8 @@ pub fn recall(dir: &Path) -> Result<Option<About>, Refused> {
         Err(error) => return Err(Refused::Io(error)),
     };
     let damaged = || Refused::Damaged(path.display().to_string());
-    let mut reader = Reader::new(&bytes);
-    let crc = reader.u32().map_err(|_| damaged())?;
-    if crc32c::crc32c(&bytes[reader.offset()..]) != crc {
-        return Err(damaged());
-    }
-    About::decode(&mut reader).map(Some).map_err(|_| damaged())
+    let body = sealed::body(&bytes).ok_or_else(damaged)?;
+    About::decode(&mut Reader::new(body)).map(Some).map_err(|_| damaged())
 }
 
 /// Which replicas a new cluster's shards have, if nobody says: what survives one failure.
@@ -142,10 +139,7 @@ const REPLICAS_DEFAULT: u32 = 3;
 fn remember(dir: &Path, about: &About) -> std::io::Result<()> {
     let mut body = Vec::new();
     about.encode(&mut body);
-    let mut bytes = Vec::new();
-    put_u32(&mut bytes, crc32c::crc32c(&body));
-    bytes.extend_from_slice(&body);
-    write_durably(dir, MEMBERS_FILE, &bytes)
+    write_durably(dir, MEMBERS_FILE, &sealed::seal(&body))
 }
 
 fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {

@@ -19,6 +19,7 @@ pub mod limits;
 pub mod links;
 pub mod presence;
 pub mod repair;
+mod sealed;
 pub mod start;
 pub mod version;
 

@@ -15,15 +15,14 @@ use std::sync::Arc;
 
 use consensus::{Index, Term};
 use node::Map;
-use stdx::codec::{Reader, put_u32, put_u64};
-use stdx::planted;
+use stdx::codec::{Reader, put_u64};
 use storage::disk::Disk;
 use storage::{Error, GroupId};
 
 use crate::repair::Refusal;
+use crate::sealed;
 
 const MAP_FILE: &str = "map";
-const MAP_TEMPORARY: &str = "map.new";
 
 /// How far a replica had the log when it was moved away.
 pub type Reached = (Term, Index);
@@ -72,36 +71,24 @@ fn failed(action: &'static str, source: io::Error) -> Refusal {
     Refusal::Disk(Error::Io { action, path: "a mark".to_owned(), source })
 }
 
-/// Whole, or not there at all, whenever power fails.
 fn put_mark(disk: &dyn Disk, mark: &str, (term, index): Reached) -> io::Result<()> {
-    let (temporary, mut body, mut bytes) = (format!("{mark}.new"), Vec::new(), Vec::new());
+    let mut body = Vec::new();
     put_u64(&mut body, term.0);
     put_u64(&mut body, index.0);
-    put_u32(&mut bytes, crc32c::crc32c(&body));
-    bytes.extend_from_slice(&body);
-    let file = disk.create(&temporary)?;
-    file.write_at(0, &bytes)?;
-    if planted!("mark-without-fsync") {
-        return disk.rename(&temporary, mark);
-    }
-    file.sync()?;
-    disk.rename(&temporary, mark)?;
-    disk.sync_folder("")
+    sealed::write(disk, mark, &body)
 }
 
 fn read_mark(disk: &dyn Disk, mark: &str) -> Result<Option<Reached>, Refusal> {
-    let file = match disk.open(mark) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(|error| failed("open", error))?,
-    };
-    let mut bytes = [0; 20];
-    let len = file.read_at(0, &mut bytes).map_err(|error| failed("read", error))?;
+    /// A checksum, a term, an index.
+    const BYTES: usize = 20;
+    let bytes = sealed::read(disk, mark, BYTES).map_err(|error| failed("read", error))?;
+    let Some(bytes) = bytes else { return Ok(None) };
+    let reached = sealed::body(&bytes).and_then(|body| {
+        let mut reader = Reader::new(body);
+        Some((Term(reader.u64().ok()?), Index(reader.u64().ok()?)))
+    });
     let damaged = || Refusal::Broken(format!("the file {mark} is damaged"));
-    let mut reader = Reader::new(&bytes[..len]);
-    let crc = reader.u32().map_err(|_| damaged())?;
-    let body = &bytes[reader.offset()..len];
-    let reached = (|| Some((Term(reader.u64().ok()?), Index(reader.u64().ok()?))))();
-    reached.filter(|_| crc32c::crc32c(body) == crc).map(Some).ok_or_else(damaged)
+    reached.map(Some).ok_or_else(damaged)
 }
 
 fn remove_mark(disk: &dyn Disk, mark: &str) -> io::Result<()> {
@@ -113,31 +100,17 @@ fn remove_mark(disk: &dyn Disk, mark: &str) -> io::Result<()> {
 
 /// Writes the map down.
 pub fn keep_map(disk: &dyn Disk, map: &Map) -> io::Result<()> {
-    let (mut body, mut bytes) = (Vec::new(), Vec::new());
+    let mut body = Vec::new();
     map.encode(&mut body);
-    put_u32(&mut bytes, crc32c::crc32c(&body));
-    bytes.extend_from_slice(&body);
-    let file = disk.create(MAP_TEMPORARY)?;
-    file.write_at(0, &bytes)?;
-    file.sync()?;
-    disk.rename(MAP_TEMPORARY, MAP_FILE)?;
-    disk.sync_folder("")
+    sealed::write(disk, MAP_FILE, &body)
 }
 
 /// The map that was written down. A damaged one is as good as none: the others know a newer one.
 pub fn kept_map(disk: &dyn Disk) -> io::Result<Option<Arc<Map>>> {
     /// Far more than any map takes.
     const BYTES_MAX: usize = 4 * 1024 * 1024;
-    let file = match disk.open(MAP_FILE) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    };
-    let mut bytes = vec![0; BYTES_MAX];
-    let len = file.read_at(0, &mut bytes)?;
-    let mut reader = Reader::new(&bytes[..len]);
-    let Ok(crc) = reader.u32() else { return Ok(None) };
-    let body = &bytes[reader.offset()..len];
-    let map = Map::decode(body).ok().filter(|_| crc32c::crc32c(body) == crc);
+    let bytes = sealed::read(disk, MAP_FILE, BYTES_MAX)?.unwrap_or_default();
+    let map = sealed::body(&bytes).and_then(|body| Map::decode(body).ok());
     Ok(map.map(Arc::new))
 }
 
