@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use consensus::{Index, NodeId};
+use consensus::{Index, NodeId, Term};
 use keyspace::Publish;
 use stdx::Instant;
 
@@ -28,11 +28,13 @@ pub struct Peer {
 pub struct Part {
     pub group: GroupId,
     pub leader: Option<NodeId>,
-    pub term: consensus::Term,
+    pub term: Term,
     /// All who receive its log.
     pub members: BTreeSet<NodeId>,
     /// Bytes of its newest snapshot; 0 before there was one.
     pub bytes: u64,
+    /// Its leader says so. Else it is only what this node's replica, or the map, would have.
+    pub is_told: bool,
 }
 
 impl Peer {
@@ -47,21 +49,6 @@ impl Peer {
 }
 
 impl Core {
-    /// How many replicas a node has, as the leaders of all groups say; nothing if one of them was not
-    /// heard lately.
-    pub fn replicas_of(&self, now: Instant, node: NodeId) -> Option<usize> {
-        let has = |seat: &Seat| {
-            let says =
-                |leads: &Leads| (!leads.members.is_empty()).then(|| leads.members.contains(&node));
-            match seat.leads_whom() {
-                Some(leads) => says(&leads),
-                None => says(self.leader_of(seat).filter(|peer| peer.is_alive(now))?.says(seat)?),
-            }
-        };
-        let has: Option<Vec<bool>> = self.all_seats().map(has).collect();
-        has.map(|has| has.into_iter().filter(|has| *has).count())
-    }
-
     /// This node and the others, each with whether it is alive.
     pub fn nodes(&self, now: Instant) -> Vec<(NodeId, Health, bool)> {
         let others = self.peers.iter();
@@ -78,41 +65,41 @@ impl Core {
         nodes
     }
 
-    /// Each shard as this node knows it, by its own replica or by what the others say.
-    pub fn parts(&self) -> impl Iterator<Item = Part> {
-        self.seats().iter().map(|seat| self.part(seat))
+    /// Each shard as this node knows it: as its leader says, or else by its own replica or the map.
+    pub fn parts(&self, now: Instant) -> impl Iterator<Item = Part> {
+        self.seats().iter().map(move |seat| self.part(now, seat))
     }
 
     /// The same, and the group of the map last.
-    pub fn all_parts(&self) -> impl Iterator<Item = Part> {
-        self.all_seats().map(|seat| self.part(seat))
+    pub fn all_parts(&self, now: Instant) -> impl Iterator<Item = Part> {
+        self.all_seats().map(move |seat| self.part(now, seat))
     }
 
-    /// The other node that leads a group, if it is known.
-    pub(super) fn leader_of(&self, seat: &Seat) -> Option<&Peer> {
-        self.peers.get(&seat.leader()?)
+    fn part(&self, now: Instant, seat: &Seat) -> Part {
+        let (group, leader) = (seat.id(), seat.leader());
+        if let Some(Leads { term, members, bytes, .. }) = self.word_on(now, seat) {
+            return Part { group, leader, term, members, bytes, is_told: true };
+        }
+        let (term, members, bytes) = match seat.member().filter(|member| member.is_voter()) {
+            Some(member) => {
+                (member.standing().1, member.config().members(), member.snapshot_bytes())
+            }
+            None => (Term(0), self.map.wanted_in(group), 0),
+        };
+        Part { group, leader, term, members, bytes, is_told: false }
+    }
+
+    /// What the leader of a group says of it; nothing if it was not heard lately, or has only begun to
+    /// lead.
+    fn word_on(&self, now: Instant, seat: &Seat) -> Option<Leads> {
+        let leader = || self.peers.get(&seat.leader()?).filter(|peer| peer.is_alive(now));
+        let word = seat.leads_whom().or_else(|| leader()?.says(seat).cloned());
+        word.filter(|leads| !leads.members.is_empty())
     }
 
     /// Is another node alive?
     pub(super) fn is_alive(&self, now: Instant, node: NodeId) -> bool {
         self.peers.get(&node).is_some_and(|peer| peer.is_alive(now))
-    }
-
-    pub(super) fn part(&self, seat: &Seat) -> Part {
-        let (group, leader) = (seat.id(), seat.leader());
-        if let Some(member) = seat.member().filter(|member| member.is_voter()) {
-            let (term, members) = (member.standing().1, member.config().members());
-            return Part { group, leader, term, members, bytes: member.snapshot_bytes() };
-        }
-        match self.leader_of(seat).and_then(|leader| leader.says(seat)) {
-            Some(Leads { term, members, bytes, .. }) if !members.is_empty() => {
-                Part { group, leader, term: *term, members: members.clone(), bytes: *bytes }
-            }
-            _ => {
-                let members = self.map.wanted_in(group);
-                Part { group, leader, term: consensus::Term(0), members, bytes: 0 }
-            }
-        }
     }
 
     /// Sends a message to the subscribers of every other node.

@@ -172,7 +172,7 @@ impl Front {
 
     /// The cluster as this node sees it, as JSON.
     pub(crate) fn status_json(&self, moment: Moment) -> String {
-        let parts: Vec<_> = self.core.parts().collect();
+        let parts: Vec<_> = self.core.parts(moment.now).collect();
         let mut json = String::from("{\"nodes\":[");
         for (at, (node, health, alive)) in self.core.nodes(moment.now).into_iter().enumerate() {
             let leads = parts.iter().filter(|part| part.leader == Some(node)).count();

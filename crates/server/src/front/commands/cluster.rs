@@ -136,7 +136,7 @@ impl Front {
         let members: Vec<Member> = members.collect();
         let is_alive = |node: NodeId| find(&members, node).is_some_and(|member| member.alive);
         let shards = self.core.shards();
-        let parts = shards.iter().zip(self.core.parts()).map(|(shard, part)| {
+        let parts = shards.iter().zip(self.core.parts(moment.now)).map(|(shard, part)| {
             let leader = part.leader.filter(|leader| is_alive(*leader));
             Part {
                 slots: vec![shards.slots(shard)],

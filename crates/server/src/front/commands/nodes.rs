@@ -37,7 +37,7 @@ impl Front {
 
     pub(super) fn run_rebalance(&mut self, moment: Moment, key: usize, args: Args<'_>) -> Flow {
         if args.len() == 2 && args.is(1, "status") {
-            return self.rebalance_status(key);
+            return self.rebalance_status(moment, key);
         }
         let dry = args.len() > 1 && args.is(1, "dryrun");
         let replicas = match args.from(1 + usize::from(dry)) {
@@ -84,19 +84,22 @@ impl Front {
         let node = node_of(args)?;
         let invited = self.core.map().members().get(&node);
         let came = invited.is_some_and(|member| member.standing != Standing::Invited);
-        match self.core.replicas_of(moment.now, node) {
-            None if came => Err(Reject::text(
+        let parts: Vec<Part> = self.core.all_parts(moment.now).collect();
+        if came && !parts.iter().all(|part| part.is_told) {
+            return Err(Reject::text(
                 "TRYAGAIN a shard has no leader that this node knows, so it is not known who holds it",
-            )),
-            Some(replicas) if replicas > 0 && came => {
-                Err(Reject::from(format!("ERR {}", Refusal::Holds { node, replicas })))
-            }
-            _ => Ok(Change::Remove { node }),
+            ));
         }
+        let replicas = parts.iter().filter(|part| part.members.contains(&node)).count();
+        if came && replicas > 0 {
+            return Err(Reject::from(format!("ERR {}", Refusal::Holds { node, replicas })));
+        }
+        Ok(Change::Remove { node })
     }
 
     fn list_nodes(&mut self, moment: Moment, key: usize) -> Flow {
-        let (map, parts) = (self.core.map().clone(), self.core.all_parts().collect::<Vec<_>>());
+        let map = self.core.map().clone();
+        let parts: Vec<Part> = self.core.all_parts(moment.now).collect();
         let nodes = self.core.nodes(moment.now);
         self.answer(key, |reply| {
             reply.array(map.members().len());
@@ -135,8 +138,9 @@ impl Front {
     }
 
     /// What is not yet where the map wants it.
-    fn rebalance_status(&mut self, key: usize) -> Flow {
-        let (map, parts) = (self.core.map().clone(), self.core.all_parts().collect::<Vec<_>>());
+    fn rebalance_status(&mut self, moment: Moment, key: usize) -> Flow {
+        let map = self.core.map().clone();
+        let parts: Vec<Part> = self.core.all_parts(moment.now).collect();
         let lacking = |part: &Part| {
             let wanted = map.wanted_in(part.group);
             wanted.iter().filter(|node| !part.members.contains(node)).count()
@@ -146,8 +150,7 @@ impl Front {
             part.members.iter().filter(|node| !wanted.contains(node)).count()
         };
         // One whose leader nobody here has heard may be anywhere.
-        let is_known = |part: &Part| part.leader.is_some() && part.term.0 > 0;
-        let settled = |part: &&Part| is_known(part) && part.members == map.wanted_in(part.group);
+        let settled = |part: &&Part| part.is_told && part.members == map.wanted_in(part.group);
         let unsettled = parts.iter().filter(|part| !settled(part));
         let bytes: u64 = parts.iter().map(|part| part.bytes * lacking(part) as u64).sum();
         let numbers = [
