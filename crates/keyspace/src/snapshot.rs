@@ -138,8 +138,10 @@ impl DbSaving {
         let end = out.len() + budget;
         out.append(&mut self.pending);
         let dict = self.frozen.as_deref().unwrap_or(live);
+        // A small step is one of few keys, too.
+        let keys = (budget / 64).clamp(1, 64);
         while out.len() < end && self.cursor >> HASH_BITS == 0 {
-            let next = dict.scan(self.cursor, 64, |key, entry| {
+            let next = dict.scan(self.cursor, keys, |key, entry| {
                 if self.early.remove(key) {
                     self.early_bytes -= key.len() + EARLY_BYTES;
                 } else {

@@ -114,6 +114,7 @@ impl World {
             }
             outputs.push((wire, bytes, closes));
         }
+        outputs.iter().for_each(|(wire, ..)| self.script_answers(node, wire.client));
         let delay = self.plan.delay.0.as_nanos() as u64;
         for (Wire { client, number }, bytes, closes) in outputs {
             self.push(now + delay, 0, What::ToClient { client, number, bytes, closes });
@@ -122,6 +123,9 @@ impl World {
 
     /// A client does its next thing, if it has nothing open.
     pub(crate) fn client_acts(&mut self, client: usize) {
+        if self.is_hushed() {
+            return self.push(self.now + 20_000_000, 0, What::Client(client));
+        }
         if self.clients[client].busy.as_ref().is_some_and(|busy| busy.rests) {
             return self.client_tries_again(client);
         }

@@ -385,6 +385,12 @@ impl Machine {
     pub(crate) fn map(&self) -> Option<&Arc<Map>> {
         self.running.as_ref().map(|running| running.front.core().map())
     }
+
+    /// Does it lead any group, in its own belief?
+    pub(crate) fn leads_any(&self) -> bool {
+        let leads = |group: &node::Group| group.leader() == Some(NodeId(self.id));
+        self.running.as_ref().is_some_and(|running| running.front.core().members().any(leads))
+    }
 }
 
 /// Where the node of this number is reached.

@@ -122,8 +122,7 @@ pub const MUTANTS: &[Mutant] = &[
         "a new leader reads before it knows what is committed",
         "Redis-Raft 18",
     )
-    .about(Theme::Election)
-    .rare(),
+    .about(Theme::Election),
     mutant(
         "lease-outlives-hand-over",
         "a leader that handed over reads until its lease ends",
@@ -155,13 +154,13 @@ pub const MUTANTS: &[Mutant] = &[
         "a joint configuration elects with the majority of one side",
         "Raft paper, section 6; Redis-Raft 17",
     )
-    .rare(),
+    .about(Theme::Members),
     mutant(
         "members-survive-a-snapshot",
         "the members are not reset by a snapshot",
         "OpenRaft 1808",
     )
-    .rare(),
+    .about(Theme::Members),
     mutant(
         "old-snapshot-installed",
         "a snapshot that came late takes the state back",
@@ -180,8 +179,7 @@ pub const MUTANTS: &[Mutant] = &[
         "keys changed while a snapshot is written are saved as they became",
         "ZooKeeper's fuzzy snapshots; etcd 14685",
     )
-    .about(Theme::Snapshot)
-    .rare(),
+    .about(Theme::Snapshot),
     mutant(
         "truncated-snapshot-taken",
         "a snapshot that is cut short is taken for whole",
@@ -333,8 +331,7 @@ pub const MUTANTS: &[Mutant] = &[
         "a participant that did not answer counts for a YES",
         "TiDB: undetermined errors taken for success",
     )
-    .about(Theme::Shards)
-    .rare(),
+    .about(Theme::Shards),
     mutant(
         "orphan-locks",
         "nobody settles what a gateway left undecided",
@@ -356,9 +353,9 @@ pub const MUTANTS: &[Mutant] = &[
     .about(Theme::Shards)
     .rare(),
     mutant(
-        "prepare-after-commit",
-        "a prepare that comes again locks the keys of a committed transaction",
-        "TiKV: pessimistic lock requests behind the commit",
+        "commit-leaves-no-record",
+        "a participant forgets a transaction once it has committed it, and calls it aborted when asked",
+        "presumed abort: Mohan, Lindsay, Obermarck, 1986",
     )
     .about(Theme::Shards)
     .rare(),
@@ -399,8 +396,7 @@ pub const MUTANTS: &[Mutant] = &[
         "a younger transaction waits for an older one",
         "Rosenkrantz, Stearns, Lewis, 1978",
     )
-    .about(Theme::Shards)
-    .rare(),
+    .about(Theme::Shards),
     mutant(
         "guest-forgets-that-it-asked",
         "a node without a replica asks the next leader as if it had asked nobody",

@@ -61,6 +61,10 @@ impl World {
             | Evil::Lease
             | Evil::LeaseDrift
             | Evil::Leap
+            | Evil::LeapShards
+            | Evil::OneDecided
+            | Evil::FirstCommit
+            | Evil::Renew
             | Evil::Unanswered => false,
             _ => !self.is_spared(node),
         }
@@ -87,11 +91,7 @@ impl World {
                 self.coverage.hit(Mark::Killed);
                 self.fall(node, false);
             }
-            Evil::KillAll => {
-                self.coverage.hit(Mark::KilledAll);
-                let power = self.rng.one_in(2);
-                (1..=self.nodes()).for_each(|node| self.fall(node, power));
-            }
+            Evil::KillAll => self.kill_all(),
             Evil::Pause | Evil::PauseLeader | Evil::Stalest => self.pause(evil, node),
             Evil::Drift | Evil::Jump => self.touch_clock(evil, node),
             Evil::Strobe => {
@@ -119,9 +119,15 @@ impl World {
                 self.hand_over()?;
             }
             Evil::HandOver => self.hand_over()?,
-            Evil::PriorTerm | Evil::Lease | Evil::LeaseDrift | Evil::Leap | Evil::Unanswered => {
-                self.begin_script(evil)
-            }
+            Evil::PriorTerm
+            | Evil::Lease
+            | Evil::LeaseDrift
+            | Evil::Leap
+            | Evil::LeapShards
+            | Evil::OneDecided
+            | Evil::FirstCommit
+            | Evil::Renew
+            | Evil::Unanswered => self.begin_script(evil),
             Evil::BreakLink => {
                 let other = 1 + self.rng.below(u64::from(self.nodes())) as u32;
                 self.coverage.hit(Mark::LinkBroken);
@@ -218,6 +224,12 @@ impl World {
         }
         let after = 20 * MILLISECOND + self.rng.below(500 * MILLISECOND);
         self.push(self.now + after, 0, What::Flap { victim, left: left - 1 });
+    }
+
+    fn kill_all(&mut self) {
+        self.coverage.hit(Mark::KilledAll);
+        let power = self.rng.one_in(2);
+        (1..=self.nodes()).for_each(|node| self.fall(node, power));
     }
 
     fn pause(&mut self, evil: Evil, node: u32) {

@@ -49,6 +49,11 @@ pub(crate) enum Evil {
     Wipe,
     Members,
     Storm,
+    // Of themes alone.
+    FirstCommit,
+    LeapShards,
+    OneDecided,
+    Renew,
 }
 
 const EVILS: [Evil; 36] = [
@@ -104,6 +109,7 @@ pub enum Theme {
     Power,
     Rot,
     Shards,
+    Members,
     Moves,
 }
 
@@ -119,21 +125,35 @@ fn is_mapped(seed: u64) -> bool {
     MAPPED && matches!(seed % 12, 2 | 4 | 7)
 }
 
-const THEMES: [(Theme, &[Evil]); 11] = [
+const THEMES: [(Theme, &[Evil]); 12] = [
     (Theme::PriorTerm, &[Evil::PriorTerm]),
     (Theme::Lease, &[Evil::Lease]),
     (Theme::Drift, &[Evil::LeaseDrift]),
     (Theme::Leap, &[Evil::Leap, Evil::Unanswered]),
     (Theme::HandOver, &[Evil::HandOver]),
     (Theme::Pause, &[Evil::PauseLeader, Evil::CutSymmetric, Evil::Jump]),
-    (Theme::Snapshot, &[Evil::Snapshot, Evil::Power, Evil::CutSymmetric, Evil::BreakLink]),
-    (Theme::Election, &[Evil::CutLeader, Evil::CutAsymmetric, Evil::KillAll]),
+    (
+        Theme::Snapshot,
+        &[Evil::Snapshot, Evil::Power, Evil::CutSymmetric, Evil::BreakLink, Evil::Renew],
+    ),
+    (Theme::Election, &[Evil::CutLeader, Evil::CutAsymmetric, Evil::KillAll, Evil::FirstCommit]),
     (Theme::Power, &[Evil::Power, Evil::PowerInCommit, Evil::DiskError]),
     (Theme::Rot, &[Evil::Rot, Evil::Kill]),
-    (Theme::Shards, &[Evil::Kill, Evil::CutLeader, Evil::CutSymmetric, Evil::BreakLink]),
+    (
+        Theme::Shards,
+        &[
+            Evil::Kill,
+            Evil::CutLeader,
+            Evil::CutSymmetric,
+            Evil::BreakLink,
+            Evil::LeapShards,
+            Evil::OneDecided,
+        ],
+    ),
+    (Theme::Members, &[Evil::Members, Evil::Storm, Evil::Snapshot, Evil::CutLeader]),
 ];
 
-const _: () = assert!(THEMES[Theme::Shards as usize].0 as usize == Theme::Shards as usize);
+const _: () = assert!(THEMES[Theme::Members as usize].0 as usize == Theme::Members as usize);
 
 impl Theme {
     /// The seeds of this theme, in order.
@@ -177,12 +197,13 @@ pub(crate) struct Directed {
     pub(crate) in_install: u64,
     /// The leader is cut off the moment that it commits.
     pub(crate) cut_at_commit: u64,
-    /// The leader is cut off the moment that it begins to change the members.
+    /// The leader is cut off the moment that it begins to change the members, or when some of the
+    /// others have heard of it.
     pub(crate) cut_at_change: u64,
     /// The leader is cut off, or falls, soon after it was elected.
     pub(crate) end_early: u64,
-    /// A vote comes when its candidate may stand again already, or a part of a snapshot comes once
-    /// more, much later.
+    /// A vote comes when its candidate stands again already, or a part of a snapshot comes once more,
+    /// much later, or a newer snapshot takes its place while it is being sent.
     pub(crate) echo: u64,
 }
 
@@ -218,6 +239,8 @@ pub(crate) struct Plan {
     pub(crate) trickle: u64,
     /// Between two operations of a client, on average.
     pub(crate) think: Duration,
+    /// The clients mostly touch the few keys that all of them share, several at once.
+    pub(crate) contended: bool,
 }
 
 impl Plan {
@@ -267,6 +290,7 @@ impl Plan {
             drift_ppm: if rng.one_in(2) { DRIFT_PPM } else { DRIFT_PPM_MAX },
             trickle: rate(rng, 300_000),
             think: micros(rng, 10_000, 200_000),
+            contended: false,
         };
         let plan = if is_mapped(seed) { plan.with_a_map(rng) } else { plan };
         match Theme::of(seed) {
@@ -325,6 +349,16 @@ impl Plan {
                 (plan.nodes, plan.shards) = (3, 4);
                 plan.network.late = 20_000;
                 plan.think = Duration::from_millis(30);
+                if rng.one_in(2) {
+                    // Many want the same keys, and each has them for long.
+                    (plan.clients, plan.contended) = (8, true);
+                    plan.disk = (Duration::from_millis(1), Duration::from_millis(10));
+                    plan.think = Duration::from_millis(10);
+                }
+            }
+            Theme::Members => {
+                plan.nodes = 3;
+                (plan.directed.cut_at_change, plan.directed.end_early) = (often, often / 4);
             }
             Theme::Moves => {
                 plan.network.late = 20_000;

@@ -14,6 +14,10 @@
 //! | `Drift` | a leader with a slow clock is cut off from voters with fast ones |
 //! | `Leap` | a node whose forwarded requests were executed hears of it by a snapshot of a later term |
 //! | `Unanswered` | the same, and it hears nothing for longer than a request waits |
+//! | `LeapShards` | the same, for transactions over shards of a node that led some of them |
+//! | `OneDecided` | some participants of a transaction hear that it is committed, and others do not hear from its gateway any more: what comes meanwhile waits, a script and writes behind it |
+//! | `Renew` | a follower is behind; while a snapshot is sent to it, its leader takes a newer one |
+//! | `FirstCommit` | a write is acknowledged and known to be agreed by nobody who is left; it is read at a new leader whose first entry is not agreed yet |
 //!
 //! Beside them: whenever a node is elected while another still believes to lead, something is
 //! written at the one and then read at the other.
@@ -23,7 +27,7 @@ use node::Event;
 use crate::coverage::Mark;
 use crate::history::{Call, Datum, Verb};
 use crate::plan::Evil;
-use crate::workload::Task;
+use crate::workload::{How, Task};
 use crate::world::{Checked, What, World};
 
 const MILLISECOND: u64 = 1_000_000;
@@ -35,25 +39,95 @@ const READERS: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// `first` was cut off with an entry of its own; somebody else will be elected.
-    PriorDeposed { first: u32 },
+    PriorDeposed {
+        first: u32,
+    },
     /// `second` was elected and cut off at once; `first` will be elected again.
-    PriorAgain { first: u32, second: u32 },
+    PriorAgain {
+        first: u32,
+        second: u32,
+    },
     /// `first` leads again, and is cut off at its next commit.
-    PriorCommit { first: u32, second: u32 },
+    PriorCommit {
+        first: u32,
+        second: u32,
+    },
     /// One of the others is elected.
     PriorLast,
     /// `stands` does not hear `leader` any more, and `keeps` still does.
-    LeaseKept { leader: u32, keeps: u32 },
+    LeaseKept {
+        leader: u32,
+        keeps: u32,
+    },
     /// Somebody is elected within what may be another's lease.
     LeaseOver,
     /// The clocks run apart; then `leader` is cut off.
-    DriftBegun { leader: u32 },
+    DriftBegun {
+        leader: u32,
+    },
     /// `node` is heard, and hears nothing.
-    Deaf { node: u32, leaps: bool },
+    Deaf {
+        node: u32,
+        leaps: bool,
+    },
     /// `node` is cut off, and much is written; then somebody else leads.
-    Behind { node: u32 },
+    Behind {
+        node: u32,
+    },
     /// Snapshots are taken in the later term.
-    Ahead { node: u32 },
+    Ahead {
+        node: u32,
+    },
+    /// `gateway` is cut off with transactions of its clients; others lead its shards.
+    ShardsBehind {
+        gateway: u32,
+    },
+    /// More is written to each shard than logs keep for those that lag.
+    ShardsFull {
+        gateway: u32,
+    },
+    /// Snapshots are taken.
+    ShardsAhead,
+    /// `gateway` is asked to append to all lists, and loses one of the others when it answers
+    /// `client`.
+    Decided {
+        gateway: u32,
+        client: usize,
+    },
+    /// The lists are locked there, and a script waits for them.
+    Locked {
+        node: u32,
+        client: usize,
+    },
+    /// Writes wait behind it.
+    Parked,
+    /// A follower is cut off, then much is written; then snapshots are taken.
+    Lags {
+        node: u32,
+    },
+    LagsFar {
+        node: u32,
+    },
+    /// The clients do nothing, so that no gateway holds anything.
+    FirstHush {
+        leader: u32,
+    },
+    /// `leader` is asked to append to this list, and is cut off when it answers `client`.
+    FirstWrite {
+        leader: u32,
+        client: usize,
+        list: u64,
+    },
+    /// Somebody else is elected, and all disks stand still.
+    FirstDeposed {
+        leader: u32,
+        list: u64,
+    },
+    /// `node` leads, and is heard by its followers; then it is asked for the list.
+    FirstLead {
+        node: u32,
+        list: u64,
+    },
     /// All faults have ended, clients wait for keys, and the leader changes once more.
     LastOrders,
     /// Until the time is up.
@@ -82,6 +156,19 @@ impl World {
         let step = 1 + self.rng.below(u64::from(nodes) - 1) as u32;
         self.network.mend();
         match evil {
+            Evil::FirstCommit => self.stage(Stage::FirstHush { leader }, 150),
+            Evil::LeapShards => self.begin_leap_over_shards(),
+            Evil::OneDecided => {
+                let (gateway, client) = (other(step - 1), self.idle_client());
+                let task = self.workload.append_to_all(How::Multi);
+                self.drive(client, gateway, task);
+                self.stage(Stage::Decided { gateway, client }, 1_000);
+            }
+            Evil::Renew => {
+                let node = other(step);
+                self.cut_only(node);
+                self.stage(Stage::Lags { node }, 100);
+            }
             Evil::PriorTerm if nodes == 3 => {
                 self.isolate(leader);
                 self.whisper(leader, &[b"SET", b"whisper", b"1"]);
@@ -161,6 +248,11 @@ impl World {
                 self.stage(Stage::PriorCommit { first, second }, 2_000);
             }
             Some(Stage::PriorLast) => self.end_script(),
+            Some(Stage::FirstDeposed { leader, list }) if node != leader => {
+                self.stalled_until.fill(self.now + 600 * MILLISECOND);
+                let after = 80 + self.rng.below(200);
+                self.stage(Stage::FirstLead { node, list }, after);
+            }
             Some(Stage::LeaseOver) => {
                 self.coverage.hit(Mark::ElectedNearLease);
                 self.stage(Stage::Rest, 500);
@@ -238,9 +330,140 @@ impl World {
                 self.network.mend();
                 self.stage(Stage::Rest, 1_000);
             }
-            _ => self.end_script(),
+            Some(stage) => self.stage_ends(stage),
+            None => {}
         }
         Ok(())
+    }
+
+    /// The time of a stage is up that needs nothing of any node.
+    fn stage_ends(&mut self, stage: Stage) {
+        match stage {
+            Stage::FirstHush { leader } => self.write_first(leader),
+            Stage::FirstLead { node, list } => self.read_first(node, list),
+            Stage::Locked { node, client: waits } => {
+                let clients = (0..self.clients()).filter(|client| *client != waits);
+                for (list, client) in (0..4).zip(clients) {
+                    let [append, _] = self.workload.append_to(list);
+                    self.drive(client, node, append);
+                }
+                self.stage(Stage::Parked, 2_000);
+            }
+            Stage::Parked => self.stage(Stage::Rest, 500),
+            Stage::Lags { node } => {
+                self.fill_logs(node);
+                self.stage(Stage::LagsFar { node }, 300);
+            }
+            Stage::LagsFar { node } => {
+                self.fill_logs(node);
+                self.network.mend();
+                self.stage(Stage::Rest, 1_000);
+            }
+            Stage::ShardsBehind { gateway } => {
+                self.fill_shards(gateway);
+                self.stage(Stage::ShardsFull { gateway }, 300);
+            }
+            Stage::ShardsFull { gateway } => {
+                for node in (1..=self.nodes()).filter(|node| *node != gateway) {
+                    self.want_snapshot(node);
+                }
+                self.stage(Stage::ShardsAhead, 400);
+            }
+            Stage::ShardsAhead => {
+                self.coverage.hit(Mark::LeaptOverShards);
+                self.network.mend();
+                self.stage(Stage::Rest, 2_000);
+            }
+            _ => self.end_script(),
+        }
+    }
+
+    /// Do the clients do nothing at the moment?
+    pub(crate) fn is_hushed(&self) -> bool {
+        let hushed = matches!(
+            self.script,
+            Some(
+                Stage::FirstHush { .. }
+                    | Stage::FirstWrite { .. }
+                    | Stage::FirstDeposed { .. }
+                    | Stage::FirstLead { .. }
+                    | Stage::Locked { .. }
+                    | Stage::Parked
+            )
+        );
+        hushed && self.is_chaos()
+    }
+
+    fn write_first(&mut self, leader: u32) {
+        let focus = self.focus;
+        if !self.machine(leader).leads(focus) {
+            return self.end_script();
+        }
+        let (client, list) = (self.idle_client(), self.rng.below(4));
+        let [append, _] = self.workload.append_to(list);
+        self.drive(client, leader, append);
+        self.stage(Stage::FirstWrite { leader, client, list }, 500);
+    }
+
+    /// A node answers a client. What it has said to the others in the same turn, they do not hear.
+    pub(crate) fn script_answers(&mut self, node: u32, client: usize) {
+        match self.script {
+            Some(Stage::FirstWrite { leader, client: asks, list })
+                if (node, client) == (leader, asks) =>
+            {
+                self.cut_only(leader);
+                self.stage(Stage::FirstDeposed { leader, list }, 2_500);
+            }
+            Some(Stage::Decided { gateway, client: asks }) if (node, client) == (gateway, asks) => {
+                let step = self.rng.below(u64::from(self.nodes()) - 1) as u32;
+                let other = (gateway + step) % self.nodes() + 1;
+                self.cut_both(gateway, other);
+                self.coverage.hit(Mark::OneDecided);
+                let third = |node: &u32| *node != gateway && *node != other;
+                let node = (1..=self.nodes()).find(third).unwrap_or(other);
+                let (client, task) = (self.idle_client(), self.workload.append_to_all(How::Script));
+                self.drive(client, node, task);
+                self.stage(Stage::Locked { node, client }, 40);
+            }
+            _ => {}
+        }
+    }
+
+    fn read_first(&mut self, node: u32, list: u64) {
+        let focus = self.focus;
+        if self.machine(node).leads(focus) {
+            self.coverage.hit(Mark::ReadBeforeFirstCommit);
+            for reader in 0..self.clients().min(READERS) {
+                let [_, read] = self.workload.append_to(list);
+                self.drive(reader, node, read);
+            }
+        }
+        self.stage(Stage::Rest, 800);
+    }
+
+    /// Some node that leads a shard is cut off, with transactions of its clients.
+    fn begin_leap_over_shards(&mut self) {
+        let first = self.rng.below(u64::from(self.nodes())) as u32;
+        let mut nodes = (0..self.nodes()).map(|step| (first + step) % self.nodes() + 1);
+        let Some(gateway) = nodes.find(|node| self.machines[*node as usize - 1].leads_any()) else {
+            return;
+        };
+        self.cut_only(gateway);
+        for client in 0..self.clients().min(4) {
+            let task = self.workload.transfer(&mut self.rng);
+            self.drive(client, gateway, task);
+        }
+        self.stage(Stage::ShardsBehind { gateway }, 900);
+    }
+
+    /// Each shard gets more than logs keep for those that lag.
+    fn fill_shards(&mut self, but: u32) {
+        const KEYS: u64 = 24;
+        let much = vec![b'x'; 8 * 1024];
+        let Some(node) = (1..=self.nodes()).find(|node| *node != but) else { return };
+        for key in 0..KEYS {
+            self.whisper(node, &[b"SET", format!("whisper{key}").as_bytes(), &much]);
+        }
     }
 
     /// The faults are about to end: some clients wait, and must hear of what comes then.

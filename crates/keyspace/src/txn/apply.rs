@@ -156,6 +156,7 @@ impl Shard {
     /// Asserts what must always hold between transactions and keys.
     pub fn check_txns(&self) {
         self.txns.check();
+        self.check_waits();
     }
 
     /// Agrees or refuses, into `reply`. False: it has to wait.
@@ -166,7 +167,6 @@ impl Shard {
         match self.txns.standing(txn) {
             Some(Standing::Prepared) => return self.agree_again(txn, reply),
             Some(Standing::Aborted) if planted!("prepare-after-rollback") => {}
-            Some(Standing::Committed) if planted!("prepare-after-commit") => {}
             None if txn.born >= floor => {}
             _ => {
                 reply.status(&format!("FENCED {}", self.clock.0));
@@ -216,15 +216,32 @@ impl Shard {
     /// Who stands in the way of a transaction?
     fn obstacle(&self, txn: TxnId, span: Span, wants: &[Want]) -> Obstacle {
         let mut worst = Obstacle::None;
-        let mut meet = |holder: TxnId| {
+        self.obstacles(span, wants, |holder| {
             let waits = txn.is_older_than(&holder) || planted!("wait-for-everybody");
             worst = worst.max(if waits { Obstacle::Younger } else { Obstacle::Older });
-        };
-        match span {
-            Span::Keys => self.txns.locks.obstacles(wants, &mut meet),
-            Span::Whole => self.txns.locks.holders(&mut meet),
-        }
+        });
         worst
+    }
+
+    fn obstacles(&self, span: Span, wants: &[Want], each: impl FnMut(TxnId)) {
+        match span {
+            Span::Keys => self.txns.locks.obstacles(wants, each),
+            Span::Whole => self.txns.locks.holders(each),
+        }
+    }
+
+    /// A transaction that is parked waits for one that is younger. So nobody waits in a circle: each
+    /// would have to be older than the next.
+    fn check_waits(&self) {
+        for Parked { op, .. } in self.txns.parked.values() {
+            let Body::Txn(txn) = &op.body else { continue };
+            let Txn::Prepare(prepare) = &**txn else { continue };
+            let mut waits = false;
+            self.obstacles(prepare.span, &wants_of(prepare), |holder| {
+                waits |= prepare.txn.is_older_than(&holder);
+            });
+            assert!(waits, "{} is parked, and nobody younger is in its way", prepare.txn);
+        }
     }
 
     /// Runs the calls, takes what they changed out again, and puts back what was there. Nothing is
@@ -346,7 +363,9 @@ impl Shard {
         self.txns.locks.free(txn, &wants);
         put_replies(&replies, reply);
         let since = self.clock;
-        self.txns.committed.insert(txn, Committed { participants, since, replies });
+        if !planted!("commit-leaves-no-record") {
+            self.txns.committed.insert(txn, Committed { participants, since, replies });
+        }
     }
 
     fn fold_in(&mut self, Write { db, key, entry }: Write) {

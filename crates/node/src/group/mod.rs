@@ -346,6 +346,7 @@ impl Group {
             first.is_none_or(|flight| flight.batch.index > self.applied),
             "a batch is under way though its place was applied"
         );
+        self.shard.check_txns();
     }
 
     /// Feeds the replica one event and does what follows.

@@ -310,6 +310,12 @@ impl Replicas {
         self.views[&node].memory.last()
     }
 
+    /// Where in the log of this node a change of members stands that is under way.
+    pub(crate) fn change_of(&self, node: u32) -> Option<u64> {
+        let (index, config) = self.views[&node].memory.configs.last()?;
+        config.is_joint().then_some(*index)
+    }
+
     /// A replica hands records to its disk. True if they cut off some of its log.
     pub(crate) fn saving(
         &mut self,

@@ -152,6 +152,32 @@ impl Workload {
         Task::plain(Call::new(Verb::Append, draw::list_key(rng), vec![self.value()]))
     }
 
+    /// The same, to this list, and a read of it.
+    pub fn append_to(&mut self, list: u64) -> [Task; 2] {
+        let key = format!("list{}", list % LISTS);
+        let append = Call::new(Verb::Append, key.clone(), vec![self.value()]);
+        [append, Call::new(Verb::Range, key, vec![])].map(Task::plain)
+    }
+
+    /// The same, to all lists at once: keys that are in several shards, if there are any.
+    pub fn append_to_all(&mut self, how: How) -> Task {
+        let append = |list| {
+            let [append, _] = self.append_to(list);
+            append.calls
+        };
+        Task::new(how, (0..LISTS).flat_map(append).collect())
+    }
+
+    /// Money goes from one account to another: keys that are in several shards, if there are any.
+    pub fn transfer(&mut self, rng: &mut Rng) -> Task {
+        Task::new(How::Multi, self.draw_transfer(rng))
+    }
+
+    /// From here on, most of what is asked is of the few keys that are there for the whole run.
+    pub fn contend(&mut self) {
+        (self.weights.list, self.weights.bank) = (60, 60);
+    }
+
     /// A value that nobody else writes.
     pub fn value(&mut self) -> Datum {
         self.next_value += 1;
@@ -272,12 +298,16 @@ impl Workload {
         if rng.one_in(3) {
             return audit(rng);
         }
+        draw::together(self.draw_transfer(rng), rng)
+    }
+
+    fn draw_transfer(&mut self, rng: &mut Rng) -> Vec<Call> {
         let source = rng.below(ACCOUNTS);
         let target = (source + 1 + rng.below(ACCOUNTS - 1)) % ACCOUNTS;
         let amount = rng.below(100) as i64;
         let add = |number, by| Call::new(Verb::IncrBy, account(number), vec![Datum::Int(by)]);
         let note = Call::new(Verb::Append, JOURNAL, vec![self.value()]);
-        draw::together(vec![add(source, -amount), add(target, amount), note], rng)
+        vec![add(source, -amount), add(target, amount), note]
     }
 
     /// An operation ended: whatever may still take effect makes its keys dearer to check.

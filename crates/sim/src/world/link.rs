@@ -1,13 +1,24 @@
 //! Links: messages between nodes on their way, and connections that are made anew.
 
 use bytes::Bytes;
-use consensus::NodeId;
-use node::{Event, Message};
+use consensus::{NodeId, Role, Status, Term};
+use node::{Event, GroupId, Message};
 
 use super::{Checked, What, World};
 use crate::coverage::Mark;
 use crate::limits::REDIAL_INTERVAL;
 use crate::network::Arrival;
+
+/// How many votes are held back at a time.
+const LATE_VOTES_MAX: usize = 16;
+
+/// A vote that is held back.
+#[derive(Debug)]
+pub(crate) struct LateVote {
+    group: GroupId,
+    term: Term,
+    arrival: Arrival,
+}
 
 impl World {
     pub(super) fn send(&mut self, source: u32, target: NodeId, message: &Message) -> Checked {
@@ -28,11 +39,19 @@ impl World {
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
         let (at, target) = (self.now, target.0);
-        let message = Arrival { at, source, target, bytes: Bytes::from(bytes) };
-        let arrivals = self.network.send(&mut self.rng, &mut self.coverage, message, strict);
+        let sent = Arrival { at, source, target, bytes: Bytes::from(bytes) };
+        let arrivals = self.network.send(&mut self.rng, &mut self.coverage, sent, strict);
         for mut arrival in arrivals {
             if votes && self.strikes_at(source, self.plan.directed.echo) {
                 self.coverage.hit(Mark::VoteLate);
+                if self.late_votes.len() < LATE_VOTES_MAX
+                    && self.rng.one_in(2)
+                    && let Message::Consensus { group, envelope } = message
+                {
+                    let (group, term) = (*group, envelope.term);
+                    self.late_votes.push(LateVote { group, term, arrival });
+                    continue;
+                }
                 arrival.at += 200_000_000 + self.rng.below(800_000_000);
             }
             if part && self.strikes_at(source, self.plan.directed.echo) {
@@ -43,6 +62,23 @@ impl World {
             self.push(arrival.at, 0, What::Message(arrival));
         }
         Ok(())
+    }
+
+    /// A node stands for election: now it gets the votes of earlier terms.
+    pub(super) fn release_votes(&mut self, node: u32, group: GroupId, status: &Status) {
+        if status.role != Role::Candidate || self.late_votes.is_empty() {
+            return;
+        }
+        let now = self.now;
+        let comes = |vote: &mut LateVote| {
+            vote.arrival.target == node && vote.group == group && vote.term < status.term
+        };
+        let comes: Vec<LateVote> = self.late_votes.extract_if(.., comes).collect();
+        for LateVote { arrival, .. } in comes {
+            self.coverage.hit(Mark::VoteForLater);
+            let at = now + self.rng.below(200_000);
+            self.push(at, 0, What::Message(Arrival { at, ..arrival }));
+        }
     }
 
     pub(super) fn arrived(&mut self, arrival: Arrival) -> Checked {

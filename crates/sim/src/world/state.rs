@@ -8,6 +8,7 @@ use server::start::GROUP;
 use stdx::Rng;
 
 use super::event::Scheduled;
+use super::link::LateVote;
 use super::{Checked, What};
 use crate::checker::replicas::AllReplicas;
 use crate::clients::Client;
@@ -69,6 +70,10 @@ pub(crate) struct World {
     pub(crate) script: Option<Stage>,
     pub(crate) scripts: u64,
     pub(crate) probe: Option<Probe>,
+    /// Votes that come when their candidate stands in a later term.
+    pub(crate) late_votes: Vec<LateVote>,
+    /// The newest change of members in which its leader was, or was not, cut off.
+    pub(crate) change_seen: u64,
     pub(crate) phase: Phase,
     pub(super) healed_at: u64,
     pub(crate) last_tasks: Vec<Task>,
@@ -86,6 +91,9 @@ impl World {
         let plan = Plan::draw(&mut rng, options.seed);
         let nodes = plan.nodes;
         let mut workload = Workload::new(&mut rng);
+        if plan.contended {
+            workload.contend();
+        }
         workload.undo();
         // Where hours pass, ids end.
         if !plan.evils.iter().any(|evil| matches!(evil, Evil::Jump | Evil::Sleep)) {
@@ -130,6 +138,8 @@ impl World {
             script: None,
             scripts: 0,
             probe: None,
+            late_votes: Vec::new(),
+            change_seen: 0,
             phase: Phase::Chaos,
             healed_at: u64::MAX,
             last_tasks: Vec::new(),

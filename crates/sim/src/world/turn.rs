@@ -4,8 +4,9 @@
 //! feed ─▶ (a little later) turn: step, end_turn ─▶ checker, saves, sends, clients ─▶ timer
 //! ```
 
-use consensus::{EntryKind, Record};
+use consensus::{EntryKind, Record, Role};
 use node::{Event, GroupId, Save, SnapshotJob};
+use server::start::GROUP;
 
 use super::{Checked, What, World};
 use crate::coverage::Mark;
@@ -157,6 +158,11 @@ impl World {
             }
             SnapshotJob::Begin { .. } => self.coverage.hit(Mark::SnapshotTaken),
             SnapshotJob::Fetch { offset: 0, .. } => self.coverage.hit(Mark::SnapshotSent),
+            // It has begun: a newer one takes its place.
+            SnapshotJob::Fetch { .. } if self.strikes_at(node, self.plan.directed.echo / 2) => {
+                self.coverage.hit(Mark::SnapshotRenewed);
+                self.want_snapshot(node);
+            }
             _ => {}
         }
         Ok(())
@@ -184,6 +190,10 @@ impl World {
             }
             self.script_elected(node);
         }
+        self.release_votes(node, id, &status);
+        if id == GROUP && status.role == Role::Leader {
+            self.look_at_change(node);
+        }
         let Some(running) = &self.machines[node as usize - 1].running else { return Ok(false) };
         let Some(group) = running.front.core().member(id) else { return Ok(false) };
         let applied = group.applied().0;
@@ -196,6 +206,20 @@ impl World {
             }
         }
         Ok(self.replicas[id].committed() > before)
+    }
+
+    /// A change of members is under way. Sometimes its leader is gone when some have heard of it.
+    fn look_at_change(&mut self, node: u32) {
+        let Some(index) = self.replicas[GROUP].change_of(node) else { return };
+        if index > self.change_seen {
+            self.change_seen = index;
+            if self.strikes_at(node, self.plan.directed.cut_at_change) {
+                self.coverage.hit(Mark::CutLeaderInChange);
+                let most = 2 * (self.plan.delay.1 + self.plan.disk.1).as_nanos() as u64;
+                let after = self.rng.below(most);
+                self.push_node(node, after, What::CutOff(node));
+            }
+        }
     }
 
     pub(super) fn set_timer(&mut self, node: u32) {
