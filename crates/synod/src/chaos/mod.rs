@@ -155,7 +155,9 @@ fn kinds(options: &Options, ground: &Ground) -> Result<Vec<Kind>, String> {
         Kind::Kill | Kind::Restart | Kind::Pause | Kind::Snapshot => true,
         // Three replicas each need somewhere to go.
         Kind::Move => ground.addrs.len() > 3,
-        Kind::Cut | Kind::OneWay => ground.network.is_some() && ground.addrs.len() > 1,
+        Kind::Cut | Kind::OneWay | Kind::Split | Kind::Links => {
+            ground.network.is_some() && ground.addrs.len() > 1
+        }
         Kind::Slow => ground.network.as_ref().is_some_and(network::Network::can_slow),
         Kind::Disk => !ground.disks.nodes().is_empty(),
     };

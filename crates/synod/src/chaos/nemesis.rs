@@ -123,7 +123,8 @@ impl Nemesis<'_> {
             Kind::Kill => victims.iter().for_each(|node| self.nodes.kill(*node)),
             Kind::Restart => self.nodes.end(&victims),
             Kind::Pause => victims.iter().for_each(|node| self.nodes.signal(*node, Signal::STOP)),
-            Kind::Cut | Kind::OneWay => self.cut(&fault, &victims)?,
+            Kind::Cut | Kind::OneWay | Kind::Split => self.cut(&fault, &victims)?,
+            Kind::Links => self.cut_ways(&fault.ways)?,
             Kind::Slow => {
                 if let Some(network) = &ground.network {
                     victims.iter().try_for_each(|node| network.slow(*node))?;
@@ -148,7 +149,7 @@ impl Nemesis<'_> {
                 victims.iter().try_for_each(|node| self.nodes.start(*node))?;
             }
             Kind::Pause => victims.iter().for_each(|node| self.nodes.signal(*node, Signal::CONT)),
-            Kind::Cut | Kind::OneWay => {
+            Kind::Cut | Kind::OneWay | Kind::Split | Kind::Links => {
                 ground.network.as_ref().map_or(Ok(()), |network| network.heal())?;
             }
             Kind::Slow => {
@@ -193,8 +194,8 @@ impl Nemesis<'_> {
             }
             let victim = End::Node(*victim);
             for other in others {
-                let deaf = fault.kind == Kind::Cut || fault.twist;
-                let mute = fault.kind == Kind::Cut || !fault.twist;
+                let both = fault.kind != Kind::OneWay;
+                let (deaf, mute) = (both || fault.twist, both || !fault.twist);
                 if deaf {
                     network.cut(other, victim)?;
                 }
@@ -205,6 +206,11 @@ impl Nemesis<'_> {
         }
         Ok(())
     }
+
+    fn cut_ways(&self, ways: &[(usize, usize)]) -> Result<(), String> {
+        let Some(network) = &self.ground.network else { return Ok(()) };
+        ways.iter().try_for_each(|(one, other)| network.cut(End::Node(*one), End::Node(*other)))
+    }
 }
 
 fn describe(fault: &Fault, victims: &[usize], leads: bool) -> String {
@@ -213,8 +219,13 @@ fn describe(fault: &Fault, victims: &[usize], leads: bool) -> String {
         (true, Kind::Disk) | (false, _) => format!("node {}", numbers.join(", ")),
         (true, _) => format!("node {}, which leads", numbers.join(", ")),
     };
+    if fault.kind == Kind::Links {
+        let ways = fault.ways.iter().map(|(one, other)| format!("{}→{}", one + 1, other + 1));
+        return format!("links {}", ways.collect::<Vec<_>>().join(", "));
+    }
     let how = match (fault.kind, fault.twist) {
         (Kind::Cut, true) => " and its clients",
+        (Kind::Split, _) => " from the others",
         (Kind::OneWay, true) => ", which hears nobody",
         (Kind::OneWay, false) => ", which nobody hears",
         _ => "",

@@ -26,6 +26,10 @@ pub(crate) enum Kind {
     Cut,
     /// A partition in one direction only
     OneWay,
+    /// Two sides, whichever, that do not hear each other
+    Split,
+    /// Some nodes do not hear some others, each way by itself
+    Links,
     /// Slow and lossy links
     Slow,
     /// No room on the disk
@@ -37,12 +41,14 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 9] = [
+    pub(super) const ALL: [Kind; 11] = [
         Kind::Kill,
         Kind::Restart,
         Kind::Pause,
         Kind::Cut,
         Kind::OneWay,
+        Kind::Split,
+        Kind::Links,
         Kind::Slow,
         Kind::Disk,
         Kind::Snapshot,
@@ -56,6 +62,8 @@ impl Kind {
             Kind::Pause => "pause",
             Kind::Cut => "cut",
             Kind::OneWay => "one-way",
+            Kind::Split => "split",
+            Kind::Links => "links",
             Kind::Slow => "slow",
             Kind::Disk => "disk",
             Kind::Snapshot => "snapshot",
@@ -71,6 +79,8 @@ impl Kind {
             Kind::Pause => 'p',
             Kind::Cut => 'c',
             Kind::OneWay => 'o',
+            Kind::Split => 'b',
+            Kind::Links => 'l',
             Kind::Slow => 's',
             Kind::Disk => 'd',
             Kind::Snapshot => 'n',
@@ -86,7 +96,8 @@ impl Kind {
             Kind::Restart => (10, 3_000),
             Kind::Pause => (150, 4_000),
             Kind::Cut => (1_000, 12_000),
-            Kind::OneWay => (1_000, 8_000),
+            Kind::OneWay | Kind::Links => (1_000, 8_000),
+            Kind::Split => (1_000, 12_000),
             Kind::Slow => (2_000, 7_000),
             Kind::Disk => (5_000, 10_000),
             Kind::Snapshot => (300, 1_000),
@@ -112,6 +123,8 @@ pub(super) struct Fault {
     /// Cut: the clients are cut off, too. One way: the victims hear nothing, instead of not being
     /// heard.
     pub(super) twist: bool,
+    /// Links: the first of each pair is not heard by the second.
+    pub(super) ways: Vec<(usize, usize)>,
 }
 
 /// What happens next.
@@ -174,7 +187,13 @@ impl Schedule {
     }
 
     fn draw_fault(&mut self, kind: Kind) -> Fault {
+        let ways = if kind == Kind::Links { self.draw_ways() } else { Vec::new() };
         let aim = match self.dice.below(20) {
+            _ if kind == Kind::Split => {
+                let side = 1 + self.dice.below((self.nodes as u64 - 1).max(1)) as usize;
+                Aim::Nodes(self.draw_nodes(side))
+            }
+            _ if kind == Kind::Links => Aim::Nodes((0..self.nodes).collect()),
             0..9 => Aim::Leader,
             9..15 => Aim::Nodes(self.draw_nodes(1)),
             15..18 => Aim::Nodes(self.draw_nodes(((self.nodes - 1) / 2).max(1))),
@@ -182,7 +201,21 @@ impl Schedule {
             18 => Aim::Nodes(self.draw_nodes(self.nodes / 2 + 1)),
             _ => Aim::Nodes((0..self.nodes).collect()),
         };
-        Fault { kind, aim, twist: self.dice.one_in(3) }
+        Fault { kind, aim, twist: self.dice.one_in(3), ways }
+    }
+
+    /// Each way between two nodes is cut or not; at least one is, if there are two.
+    fn draw_ways(&mut self) -> Vec<(usize, usize)> {
+        let nodes = self.nodes;
+        let all = (0..nodes).flat_map(|one| (0..nodes).map(move |other| (one, other)));
+        let mut ways: Vec<(usize, usize)> = all.filter(|(one, other)| one != other).collect();
+        let keep = 1 + self.dice.below((ways.len() as u64 / 2).max(1)) as usize;
+        while ways.len() > keep {
+            let at = self.dice.below(ways.len() as u64) as usize;
+            ways.swap_remove(at);
+        }
+        ways.sort_unstable();
+        ways
     }
 
     fn draw_nodes(&mut self, count: usize) -> Vec<usize> {
@@ -234,6 +267,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_split_has_two_sides_of_any_size_and_links_are_between_two_nodes() {
+        let (mut sides, mut counts) = (BTreeSet::new(), BTreeSet::new());
+        let mut schedule = Schedule::new(6, &[Kind::Split, Kind::Links], 4, LONG);
+        for fault in (0..200).flat_map(|_| schedule.next_step().faults) {
+            assert!(fault.ways.iter().all(|(one, other)| one != other && one.max(other) < &4));
+            match (fault.kind, fault.aim) {
+                (Kind::Split, Aim::Nodes(side)) => drop(sides.insert(side.len())),
+                _ => drop(counts.insert(fault.ways.len())),
+            }
+        }
+        assert_eq!(sides, BTreeSet::from([1, 2, 3]));
+        assert_eq!(counts, (1..=6).collect());
     }
 
     #[test]

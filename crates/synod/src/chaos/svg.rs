@@ -109,6 +109,8 @@ fn colour(kind: Kind) -> &'static str {
         Kind::Pause => "#8e44ad",
         Kind::Cut => "#1f618d",
         Kind::OneWay => "#5dade2",
+        Kind::Split => "#2874a6",
+        Kind::Links => "#aed6f1",
         Kind::Slow => "#b7950b",
         Kind::Disk => "#6e5f4b",
         Kind::Snapshot => "#7f8c8d",
