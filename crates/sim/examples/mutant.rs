@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sim::{Coverage, MAPPED, MUTANTS, Mutant, Options, Report, Theme, run};
+use sim::{Coverage, MUTANTS, Options, Report, run};
 
 /// Simulated time with faults, in each run.
 const LENGTH: Duration = Duration::from_secs(60);
@@ -57,9 +57,7 @@ fn print(text: &str) {
 }
 
 fn list() -> ExitCode {
-    // Without clusters with a map there is nobody to see what is wrong with one.
-    let seen = |mutant: &&Mutant| MAPPED || mutant.theme != Some(Theme::Moves);
-    for mutant in MUTANTS.iter().filter(seen) {
+    for mutant in MUTANTS {
         let kind = if mutant.rare { "rare" } else { "" };
         print(&format!("{}\t{kind}\t{}\t{}\n", mutant.name, mutant.what, mutant.source));
     }

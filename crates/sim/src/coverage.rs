@@ -112,7 +112,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 90] = [
+    pub const ALL: [Mark; 95] = [
         Mark::MessageLost,
         Mark::MessageDuplicated,
         Mark::MessageReordered,
@@ -148,6 +148,9 @@ impl Mark {
         Mark::NodeRemoved,
         Mark::NodeReplaced,
         Mark::NodeRetired,
+        Mark::NodeCame,
+        Mark::ReplicaJoined,
+        Mark::CameWithoutData,
         Mark::MembersAmidSnapshots,
         Mark::MajorityServed,
         Mark::PowerFailed,
@@ -158,6 +161,8 @@ impl Mark {
         Mark::PowerFailedInCompaction,
         Mark::PowerFailedInSnapshot,
         Mark::PowerFailedInInstall,
+        Mark::PowerFailedInJoin,
+        Mark::PowerFailedInLeave,
         Mark::Killed,
         Mark::KilledAll,
         Mark::Paused,
@@ -231,12 +236,20 @@ pub const PLACES: &[&str] = &[
     "leadership is taken over by order",
     // node
     "a batch was not committed, and goes again",
+    "a change of the map met another",
     "a follower cannot answer a read, and hands it on",
     "a follower waits until it has applied what it is asked about",
     "a follower was told nothing, and hands its reads on",
     "a forwarded write comes twice",
+    "a guest asks the next leader again",
+    "a guest's retry is answered from memory",
+    "a guest's retry was never agreed on, and is taken",
+    "a leader hands over because it is not wanted",
     "a leader without room hands its place on",
-    // server
+    "a replica comes back",
+    "a replica is said to be out, and has come back since",
+    "a replica leaves its data behind",
+    "a snapshot leaps over requests that were sent",
     // storage
     "a crash left a log that was not trimmed",
     "a torn tail is cut off",
@@ -254,17 +267,8 @@ pub const RARER: &[(&str, &str)] = &[
     ("a snapshot tells a commit that the log holds", "consensus/tests/random.rs"),
     ("entries come while a snapshot is being installed", "consensus/tests/random.rs"),
     ("the log on the disk is older than the snapshot", "consensus/src/raft/follower.rs"),
-    ("a replica is said to be out, and has come back since", "sim, in seeds with a map"),
-    ("a change of the map met another", "sim, in seeds with a map"),
-    ("a guest asks the next leader again", "sim, in seeds with a map"),
-    ("a guest's retry is answered from memory", "sim, in seeds with a map"),
-    ("a guest's retry was never agreed on, and is taken", "sim, in seeds with a map"),
-    ("a leader hands over because it is not wanted", "sim, in seeds with a map"),
-    ("a replica comes back", "sim, in seeds with a map"),
-    ("a replica leaves its data behind", "sim, in seeds with a map"),
     ("a replica leaves, and its clients wait for keys", "sim, in seeds with a map"),
     ("a snapshot finds no room", "sim, in a few hundred seeds"),
-    ("a snapshot leaps over requests that were sent", "sim, in a few hundred seeds"),
     ("a part of a snapshot comes behind one that was refused", "server/src/keeper.rs"),
     ("entries that wait for room are in a snapshot already", "server/src/keeper.rs"),
     ("a crash left a log that an install had voided", "storage/tests/snapshot.rs"),

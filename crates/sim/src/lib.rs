@@ -36,7 +36,6 @@ pub mod workload;
 mod world;
 
 pub use coverage::{Coverage, Mark};
-pub use limits::MAPPED;
 pub use mutants::{MUTANTS, Mutant};
 pub use plan::Theme;
 pub use run::{Options, Report, Violation, run, shorten};

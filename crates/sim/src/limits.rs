@@ -49,7 +49,7 @@ pub(crate) const KEY_UNKNOWN_MAX: usize = 6;
 pub(crate) const SEARCH_STATES_MAX: usize = 300_000;
 
 /// The state of replicas is hashed at one applied index in so many.
-pub(crate) const DIGEST_EVERY: u64 = 8;
+pub(crate) const DIGEST_EVERY: u64 = 20;
 
 /// Machines of one run, those that join included: a number of a node is never used again.
 pub(crate) const NODES_MAX: u32 = 12;
@@ -60,15 +60,16 @@ pub(crate) const LULL_SETTLE: Duration = Duration::from_secs(6);
 /// … and answers within this.
 pub(crate) const LULL_ANSWER: Duration = Duration::from_secs(4);
 
-/// Are there seeds with a map? If not, every node holds all shards in all of them.
-pub const MAPPED: bool = false;
-
 /// After all faults have ended, and all changes are done, everything is where the map wants it within
 /// this time: some dozens of moves, each of which takes some rounds of a quarter of a second.
 pub(crate) const MOVE_BOUND: Duration = Duration::from_secs(60);
 
 /// Turns of a node's loop in one second of the world: under load it is some thousand.
 pub(crate) const TURNS_PER_SECOND_MAX: u64 = 200_000;
+
+/// A node is asked whether all that it holds agrees after each so many turns: it walks all of it, and
+/// what is wrong there does not heal by itself.
+pub(crate) const CHECK_EVERY: u64 = 8;
 
 /// Lines of a story that are kept.
 pub(crate) const STORY_LINES_MAX: usize = 200_000;

@@ -28,7 +28,7 @@ use storage::store::{Found, Store};
 use crate::checker::replicas::OnDisk;
 use crate::clock::Clock;
 use crate::limits::{
-    APPEND_BYTES_MAX, CHUNK_BYTES_MAX, DRIFT_PPM, SEGMENT_BYTES, SNAPSHOT_STEP_BYTES,
+    APPEND_BYTES_MAX, CHECK_EVERY, CHUNK_BYTES_MAX, DRIFT_PPM, SEGMENT_BYTES, SNAPSHOT_STEP_BYTES,
     TAIL_BYTES_MAX, TURNS_PER_SECOND_MAX,
 };
 use crate::world::What;
@@ -452,6 +452,13 @@ impl Running {
             return Err(format!("the loop of a node does not sleep: {groups:?}"));
         }
         Ok(())
+    }
+
+    /// A turn ends: does all that the node holds agree?
+    pub(crate) fn check_turn(&self) {
+        if self.turns.1.is_multiple_of(CHECK_EVERY) {
+            self.front.core().check();
+        }
     }
 
     /// Does the log wait to be cut behind a snapshot?

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use stdx::Rng;
 
-use crate::limits::{DRIFT_PPM, DRIFT_PPM_MAX, MAPPED};
+use crate::limits::{DRIFT_PPM, DRIFT_PPM_MAX};
 
 /// What the nemesis may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,7 +122,7 @@ const MOVES: (Theme, &[Evil]) = (
 /// Is what nodes hold written in a map, so that groups move, and nodes have none of some? One seed in
 /// four.
 fn is_mapped(seed: u64) -> bool {
-    MAPPED && matches!(seed % 12, 2 | 4 | 7)
+    matches!(seed % 12, 2 | 4 | 7)
 }
 
 const THEMES: [(Theme, &[Evil]); 12] = [
@@ -158,8 +158,7 @@ const _: () = assert!(THEMES[Theme::Members as usize].0 as usize == Theme::Membe
 impl Theme {
     /// The seeds of this theme, in order.
     pub fn seeds(self) -> impl Iterator<Item = u64> {
-        let any = self == Theme::Moves && !MAPPED;
-        (0..).filter(move |seed| any || Theme::of(*seed).is_some_and(|(theme, _)| theme == self))
+        (0..).filter(move |seed| Theme::of(*seed).is_some_and(|(theme, _)| theme == self))
     }
 
     fn of(seed: u64) -> Option<(Theme, &'static [Evil])> {

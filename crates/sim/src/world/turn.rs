@@ -70,7 +70,7 @@ impl World {
         let sends = std::mem::take(&mut fx.send);
         let repaired = std::mem::take(&mut fx.repaired);
         let (joined, map) = (std::mem::take(&mut fx.joined), fx.map.take());
-        running.front.core().check();
+        running.check_turn();
         for group in repaired {
             self.repaired(node, group);
         }
