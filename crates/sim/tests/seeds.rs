@@ -90,7 +90,8 @@ fn no_seed_breaks_a_promise() {
         Mark::DigestsCompared,
         Mark::LogCut,
         Mark::AnswerUnknown,
-        Mark::LearnerPromoted,
+        Mark::NodeCame,
+        Mark::ReplicaJoined,
         Mark::NodeRemoved,
         Mark::MajorityServed,
     ] {
