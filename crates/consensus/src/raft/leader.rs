@@ -7,6 +7,7 @@
 //! a compare for each voter on each answer. The leader's disk and the peers work at the same time.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use stdx::{Instant, mark, planted};
 
@@ -70,7 +71,7 @@ impl Leader {
             peers: peers.into_iter().map(|node| Peer::new(node, next, 0)).collect(),
             rounds: Rounds::new(now),
             reads: Reads::default(),
-            heartbeat_at: now + options.heartbeat_interval,
+            heartbeat_at: next_beat(now, options.heartbeat_interval),
             first: next,
             uncommitted_bytes,
             transfer: None,
@@ -119,7 +120,7 @@ impl Leader {
         for peer in &mut self.peers {
             send_heartbeat(peer, round, view, out);
         }
-        self.heartbeat_at = view.now + view.options.heartbeat_interval;
+        self.heartbeat_at = next_beat(view.now, view.options.heartbeat_interval);
     }
 
     /// Tells the commit index to every peer that has the entries and does not know.
@@ -172,6 +173,13 @@ impl Leader {
             peer.check(log.last());
         }
     }
+}
+
+/// All groups of a node beat at the same moments, so that hundreds of them share a turn of its loop and
+/// a message on each link.
+fn next_beat(now: Instant, interval: Duration) -> Instant {
+    let nanos = u64::try_from(interval.as_nanos()).map_or(u64::MAX, |nanos| nanos.max(1));
+    Instant((now.0 / nanos).saturating_add(1).saturating_mul(nanos))
 }
 
 fn send_heartbeat(peer: &mut Peer, round: u64, view: &View<'_>, out: &mut Effects) {
