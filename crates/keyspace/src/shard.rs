@@ -357,10 +357,15 @@ impl Shard {
             && !planted!("exec-ignores-watch")
     }
 
+    /// The log shows this time: what is due by then has expired.
+    pub fn move_clock(&mut self, stamp: Millis) {
+        self.clock = self.clock.max(stamp);
+    }
+
     /// Counts an operation and moves the clock.
     fn advance(&mut self, stamp: Millis) {
         self.sequence += 1;
-        self.clock = self.clock.max(stamp);
+        self.move_clock(stamp);
     }
 
     /// Removes a key whose time has come. Its last version becomes that of a deletion, so that a

@@ -115,6 +115,13 @@ impl Batch {
         self.items.push(Item::Read(request, start..self.reads.len()));
     }
 
+    /// Adds a read that is done before everything that is in it.
+    pub(crate) fn push_read_first(&mut self, request: Request, op: &[u8]) {
+        let start = self.reads.len();
+        self.reads.extend_from_slice(op);
+        self.items.insert(0, Item::Read(request, start..self.reads.len()));
+    }
+
     /// Writes the stamp and hands out the bytes of the entry, in memory of just their size; the
     /// buffer that they grew in goes to the batch that comes next.
     pub(crate) fn seal(&mut self, stamp: Millis, next: &mut Batch) -> bytes::Bytes {

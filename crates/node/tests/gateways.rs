@@ -281,6 +281,32 @@ fn a_follower_knows_how_far_it_is_behind_what_its_clients_were_told() {
     assert!(world.group(follower).is_level(), "it asked, and no time has passed");
 }
 
+#[test]
+fn a_key_whose_time_ended_while_nobody_moved_the_clock_is_gone_for_reads_before_the_first_write() {
+    fn nothing(_: NodeId, _: &Message) -> bool {
+        false
+    }
+    fn what_commits(_: NodeId, message: &Message) -> bool {
+        let Message::Consensus { envelope, .. } = message else { return false };
+        matches!(envelope.message, consensus::Message::AppendReply { .. })
+    }
+    // The read's turn comes with the write, or while that is still on its way.
+    for loses in [nothing, what_commits] {
+        let mut world = World::new(nothing);
+        let leader = world.elect();
+        world.pipeline(leader, 0, &[(Kind::Write, &["SET", "k", "v", "PX", "100"])]);
+        world.run(10);
+        world.loses = loses;
+        world.millis += 3_600_000;
+        let calls: [(Kind, &[&str]); 2] =
+            [(Kind::Read, &["GET", "k"]), (Kind::Write, &["SET", "other", "v"])];
+        world.pipeline(leader, 10, &calls);
+        world.loses = nothing;
+        world.run(3_000);
+        assert_eq!(world.reply(leader, 10), "$-1\r\n");
+    }
+}
+
 const GET_TWICE: [(Kind, &[&str]); 2] =
     [(Kind::Read, &["GET", "k"]), (Kind::Read, &["STRLEN", "k"])];
 

@@ -74,6 +74,8 @@ impl Group {
         if planted!("expiry-by-local-clock") {
             stamp = moment.wall;
         }
+        // Before its reads too: the time may have stood still since there was a leader.
+        self.shard.move_clock(stamp);
         let batch = batch.unwrap_or_default();
         let mut items = batch.items.iter();
         // Only where it was proposed: what is run again after a start, or behind another leader, is
@@ -329,7 +331,8 @@ impl Group {
     }
 
     /// Runs a read whose turn has come. One that meets a key that has come due waits for the log's
-    /// clock to move, if nothing that came after it is on its way already.
+    /// clock to move; where something is on its way already, which may have come after it, just before
+    /// that.
     fn read_into(&mut self, moment: Moment, request: Request, op: &[u8], out: &mut Effects) {
         let mut reply = Vec::new();
         match self.read_op(self.wall(moment), op, &mut reply) {
@@ -339,7 +342,10 @@ impl Group {
                 let put = |out: &mut Vec<u8>| out.extend_from_slice(op);
                 self.open.push_read(moment.now, request, put);
             }
-            Outcome::Due => self.read_in_place(moment, request, op, out),
+            Outcome::Due => {
+                let next = self.flight.front_mut().map_or(&mut self.open, |flight| &mut flight.batch);
+                next.push_read_first(request, op);
+            }
             Outcome::Locked => self.read_behind_lock(moment, request, op),
             _ => self.answer(request, &reply, out),
         }
