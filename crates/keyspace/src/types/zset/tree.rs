@@ -295,8 +295,12 @@ fn remove(node: &mut Node, leaves: &mut Leaves, key: Key<'_>) -> bool {
         if at > 0 {
             merge_if_small(children, leaves, at - 1);
         }
-    } else if !merge_if_small(children, leaves, at) && at > 0 {
-        merge_if_small(children, leaves, at - 1);
+    } else {
+        // Both, for it may have become smaller by two: a leaf went, and those around it were merged.
+        merge_if_small(children, leaves, at);
+        if at > 0 {
+            merge_if_small(children, leaves, at - 1);
+        }
     }
     true
 }
@@ -317,7 +321,10 @@ fn merge_if_small(children: &mut Vec<Child>, leaves: &mut Leaves, at: usize) -> 
             }
             // It is no longer a first child, so its bound begins to matter.
             r[0].low = right.low.clone();
+            let last = l.len() - 1;
             l.append(r);
+            // The last of the one and the first of the other were no neighbours so far.
+            merge_if_small(l, leaves, last);
         }
         _ => unreachable!("all leaves are equally deep"),
     }
