@@ -246,6 +246,7 @@ pub const PLACES: &[&str] = &[
     "a guest's retry was never agreed on, and is taken",
     "a leader hands over because it is not wanted",
     "a leader without room hands its place on",
+    "whether a transaction is aborted is asked once more",
     "a replica comes back",
     "a replica is said to be out, and has come back since",
     "a replica leaves its data behind",

@@ -327,6 +327,13 @@ pub const MUTANTS: &[Mutant] = &[
     )
     .about(Theme::Shards),
     mutant(
+        "recovery-asks-once",
+        "a recovery takes what was forgotten, because it is committed everywhere, for aborted",
+        "Synod, seed 1000886",
+    )
+    .about(Theme::Shards)
+    .rare(),
+    mutant(
         "unknown-vote-is-yes",
         "a participant that did not answer counts for a YES",
         "TiDB: undetermined errors taken for success",

@@ -168,6 +168,11 @@ impl Shard {
             Some(Standing::Prepared) => return self.agree_again(txn, reply),
             Some(Standing::Aborted) if planted!("prepare-after-rollback") => {}
             None if txn.born >= floor => {}
+            // Somebody else has settled it meanwhile. No reply is left, and this is no refusal.
+            Some(Standing::Committed) => {
+                reply.error("UNKNOWN the transaction was settled by another node");
+                return true;
+            }
             _ => {
                 reply.status(&format!("FENCED {}", self.clock.0));
                 return true;

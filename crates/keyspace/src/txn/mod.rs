@@ -114,8 +114,8 @@ pub enum Span {
 /// A message about a transaction, through the log of a participant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Txn {
-    /// Answered by `+FENCED clock`, `+CHANGED`, `+BUSY`, `-FAILED call error`, or an array of the
-    /// replies, each as bulk.
+    /// Answered by `+FENCED clock`, `+CHANGED`, `+BUSY`, `-FAILED call error`, `-UNKNOWN` if somebody
+    /// has it settled already, or an array of the replies, each as bulk.
     Prepare(Prepare),
     /// Answered by `+OK`, or by the replies of a transaction that locked the whole shard.
     Decide { txn: TxnId, commit: bool },

@@ -343,7 +343,8 @@ impl Group {
                 self.open.push_read(moment.now, request, put);
             }
             Outcome::Due => {
-                let next = self.flight.front_mut().map_or(&mut self.open, |flight| &mut flight.batch);
+                let next =
+                    self.flight.front_mut().map_or(&mut self.open, |flight| &mut flight.batch);
                 next.push_read_first(request, op);
             }
             Outcome::Locked => self.read_behind_lock(moment, request, op),

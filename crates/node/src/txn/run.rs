@@ -6,7 +6,7 @@ use std::time::Duration;
 use keyspace::op::Watch;
 use keyspace::receipt;
 use keyspace::txn::{FAILED, Prepare, Span, Txn, TxnId, rolled_back};
-use stdx::{Instant, Millis, planted};
+use stdx::{Instant, Millis, mark, planted};
 use wire::resp::elements;
 use wire::{ArgsBuf, Proto};
 
@@ -72,9 +72,7 @@ pub(super) enum Phase {
     /// At the gateway.
     Trial(Box<Trial>),
     Preparing(Box<Preparing>),
-    Fencing {
-        standings: BTreeMap<usize, Vec<u8>>,
-    },
+    Fencing(Fencing),
     Deciding(Box<Deciding>),
     Over,
 }
@@ -93,6 +91,22 @@ pub(super) enum Answer {
     Votes(Plan),
     /// What the calls said on the scratch, and what they published.
     Known { replies: Vec<Vec<u8>>, publish: Vec<keyspace::Publish> },
+}
+
+/// What the participants say when they are fenced.
+#[derive(Debug, Default)]
+pub(super) struct Fencing {
+    standings: BTreeMap<usize, Vec<u8>>,
+    /// One of them had said that it is aborted before they were asked.
+    again: bool,
+}
+
+/// What follows from the standings of all participants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Commit,
+    Abort,
+    AskAgain,
 }
 
 #[derive(Debug)]
@@ -627,7 +641,17 @@ impl Coordinator {
         groups: &mut Seats,
     ) {
         run.waits.clear();
-        (run.phase, run.wake) = (Phase::Fencing { standings: BTreeMap::new() }, Instant::FAR);
+        (run.phase, run.wake) = (Phase::Fencing(Fencing::default()), Instant::FAR);
+        self.ask_standings(moment, serial, run, groups);
+    }
+
+    fn ask_standings(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        groups: &mut Seats,
+    ) {
         for shard in run.participants.clone() {
             let message = (shard, Ask::Fence(shard), Txn::Fence { txn: run.id });
             self.tell(moment, serial, run, message, groups);
@@ -642,20 +666,24 @@ impl Coordinator {
         (shard, reply): (usize, &[u8]),
         groups: &mut Seats,
     ) {
-        let Phase::Fencing { standings } = &mut run.phase else { unreachable!("it was fenced") };
+        let Phase::Fencing(fencing) = &mut run.phase else { unreachable!("it was fenced") };
         if reply.first() == Some(&b'-') {
             run.wake = moment.now + TXN_RETRY_INTERVAL;
             return;
         }
-        standings.insert(shard, reply.to_vec());
-        if standings.len() < run.participants.len() {
+        fencing.standings.insert(shard, reply.to_vec());
+        if fencing.standings.len() < run.participants.len() {
             return;
         }
-        let is = |word: &'static [u8]| move |reply: &Vec<u8>| reply.starts_with(word);
-        let commit = standings.values().any(is(b"+COMMITTED"))
-            || standings.values().all(is(b"+PREPARED"))
-            || planted!("recovery-commits-one") && standings.values().any(is(b"+PREPARED"));
-        self.decide(moment, serial, run, (commit, None), groups);
+        match fencing.verdict() {
+            Verdict::Commit => self.decide(moment, serial, run, (true, None), groups),
+            Verdict::Abort => self.decide(moment, serial, run, (false, None), groups),
+            Verdict::AskAgain => {
+                mark!("whether a transaction is aborted is asked once more");
+                *fencing = Fencing { again: true, ..Fencing::default() };
+                self.ask_standings(moment, serial, run, groups);
+            }
+        }
     }
 
     /// Its time has come.
@@ -676,7 +704,7 @@ impl Coordinator {
                 run.waits.clear();
                 self.tell_decision(moment, serial, run, (commit, left), groups);
             }
-            Phase::Fencing { .. } => self.fence(moment, serial, run, groups),
+            Phase::Fencing(_) => self.fence(moment, serial, run, groups),
             Phase::Preparing(_) if late => {
                 run.reply(UNKNOWN, out);
                 self.fence(moment, serial, run, groups);
@@ -697,6 +725,26 @@ impl Coordinator {
             }
             Phase::Idle => self.start(moment, serial, run, groups),
             Phase::Preparing(_) | Phase::Trial(_) => run.wake = run.deadline,
+        }
+    }
+}
+
+impl Fencing {
+    /// A participant that says "aborted" for want of a record never agreed and never will, or has
+    /// forgotten what is decided everywhere. In the second case the others may have said "prepared" when
+    /// that was still true; if they say so *afterwards*, it is the first.
+    fn verdict(&self) -> Verdict {
+        let is = |word: &'static [u8]| move |reply: &Vec<u8>| reply.starts_with(word);
+        let mut all = self.standings.values();
+        if self.standings.values().any(is(b"+COMMITTED"))
+            || all.all(is(b"+PREPARED"))
+            || planted!("recovery-commits-one") && self.standings.values().any(is(b"+PREPARED"))
+        {
+            Verdict::Commit
+        } else if self.again || planted!("recovery-asks-once") {
+            Verdict::Abort
+        } else {
+            Verdict::AskAgain
         }
     }
 }
@@ -738,4 +786,24 @@ fn bulks(reply: &[u8]) -> Vec<Vec<u8>> {
 fn bulk_bytes(bulk: &[u8]) -> Vec<u8> {
     let start = bulk.iter().position(|byte| *byte == b'\n').map_or(bulk.len(), |at| at + 1);
     bulk[start..bulk.len().saturating_sub(2).max(start)].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aborted_is_believed_only_if_nobody_says_committed_afterwards() {
+        let fencing = |words: &[&str], again| {
+            let standings = words.iter().enumerate();
+            let standings = standings.map(|(shard, word)| (shard, format!("+{word}\r\n").into()));
+            Fencing { standings: standings.collect(), again }.verdict()
+        };
+        assert_eq!(fencing(&["PREPARED", "PREPARED"], false), Verdict::Commit);
+        // The second has forgotten it, perhaps, and the first was asked before that was committed.
+        assert_eq!(fencing(&["PREPARED", "ABORTED"], false), Verdict::AskAgain);
+        assert_eq!(fencing(&["ABORTED", "ABORTED"], false), Verdict::AskAgain);
+        assert_eq!(fencing(&["COMMITTED", "ABORTED"], true), Verdict::Commit);
+        assert_eq!(fencing(&["PREPARED", "ABORTED"], true), Verdict::Abort);
+    }
 }
