@@ -1,11 +1,13 @@
-//! How long the disk of this node takes: from handing over what must be durable to hearing that it
-//! is. A node whose disk is far slower than those of others leads nothing that another could lead.
+//! How long this node makes others wait: for its disk, from handing over what must be durable to
+//! hearing that it is; and for its loop, which comes late to what time asks for when the processor is
+//! busy or the process stands still. A node that is far slower than the others leads nothing that
+//! another could lead.
 
 use std::time::Duration;
 
 use stdx::Instant;
 
-use crate::limits::SLOW_DISK_MIN;
+use crate::limits::SLOW_MIN;
 use crate::message::GroupId;
 
 /// A sample is taken when the one before has come in: saves are many, and their disk is one.
@@ -20,8 +22,14 @@ struct Sample {
 #[derive(Debug, Default)]
 pub(crate) struct Latency {
     open: Option<Sample>,
-    /// A moving mean, which forgets half within some ten samples.
-    mean: Duration,
+    /// Moving means, which forget half within some ten samples.
+    disk: Duration,
+    turn: Duration,
+}
+
+/// A moving mean with one sample more.
+fn with(mean: Duration, sample: Duration) -> Duration {
+    (mean * 15 + sample) / 16
 }
 
 impl Latency {
@@ -34,14 +42,19 @@ impl Latency {
     pub(crate) fn end(&mut self, now: Instant, group: GroupId, number: u64) {
         let is_it = |open: &mut Sample| open.group == group && open.number <= number;
         if let Some(sample) = self.open.take_if(is_it) {
-            self.mean = (self.mean * 15 + now.since(sample.begun)) / 16;
+            self.disk = with(self.disk, now.since(sample.begun));
         }
     }
 
-    /// How long the disk takes; at least as long as what it has not done yet waits.
+    /// The loop came so late to what was due.
+    pub(crate) fn late(&mut self, by: Duration) {
+        self.turn = with(self.turn, by);
+    }
+
+    /// How long others wait: for the disk at least as long as what it has not done yet.
     pub(crate) fn at(&self, now: Instant) -> Duration {
         let waits = self.open.map_or(Duration::ZERO, |sample| now.since(sample.begun));
-        self.mean.max(waits)
+        self.disk.max(waits).max(self.turn)
     }
 
     /// The replica of a group is gone, and what it saved with it.
@@ -50,11 +63,11 @@ impl Latency {
     }
 }
 
-/// Is a disk so much slower than those of the others that its node had better not lead?
-pub(crate) fn is_slow(own: Duration, mut others: Vec<Duration>) -> bool {
-    others.sort_unstable();
-    let Some(middle) = others.get(others.len() / 2) else { return false };
-    own >= SLOW_DISK_MIN && own > *middle * 8
+/// From which delay on is a node so much slower than most that it had better not lead?
+pub(crate) fn slow_from(mut all: Vec<Duration>) -> Duration {
+    all.sort_unstable();
+    let middle = all.get(all.len().saturating_sub(1) / 2).copied().unwrap_or_default();
+    SLOW_MIN.max(middle * 8)
 }
 
 #[cfg(test)]
@@ -84,11 +97,25 @@ mod tests {
     }
 
     #[test]
+    fn a_loop_that_is_late_again_and_again_counts_and_one_pause_does_not() {
+        let mut latency = Latency::default();
+        latency.late(Duration::from_millis(800));
+        assert!(latency.at(at(0)) < SLOW_MIN);
+        (0..40).for_each(|_| latency.late(Duration::from_millis(150)));
+        assert!(latency.at(at(0)) > SLOW_MIN);
+    }
+
+    #[test]
     fn only_what_is_slow_and_far_slower_than_others_is_slow() {
         let ms = Duration::from_millis;
-        assert!(is_slow(ms(400), vec![ms(2), ms(40)]));
-        assert!(!is_slow(ms(400), vec![ms(300), ms(200)]), "all are");
-        assert!(!is_slow(ms(9), vec![ms(1), ms(1)]), "nobody would notice");
-        assert!(!is_slow(ms(400), vec![]));
+        let slow = |own, others: &[u64]| {
+            let all = others.iter().chain([&own]).map(|millis| ms(*millis)).collect();
+            ms(own) >= slow_from(all)
+        };
+        assert!(slow(400, &[2, 40]));
+        assert!(slow(400, &[20]));
+        assert!(!slow(400, &[300, 200]), "all are");
+        assert!(!slow(9, &[1, 1]), "nobody would notice");
+        assert!(!slow(400, &[]));
     }
 }

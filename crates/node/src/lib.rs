@@ -28,6 +28,7 @@ mod request;
 mod route;
 mod seat;
 mod seats;
+mod suspicion;
 mod throttle;
 mod txn;
 

@@ -124,8 +124,21 @@ pub const MOVES_MAX: usize = 2;
 /// It has them a round later, and until then the others are enough.
 pub const MOVE_LAG_MAX: u64 = 64;
 
-/// A disk that takes no longer than this is not called slow, however fast the others are.
-pub const SLOW_DISK_MIN: Duration = Duration::from_millis(100);
+/// A node that makes nobody wait longer than this is not called slow, however fast the others are.
+pub const SLOW_MIN: Duration = Duration::from_millis(100);
+
+/// A node whose silence is less likely than 10 to the minus this is given nothing to lead: one wrong
+/// suspicion in most of a year of words each quarter of a second, and some 600 ms of silence of a node
+/// that was regular.
+pub const SUSPECT_PHI: f64 = 8.0;
+
+/// A node is steady if a silence for which it would be taken for dead is no more likely than 10 to the
+/// minus this: one in a thousand words, four minutes.
+pub const STEADY_PHI_MIN: f64 = 3.0;
+
+/// Times between the words of a node are taken to spread at least so much: what a busy machine's
+/// scheduler does is no sign of anything.
+pub const DEVIATION_MIN: Duration = Duration::from_millis(60);
 
 /// How often at most a node hands on a group that it leads, to even leaders out: each costs its
 /// clients a pause of a round or two.

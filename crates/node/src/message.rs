@@ -100,8 +100,10 @@ pub struct Health {
     pub leads: Vec<Leads>,
     /// The version of the map that it knows.
     pub map: u64,
-    /// How long its disk takes to make something durable.
-    pub disk: Duration,
+    /// How long what is asked of it waits for its disk, or for its loop to come to it.
+    pub delay: Duration,
+    /// The nodes whose words come so irregularly that they had better not lead.
+    pub unsteady: Vec<NodeId>,
     /// The number of its start: what an earlier one asked for nobody waits for any more.
     pub boot: u64,
 }
@@ -290,7 +292,9 @@ fn put_health(out: &mut Vec<u8>, health: &Health) {
         put_varint(out, *bytes);
     }
     put_varint(out, health.map);
-    put_varint(out, u64::try_from(health.disk.as_micros()).unwrap_or(u64::MAX));
+    put_varint(out, u64::try_from(health.delay.as_micros()).unwrap_or(u64::MAX));
+    put_varint(out, health.unsteady.len() as u64);
+    health.unsteady.iter().for_each(|node| put_varint(out, u64::from(node.0)));
     put_varint(out, health.boot);
 }
 
@@ -305,9 +309,10 @@ fn read_health(reader: &mut Reader<'_>) -> Result<Health, Malformed> {
         Ok(Leads { group, term, members, bytes: reader.varint()? })
     })?;
     let map = reader.varint()?;
-    let disk = Duration::from_micros(reader.varint()?);
+    let delay = Duration::from_micros(reader.varint()?);
+    let unsteady = reader.list(read_node)?;
     let boot = reader.varint()?;
-    Ok(Health { pid, addr, operations, applied, leads, map, disk, boot })
+    Ok(Health { pid, addr, operations, applied, leads, map, delay, unsteady, boot })
 }
 
 const VOTE: u8 = 1;
@@ -566,9 +571,10 @@ mod tests {
         let addr = "127.0.0.1:7379".to_owned();
         let members = BTreeSet::from([NodeId(2), NodeId(4)]);
         let leads = vec![Leads { group: GroupId::META, term: Term(3), members, bytes: 5 }];
-        let (pid, operations, map, disk) = (77, 1 << 33, 12, Duration::from_micros(1_234));
-        let boot = 900;
-        check(Message::Health(Health { pid, addr, operations, applied, leads, map, disk, boot }));
+        let (pid, operations, map, delay) = (77, 1 << 33, 12, Duration::from_micros(1_234));
+        let (unsteady, boot) = (vec![NodeId(3)], 900);
+        let health = Health { pid, addr, operations, applied, leads, map, delay, unsteady, boot };
+        check(Message::Health(health));
         let (group, term) = (GroupId(4), Term(9));
         check(Message::Astray { group, term, leader: None });
         check(Message::Astray { group, term, leader: Some(NodeId(3)) });

@@ -540,6 +540,9 @@ impl Core {
         if self.next_health > moment.now {
             return;
         }
+        if self.next_health > Instant(0) {
+            self.latency.late(moment.now.since(self.next_health));
+        }
         self.next_health = moment.now + HEALTH_INTERVAL;
         self.tell_health(moment, out);
         self.mourn(moment);

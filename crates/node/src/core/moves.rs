@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use consensus::{NodeId, SnapshotMeta, Stored};
 use keyspace::Shard;
-use stdx::{Instant, mark, planted};
+use stdx::{mark, planted};
 
 use super::Core;
 use crate::clerk::Clerk;
 use crate::effects::Effects;
 use crate::group::Founding;
-use crate::latency::is_slow;
 use crate::limits::{MOVES_MAX, SPREAD_INTERVAL};
 use crate::map::{Change, Map, Standing};
 use crate::message::{GroupId, Leads, Message};
@@ -83,7 +82,7 @@ impl Core {
     pub(super) fn move_groups(&mut self, moment: Moment, out: &mut Effects) {
         let (mut steps, mut heirs, mut begun) = (Vec::new(), Vec::new(), 0);
         let alive = |node| self.is_alive(moment.now, node);
-        let slow = self.is_slow(moment.now);
+        let unfit = self.unfit(moment.now);
         for (place, seat) in self.seats.awake() {
             let Some(member) = seat.member().filter(|member| member.leads()) else { continue };
             let (status, wanted) = (member.status(), self.map.wanted_in(seat.id()));
@@ -96,8 +95,8 @@ impl Core {
                 }
                 begun += usize::from(status.config.learners.is_empty());
                 steps.push((place, step));
-            } else if seat.id() != GroupId::META || slow {
-                let burden = |node| self.burden(node).filter(|_| node != self.node || !slow);
+            } else if seat.id() != GroupId::META || unfit.contains(&self.node) {
+                let burden = |node| self.burden(node).filter(|_| !unfit.contains(&node));
                 heirs.extend(scene.heir(burden).map(|heir| (place, heir)));
             }
         }
@@ -118,12 +117,6 @@ impl Core {
                 }
             }
         }
-    }
-
-    /// Is this node's disk far slower than those of the others that are alive?
-    pub(super) fn is_slow(&self, now: Instant) -> bool {
-        let alive = self.peers.values().filter(|peer| peer.is_alive(now));
-        is_slow(self.latency.at(now), alive.map(|peer| peer.health.disk).collect())
     }
 
     /// How many shards a node leads, for its weight; nothing if it is to lead none.

@@ -2,6 +2,7 @@
 //! they lead.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use consensus::{Index, NodeId, Term};
 use keyspace::Publish;
@@ -9,10 +10,12 @@ use stdx::Instant;
 
 use super::Core;
 use crate::effects::Effects;
+use crate::latency::slow_from;
 use crate::limits::HEALTH_TIMEOUT;
 use crate::message::{GroupId, Health, Leads, Message};
 use crate::request::Moment;
 use crate::seat::{Seat, Word};
+use crate::suspicion::Detector;
 
 /// What this node knows of another.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +24,7 @@ pub struct Peer {
     pub(super) heard: Option<Instant>,
     /// Since when it has been silent for too long.
     pub(super) silent: Option<Instant>,
+    pub(super) detector: Detector,
 }
 
 /// A group, as a node knows it.
@@ -112,8 +116,33 @@ impl Core {
     pub(super) fn own_health(&self, now: Instant) -> Health {
         let applied = self.replicas().map(|group| (group.id(), group.applied())).collect();
         let leads = self.seats.awake().filter_map(|(_, seat)| seat.leads_whom()).collect();
-        let (map, disk) = (self.map.version(), self.latency.at(now));
-        Health { applied, leads, map, disk, ..self.own.clone() }
+        let (map, delay) = (self.map.version(), self.latency.at(now));
+        Health { applied, leads, map, delay, unsteady: self.unsteady(now), ..self.own.clone() }
+    }
+
+    /// The nodes that this one hears of, and irregularly.
+    fn unsteady(&self, now: Instant) -> Vec<NodeId> {
+        let is_unsteady = |peer: &Peer| peer.is_alive(now) && peer.detector.is_unsteady(now);
+        let peers = self.peers.iter().filter(|(_, peer)| is_unsteady(peer));
+        peers.map(|(node, _)| *node).collect()
+    }
+
+    /// The nodes that had better not lead: far slower than most, or heard of so irregularly by most of
+    /// the others that they are about to be taken for dead.
+    pub(super) fn unfit(&self, now: Instant) -> BTreeSet<NodeId> {
+        let own = (self.node, self.latency.at(now), self.unsteady(now));
+        let others = self.peers.iter().filter(|(_, peer)| peer.is_alive(now));
+        let others = others.map(|(node, Peer { health, .. })| {
+            let Health { delay, unsteady, .. } = health;
+            (*node, *delay, unsteady.clone())
+        });
+        let alive: Vec<_> = others.chain([own]).collect();
+        let slow_from = slow_from(alive.iter().map(|(_, delay, _)| *delay).collect());
+        let is_unfit = |node: NodeId, delay: Duration| {
+            let doubters = alive.iter().filter(|(.., unsteady)| unsteady.contains(&node)).count();
+            delay >= slow_from || doubters * 2 >= alive.len()
+        };
+        alive.iter().filter(|one| is_unfit(one.0, one.1)).map(|one| one.0).collect()
     }
 
     /// Tells the others at once if this node leads other groups than before: whoever has no replica
@@ -180,6 +209,7 @@ impl Core {
             out.send.push((source, Message::Map(self.map.clone())));
         }
         if let Some(peer) = self.peers.get_mut(&source) {
+            peer.detector.hear(moment.now);
             peer.health = health;
         }
     }

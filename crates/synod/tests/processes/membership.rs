@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Signal, kill_process};
 use wire::resp::Value;
 
 use crate::client::Client;
@@ -128,6 +130,39 @@ fn a_cluster_grows_from_three_to_five_and_shrinks_again_and_no_client_hears_an_e
         });
         assert_eq!(value, Value::Bulk(count.to_string().into_bytes()), "{key}");
     }
+}
+
+#[test]
+fn a_node_that_stutters_leads_nothing_until_it_runs_smoothly() {
+    let mut cluster = prepare(3, &["--shards", "8"]);
+    let leads = |cluster: &Cluster| match told(cluster, 0, 3, "leads") {
+        Some(Value::Int(count)) => Some(count),
+        _ => None,
+    };
+    wait_for("a share of the leaders", || leads(&cluster).filter(|count| *count > 0));
+    let pid = cluster.process(2).pid();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
+        scope.spawn(|| {
+            // Not long enough to be taken for dead, or for another to be elected.
+            while !stop.load(Ordering::Relaxed) {
+                kill_process(pid, Signal::STOP).unwrap();
+                thread::sleep(Duration::from_millis(500));
+                kill_process(pid, Signal::CONT).unwrap();
+                thread::sleep(Duration::from_millis(150));
+            }
+        });
+        // And stays so for as long as it takes to hand on three: nobody gives it anything either.
+        let mut since = None;
+        wait_for("it to hand on what it leads", || {
+            let idle = leads(&cluster) == Some(0);
+            let begun = *since.get_or_insert_with(Instant::now);
+            since = since.filter(|_| idle);
+            (idle && begun.elapsed() > Duration::from_secs(3)).then_some(())
+        });
+    });
+    wait_for("its share again", || leads(&cluster).filter(|count| *count > 0));
 }
 
 #[test]
