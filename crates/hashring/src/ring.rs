@@ -65,8 +65,12 @@ impl Ring {
             return Err(Error::PointsTooMany { points });
         }
         let numbers = 0..node.weight() * POINTS_PER_WEIGHT;
-        self.points.extend(numbers.map(|number| Point { place: place(id, number), node: id }));
-        self.points.sort_unstable();
+        let mut more: Vec<Point> =
+            numbers.map(|number| Point { place: place(id, number), node: id }).collect();
+        more.sort_unstable();
+        self.points.append(&mut more);
+        // Two runs in order, which the stable sort merges.
+        self.points.sort();
         self.nodes.insert(id, node);
         Ok(())
     }
