@@ -269,6 +269,7 @@ pub const RARER: &[(&str, &str)] = &[
     ("entries come while a snapshot is being installed", "consensus/tests/random.rs"),
     ("the log on the disk is older than the snapshot", "consensus/src/raft/follower.rs"),
     ("a replica leaves, and its clients wait for keys", "sim, in seeds with a map"),
+    ("a snapshot says that a guest waits", "sim, in a few hundred seeds"),
     ("a snapshot finds no room", "sim, in a few hundred seeds"),
     ("a part of a snapshot comes behind one that was refused", "server/src/keeper.rs"),
     ("entries that wait for room are in a snapshot already", "server/src/keeper.rs"),

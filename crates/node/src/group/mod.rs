@@ -41,7 +41,7 @@ use crate::limits::{
     BATCH_BYTES, ENTRIES_IN_FLIGHT_MAX, EXPIRE_INTERVAL, GATEWAY_REQUESTS_MAX, REQUEST_TIMEOUT,
     WAITING_BYTES_MAX,
 };
-use crate::memo::Memo;
+use crate::memo::{Fate, Memo, is_guest};
 use crate::message::{Answer, Forwarded, GroupId, Kind, Message};
 use crate::request::{BOOT_SHIFT, FULL, Moment, NO_LEADER, Proposing, Ticket, UNKNOWN, Who};
 use look::Looks;
@@ -166,7 +166,7 @@ impl Group {
         let Founding { id, node, replica, shard, snapshot, boot, snapshot_step_bytes } = founding;
         let standing = replica.standing();
         let faulty = replica.status().faulty;
-        Group {
+        let mut group = Group {
             id,
             node,
             replica,
@@ -219,7 +219,9 @@ impl Group {
             shard_fx: keyspace::Effects::default(),
             spans: Vec::new(),
             slots: None,
-        }
+        };
+        group.recall_waits();
+        group
     }
 
     /// Its name.
@@ -232,8 +234,20 @@ impl Group {
         let shards = hashring::SLOTS / slots.len();
         self.snapshot.set_shards(shards);
         self.memo = Memo::new(shards, self.applied);
+        self.recall_waits();
         self.slots = Some(slots.clone());
         self.shard.set_slots(slots);
+    }
+
+    /// Of requests of guests that a snapshot holds it is known which of them still wait: it says so.
+    fn recall_waits(&mut self) {
+        let blocked = self.shard.waiters().origins().map(|origin| (origin, Fate::Blocked));
+        let parked = self.shard.parked_origins().into_iter();
+        let parked = parked.map(|origin| (origin, Fate::Parked));
+        for (origin, fate) in blocked.chain(parked).filter(|(origin, _)| is_guest(origin.number)) {
+            mark!("a snapshot says that a guest waits");
+            self.memo.put(self.applied, origin, fate);
+        }
     }
 
     /// The keys, to look at.

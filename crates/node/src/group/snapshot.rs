@@ -242,6 +242,7 @@ impl Group {
             }
             self.applied = snapshot;
             self.memo.restart(snapshot);
+            self.recall_waits();
             self.config = meta.config;
             self.leap(moment, meta.term, out);
         }
