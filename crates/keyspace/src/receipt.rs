@@ -178,9 +178,7 @@ pub(crate) fn expiry(now: Millis) -> Millis {
 /// over, or if the script is not known here.
 fn is_final(cx: &Context<'_>, command: &Command, bare: Args<'_>, reply: &[u8]) -> bool {
     let waited = command.flags.has(Flags::BLOCKING) && is_null(reply);
-    let unknown = bare.is(0, "evalsha")
-        && reply.starts_with(b"-NOSCRIPT")
-        && cx.shard.scripts.source(bare.at(1)).is_none();
+    let unknown = reply.starts_with(b"-NOSCRIPT") && cx.shard.scripts.lack(bare);
     !waited && !unknown
 }
 

@@ -20,8 +20,13 @@ use crate::str::Str;
 /// Stands in an origin for "the operation with this number", where it has none of its own.
 pub const PARKED: u32 = u32::MAX;
 
-/// The reply to a call that touched a key of another shard, and left nothing behind.
-pub const ESCAPED: &[u8] = b"-ESCAPED a key of another shard is needed\r\n";
+/// Begins the answer to a call that was not executed here, and which the gateway is to run otherwise:
+/// no reply begins so, whatever a script returns.
+pub const UNDONE: &[u8] = b"?";
+
+/// The answer to a call that touched a key of another shard, and left nothing behind. An EVALSHA of
+/// a script that this shard does not know is answered by `UNDONE` and the error.
+pub const ESCAPED: &[u8] = b"?ESCAPED";
 
 /// Begins a NO because of a call that failed; its place among those of this shard, and its error,
 /// come behind.
@@ -339,6 +344,9 @@ impl Shard {
             reply.truncate(mark);
             reply.extend_from_slice(ESCAPED);
             return;
+        }
+        if reply.get(mark) == Some(&b'-') && self.scripts.lack(receipt::bare(args)) {
+            reply.splice(mark..mark, UNDONE.iter().copied());
         }
         self.dbs.iter_mut().for_each(|db| drop(db.journal_end()));
         effects.publish.append(&mut inner.publish);

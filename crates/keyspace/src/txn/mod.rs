@@ -33,7 +33,7 @@ mod scratch;
 mod tests;
 
 pub use crate::types::Machine;
-pub use apply::{ESCAPED, FAILED, PARKED};
+pub use apply::{ESCAPED, FAILED, PARKED, UNDONE};
 pub(crate) use book::Book;
 pub use book::{Doubt, Standing};
 pub(crate) use codec::{put_txn, read_txn};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keyspace::op::Watch;
 use keyspace::receipt;
-use keyspace::txn::{FAILED, Prepare, Span, Txn, TxnId, rolled_back};
+use keyspace::txn::{ESCAPED, FAILED, Prepare, Span, Txn, TxnId, UNDONE, rolled_back};
 use stdx::{Instant, Millis, mark, planted};
 use wire::resp::elements;
 use wire::{ArgsBuf, Proto};
@@ -386,17 +386,8 @@ impl Coordinator {
     ) {
         match ask {
             Ask::Alone => self.heard_alone(moment, run, reply, out),
-            Ask::Try if reply == keyspace::txn::ESCAPED => {
-                self.try_out(moment, serial, run, groups);
-            }
-            Ask::Try if reply.starts_with(b"-NOSCRIPT") => {
-                self.ask_for_source(moment, serial, run, reply, groups);
-            }
+            Ask::Try => self.heard_try(moment, serial, run, reply, groups, out),
             Ask::Scripts => self.heard_scripts(moment, serial, run, reply, groups, out),
-            Ask::Try => {
-                run.reply(reply, out);
-                run.phase = Phase::Over;
-            }
             Ask::Vote(shard) => {
                 self.heard_vote(moment, serial, run, (shard, reply), groups, out);
             }
@@ -414,6 +405,29 @@ impl Coordinator {
             | Ask::Await => {
                 self.heard_trial(moment, serial, run, ask, reply, groups, out);
             }
+        }
+    }
+
+    /// The shard of a call that may need keys from elsewhere has executed it, or left nothing behind.
+    fn heard_try(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        reply: &[u8],
+        groups: &mut Seats,
+        out: &mut Effects,
+    ) {
+        match reply.strip_prefix(UNDONE) {
+            None => {
+                run.reply(reply, out);
+                run.phase = Phase::Over;
+            }
+            // With an id the call has to stay as it is; the gateway knows all scripts.
+            Some(_) if reply == ESCAPED || run.is_once() => {
+                self.try_out(moment, serial, run, groups);
+            }
+            Some(no_script) => self.ask_for_source(moment, serial, run, no_script, groups),
         }
     }
 

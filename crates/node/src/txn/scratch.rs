@@ -51,7 +51,7 @@ impl Trial {
 
 impl Running {
     /// Is it a call of SYNOD.IDEM?
-    fn is_once(&self) -> bool {
+    pub(super) fn is_once(&self) -> bool {
         let calls = self.request.as_ref().map(|request| &request.exec.calls[..]);
         matches!(calls, Some([(_, args)]) if receipt::unwrap(args.args()).is_some())
     }

@@ -3,12 +3,13 @@
 //!
 //! | a call | then |
 //! | --- | --- |
-//! | EVALSHA, and its shard answers NOSCRIPT | all shards are asked for the source; it runs as EVAL, so its shard knows it from then on |
+//! | EVALSHA, and its shard has not executed it, for it does not know the script | all shards are asked for the source; it runs as EVAL, so its shard knows it from then on |
 //! | EVAL that runs at the gateway | one shard is told the script first, unless it knows it |
 //! | SCRIPT EXISTS | all shards are asked; one that knows it is enough |
 //! | SCRIPT LOAD, SCRIPT FLUSH | in every shard at once, as `plan` says |
 //!
-//! An EVAL in MULTI that runs at the gateway leaves no script behind.
+//! An EVAL in MULTI that runs at the gateway leaves no script behind. An EVALSHA with an id is not made an
+//! EVAL, for its receipt is that of the call: it runs at the gateway.
 
 use keyspace::command;
 use wire::resp::{Decoder, ReplyLimits, Value};

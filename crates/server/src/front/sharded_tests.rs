@@ -194,6 +194,41 @@ fn a_command_with_an_id_takes_effect_once_over_any_shards() {
 }
 
 #[test]
+fn a_script_with_an_id_may_be_one_that_another_shard_knows() {
+    const INCR: &str = "2bab3b661081db58bd2341920e0ba7cf5dc77b25";
+    let once = format!("synod.idem s evalsha {INCR} 1 c");
+    check(&[
+        (&once, "-NOSCRIPT No matching script. Please use EVAL.\r\n"),
+        ("eval \"return redis.call('incr', KEYS[1])\" 1 b", ":1\r\n"),
+        (&once, ":1\r\n"),
+        (&once, ":1\r\n"),
+        ("get c", "$1\r\n1\r\n"),
+        ("script flush", "+OK\r\n"),
+        (&once, ":1\r\n"),
+    ]);
+}
+
+#[test]
+fn what_a_script_returns_never_makes_it_run_again() {
+    for error in ["NOSCRIPT No such thing", "ESCAPED a key of another shard is needed"] {
+        let body = format!("redis.call('incr',KEYS[1]) return redis.error_reply('{error}')");
+        let load = format!("script load \"{body}\"");
+        let mut stage = Stage::sharded(16);
+        let client = stage.open();
+        let loaded = stage.say(client, &load);
+        let digest = loaded.lines().nth(1).expect("a digest");
+        let said = format!("-{error}\r\n");
+        stage.check_all(&[
+            (client, &format!("eval \"{body}\" 1 k"), &said),
+            (client, &format!("evalsha {digest} 1 k"), &said),
+            (client, &format!("synod.idem 1 evalsha {digest} 1 k"), &said),
+            (client, &format!("synod.idem 1 evalsha {digest} 1 k"), &said),
+            (client, "get k", "$1\r\n3\r\n"),
+        ]);
+    }
+}
+
+#[test]
 fn a_command_with_an_id_that_waits_for_keys_of_several_shards_takes_once() {
     let mut stage = Stage::sharded(16);
     let (first, second, other) = (stage.open(), stage.open(), stage.open());

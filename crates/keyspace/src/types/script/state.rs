@@ -89,6 +89,16 @@ impl Scripts {
         self.cache.get(&digest(source)).is_some()
     }
 
+    /// Is this an EVALSHA of the log that has found no script? One that ran is known.
+    pub(crate) fn lack(&self, call: Args<'_>) -> bool {
+        let by_digest = call.is(0, "evalsha") || call.is(0, "evalsha_ro");
+        by_digest
+            && call.get(1).is_some_and(|digest| {
+                let digest = String::from_utf8_lossy(digest).to_ascii_lowercase();
+                self.cache.get(&digest).is_none()
+            })
+    }
+
     /// The source of a script by its digest, in any case.
     pub(crate) fn source(&self, digest: &[u8]) -> Option<&[u8]> {
         let digest = String::from_utf8_lossy(digest).to_lowercase();
