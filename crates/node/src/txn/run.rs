@@ -133,6 +133,8 @@ pub(super) struct Running {
     pub(super) recovers: bool,
     /// How often it was begun anew.
     pub(super) tries: u32,
+    /// A call that waits for keys has its own deadline.
+    pub(super) timed: bool,
     /// What the client gets in place of replies: one of its calls has failed, and undoes all.
     pub(super) abort: Option<Vec<u8>>,
     pub(super) deadline: Instant,
@@ -150,6 +152,7 @@ impl Running {
             waits: BTreeSet::new(),
             recovers: false,
             tries: 0,
+            timed: false,
             abort: None,
             deadline,
             wake: deadline,

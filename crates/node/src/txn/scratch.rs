@@ -415,7 +415,6 @@ impl Coordinator {
             places.insert((receipt_home(self.shards, whole), RECEIPTS), words);
         }
         let timeout = timeout_of(args);
-        let first = run.tries == 0;
         let mut awaits = Vec::new();
         for ((shard, db), args) in places {
             let (proto, kind) = (Proto::Resp2, Kind::Write);
@@ -424,9 +423,9 @@ impl Coordinator {
             let number = self.call(moment, serial, run, question, groups);
             awaits.extend(number.map(|number| (shard, number)));
         }
-        if first {
+        if !run.timed {
             run.deadline = timeout.map_or(Instant::FAR, |timeout| moment.now + timeout);
-            run.tries = 1;
+            run.timed = true;
         }
         let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial waits") };
         (trial.awaits, trial.done) = (awaits, Some(done.clone()));

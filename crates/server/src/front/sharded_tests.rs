@@ -372,6 +372,36 @@ fn who_waits_for_keys_of_several_shards_is_served_by_any() {
     ]);
 }
 
+/// Both find the element in their first try, and one of them comes too late.
+#[test]
+fn who_lost_a_race_waits_as_long_as_it_has_asked_for() {
+    let mut stage = Stage::sharded(16);
+    let (one, two, other) = (stage.open(), stage.open(), stage.open());
+    for (seconds, passes) in [(0, 20), (15, 20), (1, 3)] {
+        stage.say(other, "rpush b 1");
+        for client in [one, two] {
+            let mut line = format!("blpop a b {seconds}\r\n").into_bytes();
+            stage.front.received(stage.moment, client, &mut line);
+        }
+        stage.settle();
+        let mut heard = [String::new(), String::new()];
+        for _ in 0..passes {
+            stage.pass(600);
+            heard[0] += &stage.heard(one);
+            heard[1] += &stage.heard(two);
+        }
+        let got = "*2\r\n$1\r\nb\r\n$1\r\n1\r\n".to_owned();
+        let loser = usize::from(heard[0] == got);
+        assert_eq!(heard[1 - loser], got, "{heard:?}");
+        assert_eq!(heard[loser], if seconds == 1 { "*-1\r\n" } else { "" }, "{seconds} s");
+        if seconds != 1 {
+            stage.say(other, "rpush a 2");
+            let got = "*2\r\n$1\r\na\r\n$1\r\n2\r\n";
+            assert_eq!(stage.heard([one, two][loser]), got, "it waited on");
+        }
+    }
+}
+
 #[test]
 fn a_script_is_known_by_its_digest_wherever_it_ran() {
     const GET: &str = "fd758d1589d044dd850a6f05d52f2eefd27f033f";
