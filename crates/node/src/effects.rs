@@ -57,3 +57,16 @@ pub enum SnapshotJob {
     /// vote stays, and how far it had the log. Answered by `Event::Left`.
     Leave { group: GroupId, reached: (Term, Index) },
 }
+
+impl SnapshotJob {
+    /// Whose it is.
+    pub fn group(&self) -> GroupId {
+        match self {
+            SnapshotJob::Begin { group, .. }
+            | SnapshotJob::Part { group, .. }
+            | SnapshotJob::Fetch { group, .. }
+            | SnapshotJob::Receive { group, .. }
+            | SnapshotJob::Leave { group, .. } => *group,
+        }
+    }
+}

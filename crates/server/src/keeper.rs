@@ -213,6 +213,8 @@ fn spare_full(result: Result<(), Error>) -> Result<bool, Error> {
 pub enum After {
     /// For the core.
     Tell(Event),
+    /// There was no room: the same after a while.
+    Again(SnapshotJob),
     /// The log is covered up to here.
     Trim { group: GroupId, index: u64, term: u64 },
     /// The log is void; `then` is for the core once that is durable.
@@ -266,9 +268,15 @@ impl SnapshotKeeper {
         reached: (Term, Index),
         out: &mut Vec<After>,
     ) -> Result<(), Error> {
-        let mark = presence::leave(&*self.disk, stored(group), reached);
-        let path = "left".to_owned();
-        mark.map_err(|source| Error::Io { action: "mark", path, source })?;
+        match presence::leave(&*self.disk, stored(group), reached) {
+            Ok(()) => {}
+            Err(Error::Full { .. }) => {
+                mark!("a replica goes, and there is no room to note it");
+                out.push(After::Again(SnapshotJob::Leave { group, reached }));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
         // If it lacked something, that is gone with the rest.
         repair::done(&*self.disk, stored(group));
         self.writing.remove(&group);

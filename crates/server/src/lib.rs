@@ -10,6 +10,7 @@
 //! The thread that owns the groups also owns the clients' sockets, so a read is answered without a
 //! hop between threads. The front is pure, so that the simulator drives the same sessions.
 
+pub mod arrivals;
 pub mod config;
 pub mod driver;
 pub mod founding;

@@ -62,13 +62,14 @@ pub fn join(disk: &dyn Disk, group: GroupId) -> Result<(), Refusal> {
 }
 
 /// A replica goes: what is saved of it is void.
-pub fn leave(disk: &dyn Disk, group: GroupId, reached: Reached) -> io::Result<()> {
-    put_mark(disk, &left(group), reached)?;
-    remove_mark(disk, &joined(group))
+pub fn leave(disk: &dyn Disk, group: GroupId, reached: Reached) -> Result<(), Error> {
+    let left =
+        put_mark(disk, &left(group), reached).and_then(|()| remove_mark(disk, &joined(group)));
+    left.map_err(|source| Error::io("mark", "left", source))
 }
 
 fn failed(action: &'static str, source: io::Error) -> Refusal {
-    Refusal::Disk(Error::Io { action, path: "a mark".to_owned(), source })
+    Refusal::Disk(Error::io(action, "a mark", source))
 }
 
 fn put_mark(disk: &dyn Disk, mark: &str, (term, index): Reached) -> io::Result<()> {

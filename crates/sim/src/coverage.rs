@@ -268,6 +268,8 @@ pub const RARER: &[(&str, &str)] = &[
     ("a snapshot tells a commit that the log holds", "consensus/tests/random.rs"),
     ("entries come while a snapshot is being installed", "consensus/tests/random.rs"),
     ("the log on the disk is older than the snapshot", "consensus/src/raft/follower.rs"),
+    ("a replica comes, and there is no room to note it", "server/src/arrivals.rs"),
+    ("a replica goes, and there is no room to note it", "sim, in a few hundred seeds"),
     ("a replica leaves, and its clients wait for keys", "sim, in seeds with a map"),
     ("a snapshot says that a guest waits", "sim, in a few hundred seeds"),
     ("a snapshot finds no room", "sim, in a few hundred seeds"),

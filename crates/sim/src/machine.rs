@@ -16,6 +16,7 @@ use std::time::Duration;
 use consensus::NodeId;
 use node::{Event, GroupId, Health, Map, Moment, Save, SnapshotJob};
 use server::Front;
+use server::arrivals::Arrivals;
 use server::config::Config;
 use server::keeper::{After, LogKeeper, Room, SnapshotKeeper};
 use server::links::About;
@@ -73,6 +74,9 @@ pub(crate) struct Running {
     snapshots: SnapshotKeeper,
     jobs: LogJobs,
     snapshot_jobs: VecDeque<SnapshotJob>,
+    /// What has found no room on the disk.
+    again: Vec<SnapshotJob>,
+    arrivals: Arrivals,
     /// The disk is at work on the log, on a snapshot.
     pub(crate) log_busy: bool,
     pub(crate) snapshots_busy: bool,
@@ -240,6 +244,8 @@ impl Machine {
             snapshots: SnapshotKeeper::new(store.snapshots, disk),
             jobs: LogJobs::default(),
             snapshot_jobs: VecDeque::new(),
+            again: Vec::new(),
+            arrivals: Arrivals::default(),
             log_busy: false,
             snapshots_busy: false,
             log_full: false,
@@ -424,6 +430,7 @@ impl Running {
     pub(crate) fn take_work(&mut self, saves: Vec<Save>, snapshots: Vec<SnapshotJob>) {
         self.jobs.saves.extend(saves);
         self.snapshot_jobs.extend(snapshots);
+        self.snapshot_jobs.extend(self.again.drain(..));
     }
 
     /// Its replica of a group.
@@ -452,6 +459,16 @@ impl Running {
             return Err(format!("the loop of a node does not sleep: {groups:?}"));
         }
         Ok(())
+    }
+
+    /// Replicas that have come are noted, or wait.
+    pub(crate) fn admit(
+        &mut self,
+        moment: Moment,
+        disk: &SimDisk,
+        turn: &mut node::Effects,
+    ) -> Result<(), Refusal> {
+        self.arrivals.admit(moment.now, disk, turn)
     }
 
     /// A turn ends: does all that the node holds agree?
@@ -538,6 +555,7 @@ impl Running {
         for after in after {
             match after {
                 After::Tell(event) => events.push(event),
+                After::Again(job) => self.again.push(job),
                 After::Trim { group, index, term } => self.jobs.trims.push((group, index, term)),
                 After::Reset { group, index, term, then } => {
                     self.jobs.resets.push((group, index, term, then));

@@ -259,23 +259,24 @@ impl World {
         self.mapping.is_none() || lets_in(source, target) && lets_in(target, source)
     }
 
-    /// Replicas came to a node: it notes that before anything else. False if it died of it.
-    pub(crate) fn join_groups(&mut self, node: u32, joined: &[GroupId]) -> Result<bool, String> {
-        for group in joined {
+    /// A node notes what replicas have come to it in a turn, before anything else. False if it died of it.
+    pub(crate) fn admit(&mut self, node: u32, turn: &mut node::Effects) -> bool {
+        for group in &turn.joined {
             self.tell(|| format!("node {node} joins {group:?}"));
             self.coverage.hit(Mark::ReplicaJoined);
             if self.strikes_at(node, self.plan.directed.in_install) {
                 let operations = self.rng.below(8);
                 self.machine(node).disk.halt_after(operations);
             }
-            let disk = self.machine(node).disk.clone();
-            if let Err(error) = server::presence::join(&disk, storage::GroupId(group.0)) {
-                self.tell(|| format!("node {node} cannot join {group:?}: {error}"));
-                self.die_of_disk(node, Mark::PowerFailedInJoin);
-                return Ok(false);
-            }
         }
-        Ok(true)
+        let now = self.now;
+        let machine = self.machine(node);
+        let (moment, disk) = (machine.moment(now), machine.disk.clone());
+        let Some(running) = &mut machine.running else { return false };
+        let Err(error) = running.admit(moment, &disk, turn) else { return true };
+        self.tell(|| format!("node {node} cannot note what it has: {error}"));
+        self.die_of_disk(node, Mark::PowerFailedInJoin);
+        false
     }
 
     fn die_of_disk(&mut self, node: u32, mark: Mark) {

@@ -33,7 +33,8 @@ pub enum Error {
 
 impl Error {
     /// An I/O error, told apart from "no space".
-    pub(crate) fn io(action: &'static str, path: &str, source: io::Error) -> Error {
+    /// The disk refused `action` on `path`, for want of space or for another reason.
+    pub fn io(action: &'static str, path: &str, source: io::Error) -> Error {
         let path = path.to_string();
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full { path },

@@ -10,6 +10,7 @@
 //! A full disk is waited out, and the loop is told; any other error ends the node, before it can
 //! acknowledge anything that it does not know to be durable. What is done is `keeper`'s.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -202,7 +203,8 @@ impl SnapshotThread {
     ) -> SnapshotThread {
         let (jobs, queue) = mpsc::channel();
         let (keeper, log) = (SnapshotKeeper::new(snapshots, disk), log.jobs.clone());
-        let run = move || Keeping { keeper, log, notifier }.run(&queue);
+        let again = VecDeque::new();
+        let run = move || Keeping { keeper, log, notifier, again }.run(&queue);
         let thread = thread::Builder::new().name("snapshots".to_owned()).spawn(run);
         drop(thread.expect("a thread can be started at the start"));
         SnapshotThread { jobs }
@@ -220,12 +222,14 @@ struct Keeping {
     keeper: SnapshotKeeper,
     log: Sender<LogJob>,
     notifier: Notifier,
+    /// What has found no room on the disk.
+    again: VecDeque<SnapshotJob>,
 }
 
 impl Keeping {
     fn run(mut self, queue: &Receiver<SnapshotJob>) {
         let mut after = Vec::new();
-        for job in queue {
+        while let Some(job) = self.next(queue) {
             if let Err(error) = self.keeper.work(job, &mut after) {
                 self.notifier.send(Notice::Fatal(error.to_string()));
                 return;
@@ -234,8 +238,21 @@ impl Keeping {
         }
     }
 
-    fn follow(&self, after: After) {
+    /// The next job: a new one, or after a while one that had found no room.
+    fn next(&mut self, queue: &Receiver<SnapshotJob>) -> Option<SnapshotJob> {
+        if self.again.is_empty() {
+            return queue.recv().ok();
+        }
+        match queue.recv_timeout(FULL_INTERVAL) {
+            Ok(job) => Some(job),
+            Err(RecvTimeoutError::Timeout) => self.again.pop_front(),
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    fn follow(&mut self, after: After) {
         match after {
+            After::Again(job) => self.again.push_back(job),
             After::Tell(event) => self.notifier.send(Notice::Core(event)),
             After::Trim { group, index, term } => {
                 let _ = self.log.send(LogJob::Trim { group, index, term });

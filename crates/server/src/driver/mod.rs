@@ -29,6 +29,7 @@ use node::{Event, Map, Moment, Proposing};
 use socket2::{SockRef, TcpKeepalive};
 use storage::disk::Disk;
 
+use crate::arrivals::Arrivals;
 use crate::front::Front;
 use crate::limits::{KEEPALIVE, PEER_ACKNOWLEDGE_TIMEOUT, PEER_READ_BYTES, READ_BYTES};
 use crate::links::PREAMBLE;
@@ -143,6 +144,7 @@ pub struct Driver {
     snapshots: SnapshotThread,
     peers: Peers,
     disk: Arc<dyn Disk>,
+    arrivals: Arrivals,
     stop: Arc<AtomicBool>,
     next_vitals: stdx::Instant,
     /// Since when the node is about to stop.
@@ -219,6 +221,7 @@ impl Driver {
             snapshots,
             peers,
             disk,
+            arrivals: Arrivals::default(),
             stop,
             next_vitals: stdx::Instant(0),
             stopping: None,
@@ -344,11 +347,9 @@ impl Driver {
             self.front.count_operations(VITALS_INTERVAL);
         }
         let fx = self.front.end_turn(moment, proposing);
-        for group in fx.joined.drain(..) {
-            if let Err(error) = crate::presence::join(&*self.disk, storage::GroupId(group.0)) {
-                self.notifier.send(Notice::Fatal(error.to_string()));
-                return;
-            }
+        if let Err(error) = self.arrivals.admit(moment.now, &*self.disk, fx) {
+            self.notifier.send(Notice::Fatal(error.to_string()));
+            return;
         }
         let map = fx.map.take();
         if !fx.save.is_empty() {

@@ -65,11 +65,14 @@ impl World {
             running.front.step(moment, Event::Tick);
         }
         let fx = running.front.end_turn(moment, node::Proposing::Now);
-        let saves = std::mem::take(&mut fx.save);
-        let snapshots = std::mem::take(&mut fx.snapshot);
-        let sends = std::mem::take(&mut fx.send);
-        let repaired = std::mem::take(&mut fx.repaired);
-        let (joined, map) = (std::mem::take(&mut fx.joined), fx.map.take());
+        let mut work = node::Effects {
+            save: std::mem::take(&mut fx.save),
+            snapshot: std::mem::take(&mut fx.snapshot),
+            send: std::mem::take(&mut fx.send),
+            joined: std::mem::take(&mut fx.joined),
+            ..node::Effects::default()
+        };
+        let (repaired, map) = (std::mem::take(&mut fx.repaired), fx.map.take());
         running.check_turn();
         for group in repaired {
             self.repaired(node, group);
@@ -77,9 +80,10 @@ impl World {
         if let Some(map) = &map {
             self.make_room_for(map);
         }
-        if !self.join_groups(node, &joined)? {
+        if !self.admit(node, &mut work) {
             return Ok(());
         }
+        let node::Effects { save: saves, snapshot: snapshots, send: sends, .. } = work;
         let saves_any = !saves.is_empty();
         let changes = self.mapping.is_some() && saves.iter().any(changes_members);
         for save in &saves {
