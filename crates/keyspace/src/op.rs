@@ -312,9 +312,10 @@ mod tests {
             calls: vec![(1, [&b"get"[..], b"k"].into_iter().collect())],
             span: txn::Span::Keys,
             rollback: true,
+            after: None,
         };
         let forget = Txn::Forget { txns: vec![txn, txn] };
-        let whole = Prepare { span: txn::Span::Whole, ..prepare.clone() };
+        let whole = Prepare { span: txn::Span::Whole, after: Some(txn), ..prepare.clone() };
         let decide = Txn::Decide { txn, commit: true };
         let all = [Txn::Prepare(prepare), Txn::Prepare(whole), decide, Txn::Fence { txn }, forget];
         for txn in all {

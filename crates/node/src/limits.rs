@@ -87,6 +87,10 @@ pub const TXN_FETCHES_MAX: u32 = 256;
 /// How often a read over several shards is tried without locks.
 pub const TXN_SNAPSHOT_TRIES: u32 = 2;
 
+/// How often what a transaction has read at the gateway may have changed before it is to become true:
+/// then it locks its keys first, so that one whose keys many want gets its turn.
+pub const TXN_CHANGES_MAX: u32 = 2;
+
 /// The longest pause before a transaction that met another one is begun anew.
 pub const TXN_BACKOFF_MAX: Duration = Duration::from_millis(50);
 

@@ -47,7 +47,7 @@ impl Shard {
         let mut out = Reply::new(reply, op.proto);
         match txn {
             Txn::Prepare(prepare) => {
-                if !self.prepare(prepare, &mut out) {
+                if !self.prepare(prepare, &mut out, effects) {
                     return self.park(op.clone(), &mut out);
                 }
             }
@@ -165,8 +165,11 @@ impl Shard {
     }
 
     /// Agrees or refuses, into `reply`. False: it has to wait.
-    fn prepare(&mut self, prepare: &Prepare, reply: &mut Reply<'_>) -> bool {
+    fn prepare(&mut self, prepare: &Prepare, reply: &mut Reply<'_>, effects: &mut Effects) -> bool {
         let txn = prepare.txn;
+        if let Some(before) = prepare.after {
+            self.commit(before, &mut Reply::new(&mut Vec::new(), prepare.proto), effects);
+        }
         let floor = Millis(self.clock.0.saturating_sub(TXN_TOMBSTONE_TIME.as_millis() as u64));
         self.txns.forget_done(txn.node, &prepare.done, floor);
         match self.txns.standing(txn) {
@@ -451,7 +454,7 @@ impl Shard {
     fn try_parked(&mut self, op: &Op, reply: &mut Vec<u8>, effects: &mut Effects) -> bool {
         if let Body::Txn(txn) = &op.body {
             let Txn::Prepare(prepare) = &**txn else { unreachable!("only a Prepare waits") };
-            return self.prepare(prepare, &mut Reply::new(reply, op.proto));
+            return self.prepare(prepare, &mut Reply::new(reply, op.proto), effects);
         }
         if self.is_obstructed(&op.body) {
             return false;

@@ -15,6 +15,7 @@ const FORGET: u8 = 3;
 /// Flags of a `Prepare`.
 const WHOLE: u8 = 1;
 const ROLLBACK: u8 = 1 << 1;
+const AFTER: u8 = 1 << 2;
 
 /// Appends a message. The protocol of a `Prepare` is that of its operation.
 pub(crate) fn put_txn(out: &mut Vec<u8>, txn: &Txn) {
@@ -65,7 +66,8 @@ pub(super) fn read_id(reader: &mut Reader<'_>) -> Result<TxnId, Malformed> {
 }
 
 fn put_prepare(out: &mut Vec<u8>, prepare: &Prepare) {
-    let Prepare { txn, proto: _, participants, done, compares, calls, span, rollback } = prepare;
+    let Prepare { txn, proto: _, participants, done, compares, calls, span, .. } = prepare;
+    let Prepare { rollback, after, .. } = prepare;
     put_id(out, txn);
     put_list(out, participants, |out, group| put_varint(out, u64::from(*group)));
     put_varint(out, done.start);
@@ -73,7 +75,12 @@ fn put_prepare(out: &mut Vec<u8>, prepare: &Prepare) {
     put_list(out, compares, put_watch);
     put_list(out, calls, |out, (db, args)| put_args(out, *db, args.args()));
     let whole = if *span == Span::Whole { WHOLE } else { 0 };
-    out.push(whole | if *rollback { ROLLBACK } else { 0 });
+    let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+    let after_flag = flag(after.is_some(), AFTER);
+    out.push(whole | flag(*rollback, ROLLBACK) | after_flag);
+    if let Some(after) = after {
+        put_id(out, after);
+    }
 }
 
 fn read_prepare(reader: &mut Reader<'_>, proto: Proto) -> Result<Prepare, Malformed> {
@@ -83,12 +90,15 @@ fn read_prepare(reader: &mut Reader<'_>, proto: Proto) -> Result<Prepare, Malfor
     let compares = reader.list(read_watch)?;
     let calls = reader.list(read_owned)?;
     let flags = reader.byte()?;
-    if flags & !(WHOLE | ROLLBACK) != 0 {
+    if flags & !(WHOLE | ROLLBACK | AFTER) != 0 {
         return Err(reader.malformed());
     }
     let span = if flags & WHOLE != 0 { Span::Whole } else { Span::Keys };
     let rollback = flags & ROLLBACK != 0;
-    Ok(Prepare { txn, proto, participants, done, compares, calls, span, rollback })
+    let after = if flags & AFTER != 0 { Some(read_id(reader)?) } else { None };
+    let prepare =
+        Prepare { txn, proto, participants, done, compares, calls, span, rollback, after };
+    Ok(prepare)
 }
 
 pub(super) fn put_list<T>(out: &mut Vec<u8>, list: &[T], put: impl Fn(&mut Vec<u8>, &T)) {

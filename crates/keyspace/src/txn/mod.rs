@@ -100,6 +100,9 @@ pub struct Prepare {
     pub span: Span,
     /// A call that fails is a NO.
     pub rollback: bool,
+    /// What locked the keys for this one, and changes nothing. All have agreed to it, so it is
+    /// committed; this one takes its keys over.
+    pub after: Option<TxnId>,
 }
 
 /// How much of a shard a transaction locks.

@@ -30,7 +30,7 @@ fn prepare(txn: TxnId, span: Span, lines: &[&str]) -> Prepare {
     let calls = lines.iter().map(|line| (0, args(line))).collect();
     let (participants, compares) = (vec![1, 2], Vec::new());
     let (proto, done, rollback) = (Proto::Resp2, 0..0, false);
-    Prepare { txn, proto, participants, done, compares, calls, span, rollback }
+    Prepare { txn, proto, participants, done, compares, calls, span, rollback, after: None }
 }
 
 impl Participant {
@@ -131,6 +131,27 @@ fn the_older_waits_and_the_younger_dies() {
     assert_eq!(shard.txn(Txn::Fence { txn: id(3) }), "+PREPARED\r\n");
     shard.decide(3, true);
     assert_eq!(shard.call("get a"), "$1\r\n3\r\n");
+}
+
+#[test]
+fn keys_are_locked_first_and_taken_over_without_a_gap() {
+    let mut shard = Participant::new();
+    shard.call("set a 1");
+    let held = shard.prepare(5, &["synod.hold a b"]);
+    assert!(held.contains("*3\r\n:"), "it tells what stands there: {held}");
+    assert_eq!(shard.asks(1, "incr a"), "(parked)");
+    assert_eq!(shard.prepare(3, &["incr a"]), "(parked)", "an older one waits");
+    let next = TxnId { attempt: 1, ..id(5) };
+    let one = Prepare { after: Some(id(5)), ..prepare(next, Span::Keys, &["set a 2"]) };
+    shard.reload();
+    assert_eq!(shard.txn(Txn::Prepare(one.clone())), "*1\r\n$5\r\n+OK\r\n\r\n");
+    assert_eq!(shard.late(), [], "nobody came in between");
+    assert_eq!(shard.txn(Txn::Fence { txn: id(5) }), "+COMMITTED\r\n");
+    shard.txn(Txn::Decide { txn: next, commit: true });
+    assert_eq!(shard.late()[0], (1, ":3\r\n".into()));
+    // What was locked first and was lost since is no reason to refuse.
+    let gone = Prepare { after: Some(id(8)), ..prepare(id(9), Span::Keys, &["set c 1"]) };
+    assert_eq!(shard.txn(Txn::Prepare(gone)), "*1\r\n$5\r\n+OK\r\n\r\n");
 }
 
 #[test]

@@ -199,6 +199,19 @@ pub(crate) const COMMANDS: &[Command] = &[
         "O(N) in the size of the values",
         "Tells the versions, expiries and serialized values of keys",
     ),
+    Command::new(
+        "synod.hold",
+        -2,
+        Flags::WRITE,
+        Keys::Range { first: 1, last: -1, step: 1 },
+        Run::Write(fetch),
+    )
+    .doc(
+        Group::Transactions,
+        "7.0.0",
+        "O(N) in the size of the values",
+        "As SYNOD.FETCH, for a transaction that locks the keys before it changes them",
+    ),
     Command::new("synod.put", -3, Flags::WRITE.and(Flags::DENYOOM), Keys::one(1), Run::Write(put))
         .doc(
             Group::Transactions,

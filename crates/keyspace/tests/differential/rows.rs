@@ -382,6 +382,7 @@ pub(crate) const EXCEPTIONS: &[(&str, &str)] = &[
     ("synod *", OURS),
     ("synod.await", OURS),
     ("synod.fetch", OURS),
+    ("synod.hold", OURS),
     ("synod.idem", OURS),
     ("synod.library", OURS),
     ("synod.multi", OURS),

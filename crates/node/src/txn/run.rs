@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keyspace::op::Watch;
 use keyspace::receipt;
-use keyspace::txn::{ESCAPED, FAILED, Prepare, Span, Txn, TxnId, UNDONE, rolled_back};
+use keyspace::txn::{ESCAPED, FAILED, Key, Prepare, Span, Txn, TxnId, UNDONE, rolled_back};
 use stdx::{Instant, Millis, mark, planted};
 use wire::resp::elements;
 use wire::{ArgsBuf, Proto};
@@ -84,6 +84,14 @@ pub(super) struct Preparing {
     answer: Answer,
 }
 
+impl Preparing {
+    /// What the client is told if somebody does not answer. What only locks changes nothing, whatever
+    /// becomes of it.
+    fn unknown(&self) -> &'static [u8] {
+        if let Answer::Held(_) = self.answer { NO_LEADER } else { UNKNOWN }
+    }
+}
+
 /// What the client gets once all have agreed.
 #[derive(Debug)]
 pub(super) enum Answer {
@@ -91,6 +99,8 @@ pub(super) enum Answer {
     Votes(Plan),
     /// What the calls said on the scratch, and what they published.
     Known { replies: Vec<Vec<u8>>, publish: Vec<keyspace::Publish> },
+    /// Nothing yet: the keys are locked, and the calls can run.
+    Held(Box<Trial>),
 }
 
 /// What the participants say when they are fenced.
@@ -135,6 +145,12 @@ pub(super) struct Running {
     pub(super) tries: u32,
     /// A call that waits for keys has its own deadline.
     pub(super) timed: bool,
+    /// How often something had changed that it had read.
+    pub(super) changes: u32,
+    /// The keys that it touched when it last ran at the gateway.
+    pub(super) keys: BTreeSet<Key>,
+    /// What has locked them, and where.
+    pub(super) held: Option<(TxnId, BTreeSet<usize>)>,
     /// What the client gets in place of replies: one of its calls has failed, and undoes all.
     pub(super) abort: Option<Vec<u8>>,
     pub(super) deadline: Instant,
@@ -153,6 +169,9 @@ impl Running {
             recovers: false,
             tries: 0,
             timed: false,
+            changes: 0,
+            keys: BTreeSet::new(),
+            held: None,
             abort: None,
             deadline,
             wake: deadline,
@@ -168,7 +187,7 @@ impl Running {
         let request = self.request.as_ref();
         let gateway = match &self.phase {
             Phase::Trial(_) => true,
-            Phase::Preparing(preparing) => matches!(preparing.answer, Answer::Known { .. }),
+            Phase::Preparing(preparing) => !matches!(preparing.answer, Answer::Votes(_)),
             _ => false,
         };
         gateway || request.is_some_and(|request| request.exec.rollback)
@@ -364,12 +383,12 @@ impl Coordinator {
         run.participants = parts.keys().copied().collect();
         run.phase = Phase::Preparing(Box::new(Preparing { votes: BTreeMap::new(), span, answer }));
         let participants: Vec<u32> = parts.keys().map(|shard| *shard as u32).collect();
-        let (txn, proto) = (run.id, run.proto());
+        let (txn, proto, rollback) = (run.id, run.proto(), run.rolls_back());
+        let after = run.held.as_ref().map(|(id, _)| *id);
         for (shard, Part { compares, calls }) in parts {
             let (participants, done) = (participants.clone(), self.done());
-            let rollback = run.rolls_back();
             let prepare =
-                Prepare { txn, proto, participants, done, compares, calls, span, rollback };
+                Prepare { txn, proto, participants, done, compares, calls, span, rollback, after };
             let message = (shard, Ask::Vote(shard), Txn::Prepare(prepare));
             self.tell(moment, serial, run, message, groups);
         }
@@ -451,7 +470,10 @@ impl Coordinator {
                     run.reply_all(&done.replies, out);
                 }
                 _ if reply.first() == Some(&b'-') => run.reply(reply, out),
-                _ => self.again(moment, run),
+                _ => {
+                    run.changes += 1;
+                    self.again(moment, run);
+                }
             },
             _ => unreachable!("a question of this phase"),
         }
@@ -485,7 +507,8 @@ impl Coordinator {
         }
         let unknown = |vote: &Vote| matches!(vote, Vote::Unknown);
         if preparing.votes.values().any(unknown) {
-            run.reply(UNKNOWN, out);
+            let told = preparing.unknown();
+            run.reply(told, out);
             return self.fence(moment, serial, run, groups);
         }
         self.agreed(moment, serial, run, groups, out);
@@ -518,7 +541,16 @@ impl Coordinator {
                 self.publish.extend(publish);
                 run.reply_all(&replies, out);
             }
+            Answer::Held(trial) => {
+                let votes = votes.into_iter().filter_map(|(shard, vote)| match vote {
+                    Vote::Yes(replies) => Some((shard, replies)),
+                    Vote::Unknown => None,
+                });
+                return self.held(moment, serial, run, (trial, votes.collect()), groups, out);
+            }
         }
+        // Who has agreed has taken the keys over.
+        run.held = None;
         self.decide(moment, serial, run, (true, later), groups);
     }
 
@@ -534,10 +566,11 @@ impl Coordinator {
     ) {
         let tried = matches!(
             &run.phase,
-            Phase::Preparing(preparing) if matches!(preparing.answer, Answer::Known { .. })
+            Phase::Preparing(preparing) if !matches!(preparing.answer, Answer::Votes(_))
         );
         let failure = failure_of(run, shard, reply);
         self.abandon(moment, run, groups);
+        self.release(moment, run, groups);
         if let Some(failure) = failure {
             run.reply(&failure, out);
             run.phase = Phase::Over;
@@ -546,11 +579,12 @@ impl Coordinator {
         if let Some(clock) = reply.strip_prefix(b"+FENCED ") {
             let text = std::str::from_utf8(clock.trim_ascii()).unwrap_or_default();
             self.clock = self.clock.max(Millis(text.parse().unwrap_or_default()));
-            let attempt = run.tries + 1;
+            let attempt = run.id.attempt;
             run.id = TxnId { attempt, ..self.name(moment, serial, groups) };
             return self.again(moment, run);
         }
         if reply.starts_with(b"+BUSY") || (reply.starts_with(b"+CHANGED") && tried) {
+            run.changes += u32::from(reply.starts_with(b"+CHANGED"));
             return self.again(moment, run);
         }
         if reply.starts_with(b"+CHANGED") {
@@ -569,6 +603,17 @@ impl Coordinator {
         self.open.insert((abort.id.number, serial));
         self.decide(moment, serial, &mut abort, (false, None), groups);
         self.keep(serial, abort);
+    }
+
+    /// Frees the keys that are locked for it.
+    pub(super) fn release(&mut self, moment: Moment, run: &mut Running, groups: &mut Seats) {
+        let Some((id, participants)) = run.held.take() else { return };
+        let serial = self.next_serial();
+        let mut release = Running::new(id, Instant::FAR);
+        release.participants = participants;
+        self.open.insert((id.number, serial));
+        self.decide(moment, serial, &mut release, (true, None), groups);
+        self.keep(serial, release);
     }
 
     /// Begins anew after a while that grows, and differs from that of others.
@@ -657,6 +702,7 @@ impl Coordinator {
         run: &mut Running,
         groups: &mut Seats,
     ) {
+        self.release(moment, run, groups);
         run.waits.clear();
         (run.phase, run.wake) = (Phase::Fencing(Fencing::default()), Instant::FAR);
         self.ask_standings(moment, serial, run, groups);
@@ -722,8 +768,9 @@ impl Coordinator {
                 self.tell_decision(moment, serial, run, (commit, left), groups);
             }
             Phase::Fencing(_) => self.fence(moment, serial, run, groups),
-            Phase::Preparing(_) if late => {
-                run.reply(UNKNOWN, out);
+            Phase::Preparing(preparing) if late => {
+                let told = preparing.unknown();
+                run.reply(told, out);
                 self.fence(moment, serial, run, groups);
             }
             // The group itself says what became of it.

@@ -15,7 +15,7 @@ use wire::{Args, ArgsBuf, Proto};
 use super::run::{Answer, Ask, Part, Phase, Running};
 use super::{Coordinator, Question};
 use crate::effects::Effects;
-use crate::limits::{TXN_FETCH_BYTES_MAX, TXN_FETCHES_MAX, TXN_SNAPSHOT_TRIES};
+use crate::limits::{TXN_CHANGES_MAX, TXN_FETCH_BYTES_MAX, TXN_FETCHES_MAX, TXN_SNAPSHOT_TRIES};
 use crate::message::Kind;
 use crate::request::Moment;
 use crate::route::{receipt_home, shard_of};
@@ -35,6 +35,8 @@ pub(super) struct Trial {
     changed: bool,
     /// The questions that wait for keys: where, and under which number.
     awaits: Vec<(usize, u64)>,
+    /// The keys that are to be locked first.
+    holds: Vec<Key>,
 }
 
 impl Trial {
@@ -110,7 +112,13 @@ impl Coordinator {
         }
         keys.sort();
         keys.dedup();
-        let trial = Trial {
+        let locks = run.changes >= TXN_CHANGES_MAX;
+        if locks {
+            keys.extend(run.keys.iter().cloned());
+            keys.sort();
+            keys.dedup();
+        }
+        let mut trial = Trial {
             scratch,
             bytes: 0,
             fetches: 0,
@@ -119,6 +127,13 @@ impl Coordinator {
             checking: false,
             changed: false,
             awaits: Vec::new(),
+            holds: Vec::new(),
+        };
+        let keys = if locks {
+            trial.holds = keys;
+            Vec::new()
+        } else {
+            keys
         };
         run.waits.clear();
         run.phase = Phase::Trial(Box::new(trial));
@@ -231,6 +246,9 @@ impl Coordinator {
             let keys = std::mem::take(&mut trial.drawn);
             return self.fetch(moment, serial, run, keys, groups);
         }
+        if !trial.holds.is_empty() {
+            return self.hold(moment, serial, run, groups);
+        }
         self.run_trial(moment, serial, run, groups, out);
     }
 
@@ -252,9 +270,14 @@ impl Coordinator {
         let refusal: &[u8] = match ran {
             Ran::Done(done) => return self.ran(moment, serial, run, done, groups, out),
             Ran::Missing(keys) if trial.fetches < TXN_FETCHES_MAX && trial.bytes < TXN_FETCH_BYTES_MAX => {
+                // To wait for them with locks in hand could be to wait in a circle.
+                self.release(moment, run, groups);
                 return self.fetch(moment, serial, run, keys, groups);
             }
-            Ran::Drawn(dbs) => return self.draw(moment, serial, run, dbs, groups),
+            Ran::Drawn(dbs) => {
+                self.release(moment, run, groups);
+                return self.draw(moment, serial, run, dbs, groups);
+            }
             Ran::Missing(_) => {
                 b"-ERR a transaction over several shards read too much: at most 64 MiB, in 256 rounds\r\n"
             }
@@ -265,6 +288,66 @@ impl Coordinator {
         };
         run.reply(refusal, out);
         run.phase = Phase::Over;
+        self.release(moment, run, groups);
+    }
+
+    /// Locks the keys that the calls are known to touch.
+    fn hold(&mut self, moment: Moment, serial: u64, run: &mut Running, groups: &mut Seats) {
+        let Phase::Trial(mut trial) = std::mem::replace(&mut run.phase, Phase::Idle) else {
+            unreachable!("a trial locks its keys")
+        };
+        run.keys.extend(std::mem::take(&mut trial.holds));
+        let mut parts: BTreeMap<usize, Part> = BTreeMap::new();
+        for ((shard, db), keys) in self.places_of(run) {
+            let words = [&b"synod.hold"[..]].into_iter().chain(keys.iter().map(Vec::as_slice));
+            parts.entry(shard).or_default().calls.push((db, words.collect()));
+        }
+        self.prepare(moment, serial, run, (parts, Span::Keys, Answer::Held(trial)), groups);
+    }
+
+    /// The keys that are locked, by their shards and databases.
+    fn places_of(&self, run: &Running) -> BTreeMap<(usize, u8), Vec<Vec<u8>>> {
+        let mut places: BTreeMap<(usize, u8), Vec<Vec<u8>>> = BTreeMap::new();
+        for (db, key) in &run.keys {
+            let shard = self.home_of_key(run, *db, key);
+            places.entry((shard, *db)).or_default().push(key.clone());
+        }
+        places
+    }
+
+    /// The keys are locked, and this is what stands there: the calls run.
+    pub(super) fn held(
+        &mut self,
+        moment: Moment,
+        serial: u64,
+        run: &mut Running,
+        (mut trial, votes): (Box<Trial>, BTreeMap<usize, Vec<Vec<u8>>>),
+        groups: &mut Seats,
+        out: &mut Effects,
+    ) {
+        run.held = Some((run.id, std::mem::take(&mut run.participants)));
+        run.id.attempt += 1;
+        let mut answers = votes.into_iter().map(|(shard, replies)| (shard, replies.into_iter()));
+        let mut answers: BTreeMap<usize, _> = answers.by_ref().collect();
+        let mut fits = true;
+        for ((shard, db), keys) in self.places_of(run) {
+            let reply = answers.get_mut(&shard).and_then(Iterator::next).unwrap_or_default();
+            let value = Decoder::new(ReplyLimits::default()).decode(&reply);
+            let Ok(Some((Value::Array(items), _))) = value else {
+                unreachable!("SYNOD.HOLD tells of each key")
+            };
+            trial.bytes += reply.len();
+            for (key, item) in keys.into_iter().zip(items) {
+                fits &= add(&mut trial, run.request.as_deref(), (db, key), item);
+            }
+        }
+        run.phase = Phase::Trial(trial);
+        run.wake = run.deadline;
+        if fits {
+            return self.run_trial(moment, serial, run, groups, out);
+        }
+        self.release(moment, run, groups);
+        run.reply_changed(out);
     }
 
     /// RANDOMKEY: each shard draws one, and the run draws among them and what it has.
@@ -307,13 +390,20 @@ impl Coordinator {
             // Its receipt was there, and that never changes.
             run.reply_all(&done.replies, out);
             run.phase = Phase::Over;
-            return;
+            return self.release(moment, run, groups);
         }
         if planted!("receipt-beside-the-transaction") {
             done.puts.retain(|((db, _), _)| *db != RECEIPTS);
         }
         run.note_failure(&mut done);
         let reads = done.puts.is_empty() && done.publish.is_empty();
+        if reads && run.held.is_some() {
+            // All of it stood there at the same time.
+            run.reply_all(&done.replies, out);
+            run.phase = Phase::Over;
+            return self.release(moment, run, groups);
+        }
+        run.keys = done.compares.iter().map(|watch| (watch.db, watch.key.clone())).collect();
         let mut parts: BTreeMap<usize, Part> = BTreeMap::new();
         for watch in &done.compares {
             let home = self.home_of_key(run, watch.db, &watch.key);
@@ -327,7 +417,7 @@ impl Coordinator {
             let part = parts.entry(self.home_of_key(run, *db, key)).or_default();
             part.calls.push((*db, args.clone()));
         }
-        if parts.len() <= 1 {
+        if parts.len() <= 1 && run.held.is_none() {
             let (shard, part) = parts.pop_first().unwrap_or_default();
             let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial has run") };
             trial.done = Some(done);
@@ -372,6 +462,7 @@ impl Coordinator {
     fn checked(&mut self, moment: Moment, run: &mut Running, out: &mut Effects) {
         let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial was checked") };
         if trial.changed && !planted!("shards-read-once") {
+            run.changes += 1;
             return self.again(moment, run);
         }
         let done = trial.done.take().expect("what is checked was done");
@@ -415,6 +506,7 @@ impl Coordinator {
             places.insert((receipt_home(self.shards, whole), RECEIPTS), words);
         }
         let timeout = timeout_of(args);
+        self.release(moment, run, groups);
         let mut awaits = Vec::new();
         for ((shard, db), args) in places {
             let (proto, kind) = (Proto::Resp2, Kind::Write);

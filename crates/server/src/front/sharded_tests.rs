@@ -1,5 +1,7 @@
 //! What clients of a node see whose keys are in sixteen shards: what they would see with one.
 
+use std::time::Duration;
+
 use consensus::NodeId;
 use node::Event;
 
@@ -305,6 +307,28 @@ fn a_multi_that_rolls_back_changes_all_or_nothing() {
             ("synod.multi commit", "-ERR syntax error\r\n"),
         ]);
     }
+}
+
+/// In each turn somebody changes what the run has read in the turn before.
+#[test]
+fn a_script_whose_keys_change_all_the_time_gets_its_turn() {
+    let mut stage = Stage::sharded(16);
+    let (client, other) = (stage.open(), stage.open());
+    let script = b"eval \"redis.call('incr', 'b') return redis.call('incr', 'a')\" 0\r\n";
+    stage.front.received(stage.moment, client, &mut script.to_vec());
+    let mut turns = 0;
+    while stage.front.out(client).is_none_or(|out| out.is_empty()) {
+        assert!(turns < 200, "it never got its turn");
+        turns += 1;
+        stage.front.received(stage.moment, other, &mut b"incr a\r\n".to_vec());
+        stage.turn();
+        stage.moment.now = stage.moment.now + Duration::from_millis(1);
+        stage.front.step(stage.moment, Event::Tick);
+    }
+    assert!(stage.heard(client).starts_with(':'));
+    stage.settle();
+    assert_eq!(stage.say(client, "get a"), format!("$2\r\n{}\r\n", turns + 1));
+    assert_eq!(stage.say(client, "get b"), "$1\r\n1\r\n");
 }
 
 #[test]

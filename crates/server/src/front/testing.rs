@@ -109,19 +109,21 @@ impl Stage {
 
     /// Turns until nothing moves. Whatever is to be saved is saved at once.
     pub(crate) fn settle(&mut self) {
-        loop {
-            let fx = self.front.end_turn(self.moment, node::Proposing::Now);
-            fx.send.clear();
-            fx.snapshot.clear();
-            let saves = std::mem::take(&mut fx.save);
-            if saves.is_empty() {
-                return;
-            }
-            for save in saves {
-                let (group, number) = (save.group, save.number);
-                self.front.step(self.moment, Event::Saved { group, number });
-            }
+        while self.turn() {}
+    }
+
+    /// One turn. False if nothing was to be saved in it.
+    pub(crate) fn turn(&mut self) -> bool {
+        let fx = self.front.end_turn(self.moment, node::Proposing::Now);
+        fx.send.clear();
+        fx.snapshot.clear();
+        let saves = std::mem::take(&mut fx.save);
+        let saved = !saves.is_empty();
+        for save in saves {
+            let (group, number) = (save.group, save.number);
+            self.front.step(self.moment, Event::Saved { group, number });
         }
+        saved
     }
 
     /// Time passes; what is due happens.
