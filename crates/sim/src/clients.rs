@@ -323,6 +323,10 @@ impl World {
         let outcome = match outcome {
             // The last try was refused; an earlier one may not have been.
             Outcome::Failed(why) if busy.doubtful => Outcome::Unknown(why),
+            // That a try has waited in vain leaves no receipt: an earlier one may still find something.
+            Outcome::Ok(_) if busy.doubtful && waited_in_vain(&busy.task, &outcome) => {
+                Outcome::Unknown("an earlier try".to_owned())
+            }
             outcome => outcome,
         };
         // What it watches there would spoil a later EXEC.
@@ -399,6 +403,11 @@ fn bytes_of(task: &Task) -> (Vec<u8>, usize) {
         encode_call(&mut out, &words);
     }
     (out, commands.len())
+}
+
+fn waited_in_vain(task: &Task, outcome: &Outcome) -> bool {
+    let waits = task.calls.iter().all(|call| call.verb == Verb::BlPop);
+    waits && matches!(outcome, Outcome::Ok(results) if results.iter().all(|one| *one == Datum::Nil))
 }
 
 fn said(value: Value) -> Result<Said, String> {

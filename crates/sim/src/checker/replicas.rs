@@ -236,6 +236,8 @@ pub(crate) struct Replicas {
     views: BTreeMap<u32, View>,
     /// What the group has agreed on; `committed[0]` is entry 1.
     committed: Vec<Known>,
+    /// The term in which whoever first knew each of them to be agreed was.
+    agreed_in: Vec<Term>,
     /// Who agrees, by the group's own agreement, and from which entry on.
     configs: Vec<(u64, Config)>,
     leaders: BTreeMap<Term, u32>,
@@ -259,6 +261,7 @@ impl Replicas {
         Replicas {
             views: (1..=nodes).map(|node| (node, view(node))).collect(),
             committed: Vec::new(),
+            agreed_in: Vec::new(),
             configs: vec![(0, founding)],
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
@@ -527,7 +530,7 @@ impl Replicas {
         }
         let before = self.views[&node].commit;
         for index in before + 1..=status.commit.0 {
-            self.agreed(node, index)?;
+            self.agreed(node, status.term, index)?;
         }
         self.view(node).commit = before.max(status.commit.0);
         self.look_at_members(node, status)?;
@@ -568,14 +571,15 @@ impl Replicas {
         Ok(())
     }
 
-    /// Leader completeness: it has all that was agreed in earlier terms.
+    /// Leader completeness: it has all that was agreed in earlier terms. What a later leader has agreed on
+    /// says nothing about one whose votes come late, though it may be older than both.
     fn complete(&self, node: u32, term: Term) -> Checked {
         /// Looking at all of them each time would be slow, and the tail is where it goes wrong.
         const LOOK_BACK: usize = 200;
         let memory = &self.views[&node].memory;
         for (at, known) in self.committed.iter().enumerate().rev().take(LOOK_BACK) {
             let index = at as u64 + 1;
-            if known.term < term.0 && !memory.holds(index, *known) {
+            if self.agreed_in[at] < term && !memory.holds(index, *known) {
                 return Err(format!("node {node} leads in {term:?} without agreed entry {index}"));
             }
         }
@@ -583,7 +587,7 @@ impl Replicas {
     }
 
     /// A node believes that this entry is agreed: the same one as everybody, and on a quorum.
-    fn agreed(&mut self, node: u32, index: u64) -> Checked {
+    fn agreed(&mut self, node: u32, term: Term, index: u64) -> Checked {
         let view = &self.views[&node];
         let Some(known) = view.memory.get(index) else {
             return if index <= view.memory.base {
@@ -618,6 +622,7 @@ impl Replicas {
         let config = view.memory.configs.iter().find(|(at, _)| *at == index).cloned();
         self.configs.extend(config);
         self.committed.push(known);
+        self.agreed_in.push(term);
         Ok(())
     }
 
