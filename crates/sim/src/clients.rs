@@ -114,7 +114,7 @@ impl World {
             }
             outputs.push((wire, bytes, closes));
         }
-        outputs.iter().for_each(|(wire, ..)| self.script_answers(node, wire.client));
+        outputs.iter().for_each(|(wire, bytes, _)| self.script_answers(node, wire.client, bytes));
         let delay = self.plan.delay.0.as_nanos() as u64;
         for (Wire { client, number }, bytes, closes) in outputs {
             self.push(now + delay, 0, What::ToClient { client, number, bytes, closes });

@@ -37,6 +37,11 @@ pub enum Mark {
     UnansweredLong,
     LeaptOverShards,
     OneDecided,
+    AskedTheForgetful,
+    AnswerOvertaken,
+    LeftAmidWaits,
+    CameBackToLagging,
+    ServedAfterReturn,
     ReadBeforeFirstCommit,
     ReadAtOldLeader,
     LearnerAdded,
@@ -112,7 +117,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 95] = [
+    pub const ALL: [Mark; 100] = [
         Mark::MessageLost,
         Mark::MessageDuplicated,
         Mark::MessageReordered,
@@ -140,6 +145,11 @@ impl Mark {
         Mark::UnansweredLong,
         Mark::LeaptOverShards,
         Mark::OneDecided,
+        Mark::AskedTheForgetful,
+        Mark::AnswerOvertaken,
+        Mark::LeftAmidWaits,
+        Mark::CameBackToLagging,
+        Mark::ServedAfterReturn,
         Mark::ReadBeforeFirstCommit,
         Mark::ReadAtOldLeader,
         Mark::LearnerAdded,

@@ -25,6 +25,9 @@ const SECOND: u64 = 1_000_000_000;
 /// The connections that ask belong to clients from this number on, one for each node.
 const ASKERS: usize = 1_000;
 
+/// Asks for a script, and not for a lull.
+pub(crate) const ASKER_OF_SCRIPT: usize = ASKERS - 1;
+
 /// A lull that has begun.
 #[derive(Clone, Debug)]
 pub(crate) struct Lull {
@@ -128,12 +131,15 @@ impl World {
 
     /// Somebody who asked for a lull's sake hears something. True if it was.
     pub(crate) fn asker_hears(&mut self, client: usize, number: u64, bytes: &[u8]) -> bool {
+        if client == ASKER_OF_SCRIPT {
+            self.props.hear(number, bytes);
+        }
         if let Some(lull) = &mut self.lull
             && client >= ASKERS
             && lull.question == Some(number)
         {
             lull.answered |= bytes.starts_with(b"+OK");
         }
-        client >= ASKERS
+        client >= ASKER_OF_SCRIPT
     }
 }

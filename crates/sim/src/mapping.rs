@@ -185,7 +185,7 @@ impl World {
 
     /// What goes on in a cluster with a map, ten times a second.
     pub(crate) fn operate_mapped(&mut self) -> Checked {
-        if self.is_chaos() && self.rng.one_in(40) {
+        if self.is_chaos() && self.script.is_none() && self.rng.one_in(40) {
             self.want_change();
         }
         let comers = self.mapping.as_ref().map(|mapping| mapping.comers.clone());
@@ -268,6 +268,7 @@ impl World {
                 let operations = self.rng.below(8);
                 self.machine(node).disk.halt_after(operations);
             }
+            self.script_joined(node, *group);
         }
         let now = self.now;
         let machine = self.machine(node);

@@ -306,8 +306,7 @@ pub const MUTANTS: &[Mutant] = &[
         "the clock of the log waits for a wall clock that was set back",
         "Synod, seeds 23 and 46",
     )
-    .about(Theme::Pause)
-    .rare(),
+    .about(Theme::Pause),
     mutant(
         "locked-key-read",
         "a key that a transaction has prepared to change is read and changed by others",
@@ -364,15 +363,13 @@ pub const MUTANTS: &[Mutant] = &[
         "a participant forgets a transaction once it has committed it, and calls it aborted when asked",
         "presumed abort: Mohan, Lindsay, Obermarck, 1986",
     )
-    .about(Theme::Shards)
-    .rare(),
+    .about(Theme::Shards),
     mutant(
         "parked-share-a-version",
         "what waited for one transaction runs with one version for all",
         "Synod, seed 30025",
     )
-    .about(Theme::Shards)
-    .rare(),
+    .about(Theme::Shards),
     mutant(
         "done-below-a-restart",
         "a gateway that was started anew has its former transactions forgotten",
@@ -423,15 +420,13 @@ pub const MUTANTS: &[Mutant] = &[
         "a new leader ends the wait of a guest, and takes its retry for a new call",
         "Synod, found by reading",
     )
-    .about(Theme::Moves)
-    .rare(),
+    .about(Theme::Moves),
     mutant(
         "memo-claims-never",
         "what is older than the memory was never executed",
         "Raft thesis, section 6.3: sessions that expire",
     )
-    .about(Theme::Moves)
-    .rare(),
+    .about(Theme::Moves),
     mutant(
         "numbers-used-again-after-a-move",
         "a replica that comes back numbers its requests from the beginning",
@@ -444,8 +439,7 @@ pub const MUTANTS: &[Mutant] = &[
         "a replica that leaves tells who waits that nothing was executed, before that is agreed",
         "Synod, found by reading",
     )
-    .about(Theme::Moves)
-    .rare(),
+    .about(Theme::Moves),
     mutant(
         "leaves-before-it-is-agreed",
         "a replica gives up its data before its removal is agreed on",

@@ -1,7 +1,7 @@
 //! The nemesis: who brings the faults, by chance and by aim.
 
 use consensus::NodeId;
-use node::Event;
+use node::{Event, GroupId, Shards};
 
 use crate::coverage::Mark;
 use crate::plan::Evil;
@@ -65,7 +65,10 @@ impl World {
             | Evil::OneDecided
             | Evil::FirstCommit
             | Evil::Renew
-            | Evil::Unanswered => false,
+            | Evil::Unanswered
+            | Evil::Forgetful
+            | Evil::Overtaken
+            | Evil::Away => false,
             _ => !self.is_spared(node),
         }
     }
@@ -119,15 +122,6 @@ impl World {
                 self.hand_over()?;
             }
             Evil::HandOver => self.hand_over()?,
-            Evil::PriorTerm
-            | Evil::Lease
-            | Evil::LeaseDrift
-            | Evil::Leap
-            | Evil::LeapShards
-            | Evil::OneDecided
-            | Evil::FirstCommit
-            | Evil::Renew
-            | Evil::Unanswered => self.begin_script(evil),
             Evil::BreakLink => {
                 let other = 1 + self.rng.below(u64::from(self.nodes())) as u32;
                 self.coverage.hit(Mark::LinkBroken);
@@ -138,17 +132,26 @@ impl World {
                 self.coverage.hit(Mark::ClientLost);
                 self.lose_client(client);
             }
+            _ => self.begin_script(evil),
         }
         Ok(())
     }
 
     /// Who leads, as far as it knows itself.
     pub(crate) fn leader(&self) -> Option<u32> {
-        self.machines
-            .iter()
-            .rev()
-            .find(|machine| machine.leads(self.focus))
-            .map(|machine| machine.id)
+        self.leader_of(self.focus)
+    }
+
+    /// Who leads this group, as far as it knows itself.
+    pub(crate) fn leader_of(&self, group: GroupId) -> Option<u32> {
+        let mut machines = self.machines.iter().rev();
+        machines.find(|machine| machine.leads(group)).map(|machine| machine.id)
+    }
+
+    /// Which group keeps this key.
+    pub(crate) fn group_of(&self, key: &str) -> GroupId {
+        let shards = Shards::new(self.plan.shards as usize).expect("a power of two");
+        GroupId(shards.of_key(key.as_bytes()).index() as u32)
     }
 
     fn mend_later(&mut self, least: u64, most: u64) {

@@ -9,7 +9,7 @@
 //! A loss of anything but agreement's messages breaks the connection, as it would with TCP: whoever
 //! sent it learns of it. What was on its way when a connection broke may still arrive, late.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,6 +42,8 @@ pub(crate) struct Network {
     links: Vec<Link>,
     /// Directions in which nothing gets through.
     cut: BTreeSet<(u32, u32)>,
+    /// Directions that take longer than others, by so much.
+    slow: BTreeMap<(u32, u32), u64>,
     /// Between these everything gets through, whatever is cut.
     spared: BTreeSet<u32>,
     pub(crate) rates: NetworkRates,
@@ -52,7 +54,8 @@ impl Network {
     /// Whole connections between all nodes.
     pub(crate) fn new(nodes: u32, rates: NetworkRates, delay: (Duration, Duration)) -> Network {
         let links = vec![Link::default(); ((nodes + 1) * (nodes + 1)) as usize];
-        Network { nodes, links, cut: BTreeSet::new(), spared: BTreeSet::new(), rates, delay }
+        let (cut, slow, spared) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+        Network { nodes, links, cut, slow, spared, rates, delay }
     }
 
     fn link(&mut self, source: u32, target: u32) -> &mut Link {
@@ -80,6 +83,7 @@ impl Network {
             // One that is far behind may be sent one entry at a time.
             (rates, delay) = (NetworkRates::default(), self.delay.0.as_nanos() as u64);
         }
+        delay += self.slow.get(&(source, target)).copied().unwrap_or(0);
         let mut arrivals = Vec::new();
         let lost = self.is_cut(source, target) || strikes(rng, rates.loss);
         if lost || self.link(source, target).broken {
@@ -132,9 +136,21 @@ impl Network {
         self.cut.insert((source, target));
     }
 
+    /// These two hear each other.
+    pub(crate) fn join(&mut self, one: u32, other: u32) {
+        self.cut.remove(&(one, other));
+        self.cut.remove(&(other, one));
+    }
+
+    /// What is sent in this direction takes so much longer.
+    pub(crate) fn slow_down(&mut self, source: u32, target: u32, by: u64) {
+        self.slow.insert((source, target), by);
+    }
+
     /// Everything gets through again.
     pub(crate) fn mend(&mut self) {
         self.cut.clear();
+        self.slow.clear();
     }
 
     /// Is anything cut?

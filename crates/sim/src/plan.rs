@@ -54,6 +54,9 @@ pub(crate) enum Evil {
     LeapShards,
     OneDecided,
     Renew,
+    Forgetful,
+    Overtaken,
+    Away,
 }
 
 const EVILS: [Evil; 36] = [
@@ -116,7 +119,18 @@ pub enum Theme {
 /// The theme of seeds that have a map; see `is_mapped`.
 const MOVES: (Theme, &[Evil]) = (
     Theme::Moves,
-    &[Evil::Members, Evil::Members, Evil::Kill, Evil::Power, Evil::CutLeader, Evil::BreakLink],
+    &[
+        Evil::Members,
+        Evil::Members,
+        Evil::Kill,
+        Evil::Power,
+        Evil::CutLeader,
+        Evil::BreakLink,
+        Evil::Forgetful,
+        Evil::Overtaken,
+        Evil::Away,
+        Evil::Away,
+    ],
 );
 
 /// Is what nodes hold written in a map, so that groups move, and nodes have none of some? One seed in
@@ -360,6 +374,8 @@ impl Plan {
                 (plan.directed.cut_at_change, plan.directed.end_early) = (often, often / 4);
             }
             Theme::Moves => {
+                // One may hold nothing.
+                plan.nodes = plan.nodes.max(4);
                 plan.network.late = 20_000;
                 plan.think = Duration::from_millis(30);
                 plan.directed.cut_at_change = often / 2;

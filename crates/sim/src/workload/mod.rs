@@ -147,6 +147,23 @@ impl Workload {
         Task::plain(wait)
     }
 
+    /// A queue that nobody uses but whoever asked for it, of a name that fits. It is read in the end, too.
+    pub fn fresh_queue(&mut self, fits: impl Fn(&str) -> bool) -> String {
+        loop {
+            let slot = self.new_slot(Kind::Queue);
+            let name = slot.name.clone();
+            if fits(&name) {
+                self.retired.push(slot);
+                return name;
+            }
+        }
+    }
+
+    /// A write to a queue, which shows if it is done twice.
+    pub fn push(&mut self, queue: &str) -> Task {
+        Task::plain(Call::new(Verb::Append, queue, vec![self.value()]))
+    }
+
     /// A write that shows if it is done twice.
     pub fn append(&mut self, rng: &mut Rng) -> Task {
         Task::plain(Call::new(Verb::Append, draw::list_key(rng), vec![self.value()]))

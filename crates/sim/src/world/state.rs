@@ -22,7 +22,7 @@ use crate::network::Network;
 use crate::operator::Wish;
 use crate::plan::{Evil, Plan};
 use crate::run::{Options, Report, Violation};
-use crate::script::{Probe, Stage};
+use crate::script::{Probe, Props, Stage};
 use crate::workload::{Task, Workload};
 
 /// How far the run is.
@@ -70,6 +70,8 @@ pub(crate) struct World {
     pub(crate) script: Option<Stage>,
     pub(crate) scripts: u64,
     pub(crate) probe: Option<Probe>,
+    /// What the script has at hand.
+    pub(crate) props: Props,
     /// Votes that come when their candidate stands in a later term.
     pub(crate) late_votes: Vec<LateVote>,
     /// The newest change of members in which its leader was, or was not, cut off.
@@ -138,6 +140,7 @@ impl World {
             script: None,
             scripts: 0,
             probe: None,
+            props: Props::default(),
             late_votes: Vec::new(),
             change_seen: 0,
             phase: Phase::Chaos,
@@ -328,7 +331,7 @@ impl World {
                 Ok(())
             }
             What::CutOff(node) => {
-                if self.is_chaos() && !self.is_spared(node) {
+                if self.is_chaos() && self.script.is_none() && !self.is_spared(node) {
                     self.isolate(node);
                 }
                 Ok(())

@@ -133,7 +133,10 @@ impl World {
             self.coverage.hit(Mark::CutLeaderAtCommit);
             self.isolate(node);
         }
-        if changes && self.strikes_at(node, self.plan.directed.cut_at_change / 4) {
+        if changes
+            && self.script.is_none()
+            && self.strikes_at(node, self.plan.directed.cut_at_change / 4)
+        {
             self.coverage.hit(Mark::CutLeaderAtChange);
             self.isolate(node);
         }
@@ -158,7 +161,8 @@ impl World {
         match job {
             SnapshotJob::Leave { group, .. } => {
                 self.tell(|| format!("node {node} leaves {group:?}"));
-                return self.replicas[*group].leaves(node);
+                self.replicas[*group].leaves(node)?;
+                self.script_left(node, *group);
             }
             SnapshotJob::Begin { .. } => self.coverage.hit(Mark::SnapshotTaken),
             SnapshotJob::Fetch { offset: 0, .. } => self.coverage.hit(Mark::SnapshotSent),
@@ -186,7 +190,8 @@ impl World {
         let Some(group) = running.front.core().member(id) else { return Ok(false) };
         let status = group.status();
         let before = self.replicas[id].committed();
-        if self.replicas[id].stepped(node, &status)? {
+        let stepped = self.replicas[id].stepped(node, &status);
+        if stepped.map_err(|what| format!("{id:?}: {what}"))? {
             self.coverage.hit(Mark::LeaderElected);
             self.tell(|| format!("node {node} leads {id:?} in term {}", status.term.0));
             if self.strikes_at(node, self.plan.directed.end_early) {
@@ -217,7 +222,7 @@ impl World {
         let Some(index) = self.replicas[GROUP].change_of(node) else { return };
         if index > self.change_seen {
             self.change_seen = index;
-            if self.strikes_at(node, self.plan.directed.cut_at_change) {
+            if self.script.is_none() && self.strikes_at(node, self.plan.directed.cut_at_change) {
                 self.coverage.hit(Mark::CutLeaderInChange);
                 let most = 2 * (self.plan.delay.1 + self.plan.disk.1).as_nanos() as u64;
                 let after = self.rng.below(most);

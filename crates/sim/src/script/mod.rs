@@ -18,16 +18,26 @@
 //! | `OneDecided` | some participants of a transaction hear that it is committed, and others do not hear from its gateway any more: what comes meanwhile waits, a script and writes behind it |
 //! | `Renew` | a follower is behind; while a snapshot is sent to it, its leader takes a newer one |
 //! | `FirstCommit` | a write is acknowledged and known to be agreed by nobody who is left; it is read at a new leader whose first entry is not agreed yet |
+//! | `Forgetful` | what a guest has asked for is done, it does not hear of it, and all replicas start anew from a snapshot of behind it |
+//! | `Overtaken` | a leader's word that a guest's wait is over comes after the guest has asked the next leader |
+//! | `Away` | a node loses its replicas while clients wait there for keys, and gets them back: it must serve then; or it has nothing yet when a voter that has not heard of it all stands for election |
+//!
+//! The last three are in `moves`, for clusters with a map; those over shards in `shards`.
 //!
 //! Beside them: whenever a node is elected while another still believes to lead, something is
 //! written at the one and then read at the other.
 
-use node::Event;
+mod moves;
+mod shards;
+
+use node::{Event, GroupId};
+
+pub(crate) use moves::Props;
 
 use crate::coverage::Mark;
 use crate::history::{Call, Datum, Verb};
 use crate::plan::Evil;
-use crate::workload::{How, Task};
+use crate::workload::Task;
 use crate::world::{Checked, What, World};
 
 const MILLISECOND: u64 = 1_000_000;
@@ -38,6 +48,14 @@ const READERS: usize = 2;
 /// How far a script has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
+    /// Whoever is down starts; then the script of this evil begins.
+    Gathers {
+        evil: Evil,
+    },
+    /// Each node leads some of the shards.
+    Spread {
+        evil: Evil,
+    },
     /// `first` was cut off with an entry of its own; somebody else will be elected.
     PriorDeposed {
         first: u32,
@@ -88,19 +106,69 @@ pub(crate) enum Stage {
     },
     /// Snapshots are taken.
     ShardsAhead,
-    /// `gateway` is asked to append to all lists, and loses one of the others when it answers
-    /// `client`.
+    /// `gateway` is asked to append to all lists, and loses `other` when it answers `client`.
     Decided {
         gateway: u32,
+        other: u32,
         client: usize,
     },
-    /// The lists are locked there, and a script waits for them.
+    /// The lists that `other` leads are locked, and a script waits at `node` for them.
     Locked {
         node: u32,
+        other: u32,
         client: usize,
     },
     /// Writes wait behind it.
     Parked,
+    /// `guest` is heard by those who hold the group, and does not hear them.
+    Unheard {
+        guest: u32,
+        group: GroupId,
+    },
+    /// They take snapshots, and start anew.
+    Saved {
+        group: GroupId,
+    },
+    /// Clients of `guest` wait for keys of the group.
+    GuestWaits {
+        guest: u32,
+        group: GroupId,
+    },
+    /// `leader` believes that `guest` is gone, and its answers take long.
+    GuestGone {
+        leader: u32,
+        group: GroupId,
+    },
+    /// Another leads, and was asked by the guest; then the answer of the one before has come.
+    Overtaken,
+    /// `node` is being drained, and looked at so many times more. `lags` hears nothing of it.
+    Drained {
+        node: u32,
+        lags: Option<u32>,
+        looks: u32,
+    },
+    /// A replica has left `node`, which nobody hears, and what clients wait for at `node` comes.
+    Left {
+        node: u32,
+        looks: u32,
+    },
+    /// `node` is to take its share again, and more than that: the operator says so in some steps.
+    Kept {
+        node: u32,
+        lags: Option<u32>,
+        step: usize,
+    },
+    /// It comes back.
+    Returns {
+        node: u32,
+        lags: Option<u32>,
+        looks: u32,
+    },
+    /// It was asked to write to what has come back, in this life.
+    Asked {
+        node: u32,
+        lives: u64,
+    },
     /// A follower is cut off, then much is written; then snapshots are taken.
     Lags {
         node: u32,
@@ -145,6 +213,10 @@ pub(crate) struct Probe {
 impl World {
     /// Begins a script, if the cluster is in a state for it.
     pub(crate) fn begin_script(&mut self, evil: Evil) {
+        use Evil::{Away, Forgetful, LeapShards, OneDecided, Overtaken};
+        if matches!(evil, LeapShards | OneDecided | Forgetful | Overtaken | Away) {
+            return self.gather(evil);
+        }
         let well = self
             .machines
             .iter()
@@ -157,13 +229,6 @@ impl World {
         self.network.mend();
         match evil {
             Evil::FirstCommit => self.stage(Stage::FirstHush { leader }, 150),
-            Evil::LeapShards => self.begin_leap_over_shards(),
-            Evil::OneDecided => {
-                let (gateway, client) = (other(step - 1), self.idle_client());
-                let task = self.workload.append_to_all(How::Multi);
-                self.drive(client, gateway, task);
-                self.stage(Stage::Decided { gateway, client }, 1_000);
-            }
             Evil::Renew => {
                 let node = other(step);
                 self.cut_only(node);
@@ -202,6 +267,22 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Whoever is down starts; some scripts need all who are there.
+    fn gather(&mut self, evil: Evil) {
+        self.network.mend();
+        let mut all = true;
+        for node in 1..=self.nodes() {
+            let now = self.now;
+            let machine = self.machine(node);
+            machine.paused_until = machine.paused_until.min(now);
+            if machine.dead.is_none() && !machine.is_up() {
+                all = false;
+                self.push(self.now, 0, What::Start(node));
+            }
+        }
+        self.stage(Stage::Gathers { evil }, if all { 10 } else { 1_000 });
     }
 
     /// The next stage, which ends after so many milliseconds if nothing ends it before.
@@ -330,6 +411,11 @@ impl World {
                 self.network.mend();
                 self.stage(Stage::Rest, 1_000);
             }
+            Some(Stage::Gathers { evil: evil @ (Evil::LeapShards | Evil::OneDecided) }) => {
+                self.spread_leaders()?;
+                self.stage(Stage::Spread { evil }, 150);
+            }
+            Some(stage) if self.mapping.is_some() => self.move_goes_on(stage)?,
             Some(stage) => self.stage_ends(stage),
             None => {}
         }
@@ -339,16 +425,11 @@ impl World {
     /// The time of a stage is up that needs nothing of any node.
     fn stage_ends(&mut self, stage: Stage) {
         match stage {
+            Stage::Spread { evil: Evil::LeapShards } => self.begin_leap_over_shards(),
+            Stage::Spread { .. } => self.begin_one_decided(),
             Stage::FirstHush { leader } => self.write_first(leader),
             Stage::FirstLead { node, list } => self.read_first(node, list),
-            Stage::Locked { node, client: waits } => {
-                let clients = (0..self.clients()).filter(|client| *client != waits);
-                for (list, client) in (0..4).zip(clients) {
-                    let [append, _] = self.workload.append_to(list);
-                    self.drive(client, node, append);
-                }
-                self.stage(Stage::Parked, 2_000);
-            }
+            Stage::Locked { node, other, client } => self.write_behind(node, other, client),
             Stage::Parked => self.stage(Stage::Rest, 500),
             Stage::Lags { node } => {
                 self.fill_logs(node);
@@ -406,7 +487,7 @@ impl World {
     }
 
     /// A node answers a client. What it has said to the others in the same turn, they do not hear.
-    pub(crate) fn script_answers(&mut self, node: u32, client: usize) {
+    pub(crate) fn script_answers(&mut self, node: u32, client: usize, said: &[u8]) {
         match self.script {
             Some(Stage::FirstWrite { leader, client: asks, list })
                 if (node, client) == (leader, asks) =>
@@ -414,16 +495,11 @@ impl World {
                 self.cut_only(leader);
                 self.stage(Stage::FirstDeposed { leader, list }, 2_500);
             }
-            Some(Stage::Decided { gateway, client: asks }) if (node, client) == (gateway, asks) => {
-                let step = self.rng.below(u64::from(self.nodes()) - 1) as u32;
-                let other = (gateway + step) % self.nodes() + 1;
-                self.cut_both(gateway, other);
-                self.coverage.hit(Mark::OneDecided);
-                let third = |node: &u32| *node != gateway && *node != other;
-                let node = (1..=self.nodes()).find(third).unwrap_or(other);
-                let (client, task) = (self.idle_client(), self.workload.append_to_all(How::Script));
-                self.drive(client, node, task);
-                self.stage(Stage::Locked { node, client }, 40);
+            Some(Stage::Decided { gateway, other, client: asks })
+                if (node, client) == (gateway, asks) && said.contains(&b'*') =>
+            {
+                // All that was before EXEC is answered at once.
+                self.one_has_decided(gateway, other);
             }
             _ => {}
         }
@@ -439,31 +515,6 @@ impl World {
             }
         }
         self.stage(Stage::Rest, 800);
-    }
-
-    /// Some node that leads a shard is cut off, with transactions of its clients.
-    fn begin_leap_over_shards(&mut self) {
-        let first = self.rng.below(u64::from(self.nodes())) as u32;
-        let mut nodes = (0..self.nodes()).map(|step| (first + step) % self.nodes() + 1);
-        let Some(gateway) = nodes.find(|node| self.machines[*node as usize - 1].leads_any()) else {
-            return;
-        };
-        self.cut_only(gateway);
-        for client in 0..self.clients().min(4) {
-            let task = self.workload.transfer(&mut self.rng);
-            self.drive(client, gateway, task);
-        }
-        self.stage(Stage::ShardsBehind { gateway }, 900);
-    }
-
-    /// Each shard gets more than logs keep for those that lag.
-    fn fill_shards(&mut self, but: u32) {
-        const KEYS: u64 = 24;
-        let much = vec![b'x'; 8 * 1024];
-        let Some(node) = (1..=self.nodes()).find(|node| *node != but) else { return };
-        for key in 0..KEYS {
-            self.whisper(node, &[b"SET", format!("whisper{key}").as_bytes(), &much]);
-        }
     }
 
     /// The faults are about to end: some clients wait, and must hear of what comes then.
