@@ -145,6 +145,15 @@ fn check_known(options: &NodeOptions, own: &str, about: &About) -> Result<(), St
             options.join.join(",")
         ));
     }
+    let strangers: Vec<&str> =
+        options.join.iter().filter(|addr| !known(addr)).map(String::as_str).collect();
+    if !strangers.is_empty() {
+        eprintln!(
+            "synod: {} is no member of this node's cluster, whatever --join says: nodes come by \
+             `synod node add`",
+            strangers.join(", ")
+        );
+    }
     if let Some((other, _)) = map.by_addr(own).filter(|(other, _)| other.0 != about.node) {
         let ours = map.members().get(&NodeId(about.node));
         return Err(format!(

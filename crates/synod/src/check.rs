@@ -13,6 +13,8 @@ use clap::Args;
 use sim::checker::{Rules, Verdict, check};
 use sim::history;
 
+use crate::out::print;
+
 /// What to check.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -73,11 +75,6 @@ fn conclude(verdict: &Verdict, strict: bool) -> Result<(), String> {
         _ => "nothing was found that cannot have been\n",
     });
     Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "the verdict is the output of the command")]
-fn print(text: &str) {
-    print!("{text}");
 }
 
 #[cfg(test)]

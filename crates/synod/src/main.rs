@@ -13,6 +13,7 @@ mod limits;
 mod link;
 mod meter;
 mod node;
+mod out;
 mod process;
 mod restore;
 mod ring;

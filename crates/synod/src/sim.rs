@@ -18,6 +18,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sim::history::Format;
 use sim::{Coverage, Report};
 
+use crate::out::print;
+
 /// The commit that this was built from, where whoever built it said so.
 const COMMIT: Option<&str> = option_env!("SYNOD_COMMIT");
 
@@ -185,9 +187,4 @@ fn conclude(options: &Options, tally: &Tally) -> Result<(), String> {
         return Err(format!("never seen: {}", missing.join("; ")));
     }
     Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "what was found is the output of the command")]
-fn print(text: &str) {
-    print!("{text}");
 }

@@ -102,7 +102,7 @@ impl Core {
     }
 
     /// Is another node alive?
-    pub(super) fn is_alive(&self, now: Instant, node: NodeId) -> bool {
+    pub fn is_alive(&self, now: Instant, node: NodeId) -> bool {
         self.peers.get(&node).is_some_and(|peer| peer.is_alive(now))
     }
 

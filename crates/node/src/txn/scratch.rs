@@ -15,9 +15,11 @@ use wire::{Args, ArgsBuf, Proto};
 use super::run::{Answer, Ask, Part, Phase, Running};
 use super::{Coordinator, Question};
 use crate::effects::Effects;
-use crate::limits::{TXN_CHANGES_MAX, TXN_FETCH_BYTES_MAX, TXN_FETCHES_MAX, TXN_SNAPSHOT_TRIES};
+use crate::limits::{
+    TXN_CHANGES_MAX, TXN_FETCH_BYTES_MAX, TXN_FETCHES_MAX, TXN_KEYS_MAX, TXN_SNAPSHOT_TRIES,
+};
 use crate::message::Kind;
-use crate::request::Moment;
+use crate::request::{Moment, too_many_keys};
 use crate::route::{receipt_home, shard_of};
 use crate::seats::Seats;
 
@@ -267,8 +269,12 @@ impl Coordinator {
         let Trial { scratch, .. } = &mut **trial;
         let (proto, calls) = (request.exec.proto, &request.exec.calls);
         let ran = lend(&mut self.machine, scratch, |scratch| scratch.run(proto, calls));
+        let too_many = too_many_keys();
         let refusal: &[u8] = match ran {
-            Ran::Done(done) => return self.ran(moment, serial, run, done, groups, out),
+            Ran::Done(done) if done.puts.len().max(done.compares.len()) <= TXN_KEYS_MAX => {
+                return self.ran(moment, serial, run, done, groups, out);
+            }
+            Ran::Done(_) => &too_many,
             Ran::Missing(keys) if trial.fetches < TXN_FETCHES_MAX && trial.bytes < TXN_FETCH_BYTES_MAX => {
                 // To wait for them with locks in hand could be to wait in a circle.
                 self.release(moment, run, groups);

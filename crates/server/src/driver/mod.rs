@@ -35,6 +35,7 @@ use crate::limits::{KEEPALIVE, PEER_ACKNOWLEDGE_TIMEOUT, PEER_READ_BYTES, READ_B
 use crate::links::PREAMBLE;
 pub(crate) use clock::Clock;
 pub use disk::{LogThread, SnapshotThread};
+use peers::Birth;
 pub use peers::{PeerOptions, Peers};
 pub(crate) use peers::{answer_call, call, nonce};
 use socket::{Moved, Socket};
@@ -624,6 +625,15 @@ impl Driver {
     /// A handshake is done: the link is part of the loop.
     fn link(&mut self, linked: peers::Linked) {
         let peers::Linked { node, instance, stream, outgoing } = linked;
+        let (moment, peer) = (self.clock.moment(), consensus::NodeId(node));
+        let alive = self.front.core().is_alive(moment.now, peer);
+        let birth = self.peers.meet(node, instance, alive);
+        if birth == Birth::Twin {
+            if outgoing {
+                self.peers.redial(node);
+            }
+            return;
+        }
         if stream.set_nonblocking(true).is_err() {
             return;
         }
@@ -635,9 +645,7 @@ impl Driver {
         if outgoing && let Some(old) = self.peers.linked(node, at) {
             self.drop_connection(old);
         }
-        let moment = self.clock.moment();
-        let peer = consensus::NodeId(node);
-        if self.peers.is_reborn(node, instance) {
+        if birth == Birth::Reborn {
             self.front.step(moment, Event::PeerReborn(peer));
         }
         self.front.step(moment, Event::PeerUp(peer));

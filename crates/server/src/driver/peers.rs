@@ -2,7 +2,7 @@
 //!
 //! Dialing and handshakes block, so each has a thread; the loop gets a finished connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,7 +53,28 @@ struct Peer {
     /// Wakes the thread that dials.
     redial: Sender<()>,
     instance: Option<Id>,
+    /// Starts before that one: their processes are over, or had better be.
+    former: VecDeque<Id>,
+    /// How often another process that goes by its name was turned away.
+    twins: u32,
 }
+
+/// Which start of a peer it is that a link leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Birth {
+    Known,
+    Reborn,
+    /// Another process with the same number is alive, or has taken its place: somebody runs a copy of a
+    /// data directory. Two that vote by one name could elect two leaders.
+    Twin,
+}
+
+/// Starts of a peer that are remembered when another one has followed.
+const FORMER_MAX: usize = 16;
+
+/// A node that was just started anew may be turned away some times, before its former links are seen to
+/// be broken. One that calls so often, each tenth of a second, is another process.
+const TWINS_TOLD: u32 = 50;
 
 /// See the head of this file.
 #[derive(Debug)]
@@ -102,8 +123,7 @@ impl Peers {
                 continue;
             }
             let _ = redial.send(());
-            self.peers
-                .insert(node, Peer { connection: None, out: Vec::new(), redial, instance: None });
+            self.peers.insert(node, Peer::new(redial));
         }
     }
 
@@ -154,10 +174,27 @@ impl Peers {
         }
     }
 
-    /// Is it another start of the peer than the one that was known?
-    pub(super) fn is_reborn(&mut self, node: u32, instance: Id) -> bool {
-        let Some(peer) = self.peers.get_mut(&node) else { return false };
-        peer.instance.replace(instance).is_some_and(|known| known != instance)
+    /// A link leads to this start of a peer. `alive`: the peer, whichever it is, was heard lately.
+    pub(super) fn meet(&mut self, node: u32, instance: Id, alive: bool) -> Birth {
+        let Some(peer) = self.peers.get_mut(&node) else { return Birth::Known };
+        let birth = peer.meet(instance, alive);
+        if birth == Birth::Twin {
+            peer.twins += 1;
+            if peer.twins == TWINS_TOLD {
+                eprintln!(
+                    "synod: two processes run as node {node}, with copies of one data directory; the \
+                     second is not let in: stop it"
+                );
+            }
+        }
+        birth
+    }
+
+    /// Dials a peer again.
+    pub(super) fn redial(&self, node: u32) {
+        if let Some(peer) = self.peers.get(&node) {
+            let _ = peer.redial.send(());
+        }
     }
 
     /// Answers a call, on a thread of its own.
@@ -175,6 +212,29 @@ impl Peers {
         };
         // Without a thread the call is lost, and comes again.
         let _ = thread::Builder::new().name("handshake".to_owned()).spawn(answer);
+    }
+}
+
+impl Peer {
+    fn new(redial: Sender<()>) -> Peer {
+        let (out, former) = (Vec::new(), VecDeque::new());
+        Peer { connection: None, out, redial, instance: None, former, twins: 0 }
+    }
+
+    fn meet(&mut self, instance: Id, alive: bool) -> Birth {
+        let Some(known) = self.instance.filter(|known| *known != instance) else {
+            self.instance = Some(instance);
+            return Birth::Known;
+        };
+        if alive || self.former.contains(&instance) {
+            return Birth::Twin;
+        }
+        self.former.push_back(known);
+        if self.former.len() > FORMER_MAX {
+            self.former.pop_front();
+        }
+        (self.instance, self.twins) = (Some(instance), 0);
+        Birth::Reborn
     }
 }
 
@@ -262,7 +322,10 @@ struct Dialer {
 impl Dialer {
     fn run(&self, calls: &mpsc::Receiver<()>, notifier: &Notifier) {
         let last_complaint = Mutex::new(String::new());
+        let mut rest = std::time::Instant::now();
         while calls.recv().is_ok() {
+            // A link that broke at once is no reason to hurry.
+            thread::sleep(rest.saturating_duration_since(std::time::Instant::now()));
             while let Err(error) = self.dial(notifier) {
                 self.complain(&last_complaint, &error);
                 match calls.recv_timeout(REDIAL_INTERVAL) {
@@ -270,6 +333,7 @@ impl Dialer {
                     Ok(()) | Err(mpsc::RecvTimeoutError::Timeout) => {}
                 }
             }
+            rest = std::time::Instant::now() + REDIAL_INTERVAL;
         }
     }
 
@@ -341,4 +405,22 @@ pub(super) fn take_messages(input: &mut Vec<u8>) -> (Vec<Message>, bool) {
         }
     }
     (messages, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_process_of_a_node_is_let_in_when_the_first_is_silent_and_then_instead_of_it() {
+        let mut peer = Peer::new(mpsc::channel().0);
+        let (first, second, third) = ([1; 16], [2; 16], [3; 16]);
+        assert_eq!(peer.meet(first, false), Birth::Known);
+        assert_eq!(peer.meet(first, true), Birth::Known, "links break and are made anew");
+        assert_eq!(peer.meet(second, true), Birth::Twin);
+        assert_eq!(peer.meet(second, false), Birth::Reborn);
+        assert_eq!(peer.meet(first, true), Birth::Twin);
+        assert_eq!(peer.meet(first, false), Birth::Twin, "it has been replaced for good");
+        assert_eq!(peer.meet(third, false), Birth::Reborn);
+    }
 }

@@ -467,6 +467,15 @@ fn a_random_key_may_be_any() {
 }
 
 #[test]
+fn a_script_over_several_shards_has_so_many_keys_at_most() {
+    let write = |count: u32| {
+        format!("eval \"for i=1,{count} do redis.call('set','k'..i,1) end return 1\" 0")
+    };
+    let refused = "-ERR a transaction over several shards may have 65536 keys at most\r\n";
+    check(&[(&write(65_537), refused), ("dbsize", ":0\r\n"), (&write(100), ":1\r\n")]);
+}
+
+#[test]
 fn a_script_may_draw_a_key_of_any_shard() {
     let draw = "eval \"return redis.call('randomkey')\" 0";
     let and_write = "eval \"redis.call('randomkey') return redis.call('set',KEYS[1],'x')\" 1 k";

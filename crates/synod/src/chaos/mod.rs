@@ -48,6 +48,8 @@ use report::Report;
 use schedule::{Kind, Schedule};
 use workload::{Task, Workload};
 
+use crate::out::print;
+
 /// Nodes that start must serve within this time, and so must a cluster that was made whole, even
 /// on a busy machine.
 const SERVE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -318,9 +320,4 @@ fn read_all(crowd: &Crowd<'_>, addrs: &[String], stop: &AtomicBool) -> Option<St
         }
     }
     None
-}
-
-#[expect(clippy::print_stdout, reason = "the summary is the output of the command")]
-fn print(text: &str) {
-    print!("{text}");
 }

@@ -21,6 +21,8 @@ use clap::Args;
 
 use scene::{Change, Scene};
 
+use crate::out::print;
+
 /// What to show.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
@@ -98,11 +100,6 @@ fn changed(options: &Options, before: &Scene) -> Result<Option<hashring::Ring>, 
         ring.add(hashring::NodeId(options.nodes.saturating_add(number)), node).map_err(told)?;
     }
     Ok((ring != before.ring).then_some(ring))
-}
-
-#[expect(clippy::print_stdout, reason = "the picture is the output of the command")]
-fn print(text: &str) {
-    print!("{text}");
 }
 
 #[cfg(test)]

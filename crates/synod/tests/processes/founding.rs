@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+
+use wire::resp::Value;
 
 use crate::client::bulk;
-use crate::cluster::{Cluster, Setup, synod, wait_for};
+use crate::cluster::{Cluster, Setup, free_ports, synod, wait_for};
 
 /// Starts a node that must refuse, and returns what it says.
 fn refusal(setup: &Setup) -> String {
@@ -112,6 +114,33 @@ fn data_of_others_is_refused() {
     cluster.start_all();
     let leader = cluster.wait_until_leader();
     assert_eq!(cluster.client(leader).must(&["GET", "warm"]), bulk("up"));
+}
+
+#[test]
+fn a_process_with_a_copy_of_another_ones_data_is_not_let_in() {
+    let mut cluster = Cluster::start(3);
+    let data = cluster.dir().join("copy");
+    let copied = Command::new("cp").arg("-r").arg(&cluster.setups[1].data).arg(&data).status();
+    assert!(copied.unwrap().success());
+    let addr = format!("127.0.0.1:{}", free_ports(1));
+    let twin = Setup { addr, data, ..cluster.setups[1].clone() }.start();
+    let mut counted = 0;
+    wait_for("the other process to be noticed", || {
+        for node in 0..3 {
+            counted += 1;
+            assert_eq!(cluster.client(node).must(&["INCR", "count"]), Value::Int(counted));
+        }
+        cluster.process(0).said().contains("two processes run as node 2").then_some(())
+    });
+    twin.kill();
+    // The one that was there first is not taken for the other when it comes back.
+    cluster.kill(1);
+    cluster.start_node(1);
+    cluster.wait_until_leader();
+    let all = wait_for("node 2", || {
+        cluster.client(1).call(&["GET", "count"]).ok().filter(|v| matches!(v, Value::Bulk(_)))
+    });
+    assert_eq!(all, bulk(&counted.to_string()));
 }
 
 #[test]
