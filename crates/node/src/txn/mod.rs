@@ -23,6 +23,7 @@ mod plan;
 mod run;
 mod scratch;
 mod scripts;
+mod settle;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;

@@ -6,16 +6,17 @@ use std::time::Duration;
 use keyspace::op::Watch;
 use keyspace::receipt;
 use keyspace::txn::{ESCAPED, FAILED, Key, Prepare, Span, Txn, TxnId, UNDONE, rolled_back};
-use stdx::{Instant, Millis, mark, planted};
+use stdx::{Instant, Millis, planted};
 use wire::resp::elements;
 use wire::{ArgsBuf, Proto};
 
 use super::plan::{Mode, Plan};
 use super::scratch::Trial;
 use super::scripts::Search;
+use super::settle::{Deciding, Fencing};
 use super::{Coordinator, Question, Request};
 use crate::effects::Effects;
-use crate::limits::{TXN_BACKOFF_MAX, TXN_RETRY_INTERVAL};
+use crate::limits::TXN_BACKOFF_MAX;
 use crate::message::Kind;
 use crate::request::{CONTENDED, Exec, Moment, NO_LEADER, Ticket, UNKNOWN};
 use crate::route::{Home, home, shard_of};
@@ -101,31 +102,6 @@ pub(super) enum Answer {
     Known { replies: Vec<Vec<u8>>, publish: Vec<keyspace::Publish> },
     /// Nothing yet: the keys are locked, and the calls can run.
     Held(Box<Trial>),
-}
-
-/// What the participants say when they are fenced.
-#[derive(Debug, Default)]
-pub(super) struct Fencing {
-    standings: BTreeMap<usize, Vec<u8>>,
-    /// One of them had said that it is aborted before they were asked.
-    again: bool,
-}
-
-/// What follows from the standings of all participants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Commit,
-    Abort,
-    AskAgain,
-}
-
-#[derive(Debug)]
-pub(super) struct Deciding {
-    commit: bool,
-    left: BTreeSet<usize>,
-    /// Replies that come with the commit, of shards that were locked as a whole.
-    replies: BTreeMap<usize, Vec<Vec<u8>>>,
-    plan: Option<Plan>,
 }
 
 /// A transaction on its way.
@@ -527,26 +503,21 @@ impl Coordinator {
             unreachable!("votes were counted");
         };
         let Preparing { votes, span, answer } = *preparing;
+        let votes = votes.into_iter().filter_map(|(shard, vote)| match vote {
+            Vote::Yes(replies) => Some((shard, replies)),
+            Vote::Unknown => None,
+        });
+        let votes = votes.collect();
         let mut later = None;
         match answer {
             Answer::Votes(plan) if span == Span::Whole => later = Some(plan),
-            Answer::Votes(plan) => {
-                let replies = votes.into_iter().filter_map(|(shard, vote)| match vote {
-                    Vote::Yes(replies) => Some((shard, replies)),
-                    Vote::Unknown => None,
-                });
-                run.reply_all(&plan.merge(&replies.collect()), out);
-            }
+            Answer::Votes(plan) => run.reply_all(&plan.merge(&votes), out),
             Answer::Known { replies, publish } => {
                 self.publish.extend(publish);
                 run.reply_all(&replies, out);
             }
             Answer::Held(trial) => {
-                let votes = votes.into_iter().filter_map(|(shard, vote)| match vote {
-                    Vote::Yes(replies) => Some((shard, replies)),
-                    Vote::Unknown => None,
-                });
-                return self.held(moment, serial, run, (trial, votes.collect()), groups, out);
+                return self.held(moment, serial, run, (trial, votes), groups, out);
             }
         }
         // Who has agreed has taken the keys over.
@@ -594,28 +565,6 @@ impl Coordinator {
         run.phase = Phase::Over;
     }
 
-    /// Has the present attempt aborted everywhere, beside what comes next.
-    fn abandon(&mut self, moment: Moment, run: &mut Running, groups: &mut Seats) {
-        run.waits.clear();
-        let serial = self.next_serial();
-        let mut abort = Running::new(run.id, Instant::FAR);
-        abort.participants = std::mem::take(&mut run.participants);
-        self.open.insert((abort.id.number, serial));
-        self.decide(moment, serial, &mut abort, (false, None), groups);
-        self.keep(serial, abort);
-    }
-
-    /// Frees the keys that are locked for it.
-    pub(super) fn release(&mut self, moment: Moment, run: &mut Running, groups: &mut Seats) {
-        let Some((id, participants)) = run.held.take() else { return };
-        let serial = self.next_serial();
-        let mut release = Running::new(id, Instant::FAR);
-        release.participants = participants;
-        self.open.insert((id.number, serial));
-        self.decide(moment, serial, &mut release, (true, None), groups);
-        self.keep(serial, release);
-    }
-
     /// Begins anew after a while that grows, and differs from that of others.
     pub(super) fn again(&mut self, moment: Moment, run: &mut Running) {
         run.tries += 1;
@@ -623,130 +572,6 @@ impl Coordinator {
         let most = Duration::from_micros(200 << run.tries.min(16)).min(TXN_BACKOFF_MAX);
         let nanos = self.rng.below(most.as_nanos() as u64) + 1;
         (run.phase, run.wake) = (Phase::Idle, moment.now + Duration::from_nanos(nanos));
-    }
-
-    /// Tells every participant what was decided, until each has taken note.
-    fn decide(
-        &mut self,
-        moment: Moment,
-        serial: u64,
-        run: &mut Running,
-        (commit, plan): (bool, Option<Plan>),
-        groups: &mut Seats,
-    ) {
-        run.waits.clear();
-        let left = run.participants.clone();
-        let replies = BTreeMap::new();
-        let deciding = Deciding { commit, left: left.clone(), replies, plan };
-        (run.phase, run.wake) = (Phase::Deciding(Box::new(deciding)), Instant::FAR);
-        self.tell_decision(moment, serial, run, (commit, left), groups);
-    }
-
-    fn tell_decision(
-        &mut self,
-        moment: Moment,
-        serial: u64,
-        run: &mut Running,
-        (commit, left): (bool, BTreeSet<usize>),
-        groups: &mut Seats,
-    ) {
-        for shard in left {
-            let message = (shard, Ask::Decide(shard), Txn::Decide { txn: run.id, commit });
-            self.tell(moment, serial, run, message, groups);
-        }
-    }
-
-    fn heard_decision(
-        &mut self,
-        moment: Moment,
-        serial: u64,
-        run: &mut Running,
-        (shard, reply): (usize, &[u8]),
-        groups: &mut Seats,
-        out: &mut Effects,
-    ) {
-        let Phase::Deciding(deciding) = &mut run.phase else { unreachable!("it was decided") };
-        if reply.first() == Some(&b'-') {
-            // Asked again when it is woken: a decision can be repeated.
-            run.wake = moment.now + TXN_RETRY_INTERVAL;
-            return;
-        }
-        deciding.left.remove(&shard);
-        if deciding.plan.is_some() {
-            let replies = bulks(reply);
-            deciding.replies.insert(shard, replies);
-        }
-        if !deciding.left.is_empty() {
-            return;
-        }
-        if let Some(plan) = deciding.plan.take() {
-            let replies = plan.merge(&deciding.replies);
-            run.reply_all(&replies, out);
-        }
-        let Phase::Deciding(deciding) = std::mem::replace(&mut run.phase, Phase::Over) else {
-            unreachable!("it was looked at just before");
-        };
-        if run.recovers && deciding.commit {
-            for shard in run.participants.clone() {
-                let message = (shard, Ask::Forget, Txn::Forget { txns: vec![run.id] });
-                self.tell(moment, serial, run, message, groups);
-            }
-        }
-    }
-
-    /// Asks every participant how the transaction stands, and settles that.
-    pub(super) fn fence(
-        &mut self,
-        moment: Moment,
-        serial: u64,
-        run: &mut Running,
-        groups: &mut Seats,
-    ) {
-        self.release(moment, run, groups);
-        run.waits.clear();
-        (run.phase, run.wake) = (Phase::Fencing(Fencing::default()), Instant::FAR);
-        self.ask_standings(moment, serial, run, groups);
-    }
-
-    fn ask_standings(
-        &mut self,
-        moment: Moment,
-        serial: u64,
-        run: &mut Running,
-        groups: &mut Seats,
-    ) {
-        for shard in run.participants.clone() {
-            let message = (shard, Ask::Fence(shard), Txn::Fence { txn: run.id });
-            self.tell(moment, serial, run, message, groups);
-        }
-    }
-
-    fn heard_fence(
-        &mut self,
-        moment: Moment,
-        serial: u64,
-        run: &mut Running,
-        (shard, reply): (usize, &[u8]),
-        groups: &mut Seats,
-    ) {
-        let Phase::Fencing(fencing) = &mut run.phase else { unreachable!("it was fenced") };
-        if reply.first() == Some(&b'-') {
-            run.wake = moment.now + TXN_RETRY_INTERVAL;
-            return;
-        }
-        fencing.standings.insert(shard, reply.to_vec());
-        if fencing.standings.len() < run.participants.len() {
-            return;
-        }
-        match fencing.verdict() {
-            Verdict::Commit => self.decide(moment, serial, run, (true, None), groups),
-            Verdict::Abort => self.decide(moment, serial, run, (false, None), groups),
-            Verdict::AskAgain => {
-                mark!("whether a transaction is aborted is asked once more");
-                *fencing = Fencing { again: true, ..Fencing::default() };
-                self.ask_standings(moment, serial, run, groups);
-            }
-        }
     }
 
     /// Its time has come.
@@ -761,12 +586,7 @@ impl Coordinator {
         let late = moment.now >= run.deadline;
         match &run.phase {
             Phase::Over => {}
-            Phase::Deciding(deciding) => {
-                let (commit, left) = (deciding.commit, deciding.left.clone());
-                run.wake = Instant::FAR;
-                run.waits.clear();
-                self.tell_decision(moment, serial, run, (commit, left), groups);
-            }
+            Phase::Deciding(_) => self.tell_again(moment, serial, run, groups),
             Phase::Fencing(_) => self.fence(moment, serial, run, groups),
             Phase::Preparing(preparing) if late => {
                 let told = preparing.unknown();
@@ -789,26 +609,6 @@ impl Coordinator {
             }
             Phase::Idle => self.start(moment, serial, run, groups),
             Phase::Preparing(_) | Phase::Trial(_) => run.wake = run.deadline,
-        }
-    }
-}
-
-impl Fencing {
-    /// A participant that says "aborted" for want of a record never agreed and never will, or has
-    /// forgotten what is decided everywhere. In the second case the others may have said "prepared" when
-    /// that was still true; if they say so *afterwards*, it is the first.
-    fn verdict(&self) -> Verdict {
-        let is = |word: &'static [u8]| move |reply: &Vec<u8>| reply.starts_with(word);
-        let mut all = self.standings.values();
-        if self.standings.values().any(is(b"+COMMITTED"))
-            || all.all(is(b"+PREPARED"))
-            || planted!("recovery-commits-one") && self.standings.values().any(is(b"+PREPARED"))
-        {
-            Verdict::Commit
-        } else if self.again || planted!("recovery-asks-once") {
-            Verdict::Abort
-        } else {
-            Verdict::AskAgain
         }
     }
 }
@@ -841,7 +641,7 @@ fn failure_of(run: &Running, shard: usize, reply: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The bytes of each bulk string of an array.
-fn bulks(reply: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn bulks(reply: &[u8]) -> Vec<Vec<u8>> {
     let elements = elements(reply).unwrap_or_default();
     elements.into_iter().map(bulk_bytes).collect()
 }
@@ -850,24 +650,4 @@ fn bulks(reply: &[u8]) -> Vec<Vec<u8>> {
 fn bulk_bytes(bulk: &[u8]) -> Vec<u8> {
     let start = bulk.iter().position(|byte| *byte == b'\n').map_or(bulk.len(), |at| at + 1);
     bulk[start..bulk.len().saturating_sub(2).max(start)].to_vec()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn aborted_is_believed_only_if_nobody_says_committed_afterwards() {
-        let fencing = |words: &[&str], again| {
-            let standings = words.iter().enumerate();
-            let standings = standings.map(|(shard, word)| (shard, format!("+{word}\r\n").into()));
-            Fencing { standings: standings.collect(), again }.verdict()
-        };
-        assert_eq!(fencing(&["PREPARED", "PREPARED"], false), Verdict::Commit);
-        // The second has forgotten it, perhaps, and the first was asked before that was committed.
-        assert_eq!(fencing(&["PREPARED", "ABORTED"], false), Verdict::AskAgain);
-        assert_eq!(fencing(&["ABORTED", "ABORTED"], false), Verdict::AskAgain);
-        assert_eq!(fencing(&["COMMITTED", "ABORTED"], true), Verdict::Commit);
-        assert_eq!(fencing(&["PREPARED", "ABORTED"], true), Verdict::Abort);
-    }
 }

@@ -37,8 +37,8 @@ pub(super) struct Trial {
     changed: bool,
     /// The questions that wait for keys: where, and under which number.
     awaits: Vec<(usize, u64)>,
-    /// The keys that are to be locked first.
-    holds: Vec<Key>,
+    /// The keys are to be locked first.
+    holds: bool,
 }
 
 impl Trial {
@@ -114,13 +114,12 @@ impl Coordinator {
         }
         keys.sort();
         keys.dedup();
-        let locks = run.changes >= TXN_CHANGES_MAX;
-        if locks {
-            keys.extend(run.keys.iter().cloned());
-            keys.sort();
-            keys.dedup();
+        let mut holds = run.changes >= TXN_CHANGES_MAX;
+        if holds {
+            run.keys.extend(std::mem::take(&mut keys));
+            holds = !run.keys.is_empty();
         }
-        let mut trial = Trial {
+        let trial = Trial {
             scratch,
             bytes: 0,
             fetches: 0,
@@ -129,13 +128,7 @@ impl Coordinator {
             checking: false,
             changed: false,
             awaits: Vec::new(),
-            holds: Vec::new(),
-        };
-        let keys = if locks {
-            trial.holds = keys;
-            Vec::new()
-        } else {
-            keys
+            holds,
         };
         run.waits.clear();
         run.phase = Phase::Trial(Box::new(trial));
@@ -248,7 +241,7 @@ impl Coordinator {
             let keys = std::mem::take(&mut trial.drawn);
             return self.fetch(moment, serial, run, keys, groups);
         }
-        if !trial.holds.is_empty() {
+        if std::mem::take(&mut trial.holds) {
             return self.hold(moment, serial, run, groups);
         }
         self.run_trial(moment, serial, run, groups, out);
@@ -269,12 +262,15 @@ impl Coordinator {
         let Trial { scratch, .. } = &mut **trial;
         let (proto, calls) = (request.exec.proto, &request.exec.calls);
         let ran = lend(&mut self.machine, scratch, |scratch| scratch.run(proto, calls));
-        let too_many = too_many_keys();
+        let too_many;
         let refusal: &[u8] = match ran {
             Ran::Done(done) if done.puts.len().max(done.compares.len()) <= TXN_KEYS_MAX => {
                 return self.ran(moment, serial, run, done, groups, out);
             }
-            Ran::Done(_) => &too_many,
+            Ran::Done(_) => {
+                too_many = too_many_keys();
+                &too_many
+            }
             Ran::Missing(keys) if trial.fetches < TXN_FETCHES_MAX && trial.bytes < TXN_FETCH_BYTES_MAX => {
                 // To wait for them with locks in hand could be to wait in a circle.
                 self.release(moment, run, groups);
@@ -299,10 +295,9 @@ impl Coordinator {
 
     /// Locks the keys that the calls are known to touch.
     fn hold(&mut self, moment: Moment, serial: u64, run: &mut Running, groups: &mut Seats) {
-        let Phase::Trial(mut trial) = std::mem::replace(&mut run.phase, Phase::Idle) else {
+        let Phase::Trial(trial) = std::mem::replace(&mut run.phase, Phase::Idle) else {
             unreachable!("a trial locks its keys")
         };
-        run.keys.extend(std::mem::take(&mut trial.holds));
         let mut parts: BTreeMap<usize, Part> = BTreeMap::new();
         for ((shard, db), keys) in self.places_of(run) {
             let words = [&b"synod.hold"[..]].into_iter().chain(keys.iter().map(Vec::as_slice));
@@ -333,8 +328,8 @@ impl Coordinator {
     ) {
         run.held = Some((run.id, std::mem::take(&mut run.participants)));
         run.id.attempt += 1;
-        let mut answers = votes.into_iter().map(|(shard, replies)| (shard, replies.into_iter()));
-        let mut answers: BTreeMap<usize, _> = answers.by_ref().collect();
+        let answers = votes.into_iter().map(|(shard, replies)| (shard, replies.into_iter()));
+        let mut answers: BTreeMap<usize, _> = answers.collect();
         let mut fits = true;
         for ((shard, db), keys) in self.places_of(run) {
             let reply = answers.get_mut(&shard).and_then(Iterator::next).unwrap_or_default();
