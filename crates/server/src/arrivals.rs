@@ -5,17 +5,14 @@
 //! Should the node end meanwhile, nobody has heard of the replica, and nothing of it is on the disk.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use node::{Effects, GroupId, Message, Save, SnapshotJob};
 use stdx::{Instant, mark};
 use storage::disk::Disk;
 
+use crate::keeper::FULL_INTERVAL;
 use crate::presence;
 use crate::repair::Refusal;
-
-/// How long a full disk is left alone before the next try.
-const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a replica has to do once it is noted that it is here.
 #[derive(Debug, Default)]
@@ -41,14 +38,14 @@ impl Arrivals {
         turn: &mut Effects,
     ) -> Result<(), Refusal> {
         if self.next_try <= now && !self.held.is_empty() {
-            self.next_try = now + RETRY_INTERVAL;
+            self.next_try = now + FULL_INTERVAL;
             self.retry(disk, turn)?;
         }
         for group in turn.joined.drain(..) {
             if !note(disk, group)? {
                 mark!("a replica comes, and there is no room to note it");
                 self.held.insert(group, Held::default());
-                self.next_try = now + RETRY_INTERVAL;
+                self.next_try = now + FULL_INTERVAL;
             }
         }
         if !self.held.is_empty() {
@@ -93,6 +90,8 @@ fn note(disk: &dyn Disk, group: GroupId) -> Result<bool, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use consensus::NodeId;
     use storage::disk::SimDisk;
 

@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{Index, SnapshotMeta, Term};
@@ -27,6 +28,9 @@ use storage::{Error, GroupId as StoredGroup};
 
 use crate::presence;
 use crate::repair;
+
+/// How long a full disk is left alone before the next try.
+pub(crate) const FULL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How much of what was handed over found room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

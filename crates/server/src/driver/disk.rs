@@ -24,11 +24,8 @@ use storage::snapshot::Snapshots;
 use storage::wal::{Prepared, Wal};
 
 use super::{Notice, Notifier};
-use crate::keeper::{After, LogKeeper, Room, SnapshotKeeper};
+use crate::keeper::{After, FULL_INTERVAL, LogKeeper, Room, SnapshotKeeper};
 use crate::limits::FILL_REST;
-
-/// How long a full disk is left alone before the next try.
-const FULL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// An idle log is sealed after this long.
 const IDLE_INTERVAL: Duration = Duration::from_millis(200);
