@@ -67,11 +67,15 @@ pub(crate) fn is_guest(number: u64) -> bool {
 }
 
 impl Memo {
-    /// One that has its share of a node's memory for this, of so many groups.
-    pub(crate) fn new(groups: usize, since: Index) -> Memo {
-        let limit = MEMO_BYTES_MAX / groups;
+    /// One that has all of a node's memory for this.
+    pub(crate) fn new(since: Index) -> Memo {
         let (fates, order, bytes) = (BTreeMap::new(), VecDeque::new(), 0);
-        Memo { limit, since, fates, order, bytes }
+        Memo { limit: MEMO_BYTES_MAX, since, fates, order, bytes }
+    }
+
+    /// It has its share from now on, as one of so many groups.
+    pub(crate) fn share(&mut self, groups: usize) {
+        self.limit = MEMO_BYTES_MAX / groups;
     }
 
     /// The state was not reached step by step: nothing is known of what led to it.
@@ -156,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_is_not_remembered_was_never_applied_unless_it_is_older_than_the_memory() {
-        let mut memo = Memo::new(1, Index(10));
+        let mut memo = Memo::new(Index(10));
         memo.put_reply(Index(11), origin(1), b"+OK\r\n");
         memo.put(Index(12), origin(2), Fate::Blocked);
         let known = Fate::Replied(b"+OK\r\n".to_vec());
@@ -174,7 +178,8 @@ mod tests {
 
     #[test]
     fn the_oldest_is_forgotten_first_and_then_nothing_is_claimed_of_it() {
-        let mut memo = Memo::new(2, Index(0));
+        let mut memo = Memo::new(Index(0));
+        memo.share(2);
         let reply = vec![0; MEMO_REPLY_BYTES_MAX];
         let count = (MEMO_BYTES_MAX / 2 / MEMO_REPLY_BYTES_MAX) as u64 + 10;
         for number in 1..=count {

@@ -190,7 +190,7 @@ impl Group {
             last_leader: None,
             handed_by: None,
             alive: BTreeMap::from([(node.0, boot)]),
-            memo: Memo::new(1, snapshot.index),
+            memo: Memo::new(snapshot.index),
             retries: Vec::new(),
             retried: BTreeSet::new(),
             answers: BTreeMap::new(),
@@ -233,8 +233,7 @@ impl Group {
     pub(crate) fn set_slots(&mut self, slots: std::ops::RangeInclusive<u16>) {
         let shards = hashring::SLOTS / slots.len();
         self.snapshot.set_shards(shards);
-        self.memo = Memo::new(shards, self.applied);
-        self.recall_waits();
+        self.memo.share(shards);
         self.slots = Some(slots.clone());
         self.shard.set_slots(slots);
     }
