@@ -37,6 +37,8 @@ pub enum Mark {
     UnansweredLong,
     LeaptOverShards,
     OneDecided,
+    FencedLate,
+    WaitersDied,
     AskedTheForgetful,
     AnswerOvertaken,
     LeftAmidWaits,
@@ -117,7 +119,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 100] = [
+    pub const ALL: [Mark; 102] = [
         Mark::MessageLost,
         Mark::MessageDuplicated,
         Mark::MessageReordered,
@@ -145,6 +147,8 @@ impl Mark {
         Mark::UnansweredLong,
         Mark::LeaptOverShards,
         Mark::OneDecided,
+        Mark::FencedLate,
+        Mark::WaitersDied,
         Mark::AskedTheForgetful,
         Mark::AnswerOvertaken,
         Mark::LeftAmidWaits,

@@ -94,8 +94,12 @@ impl World {
                 Mark::ReadFailedAtStart
             }
             _ => {
-                let prefix = ["wal/", "snapshots/", "votes", ""][self.rng.below(4) as usize];
+                // Often there is no snapshot.
+                let prefixes = ["wal/", "snapshots/", "snapshots/", "snapshots/", "votes", ""];
+                let prefix = prefixes[self.rng.below(prefixes.len() as u64) as usize];
                 let Some((path, offset)) = self.machine(node).disk.rot(prefix) else {
+                    // The next time there is one.
+                    self.want_snapshot(node);
                     return Ok(());
                 };
                 self.tell(|| format!("node {node}: a bit of {path} turns at {offset}"));

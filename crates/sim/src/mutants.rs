@@ -292,8 +292,7 @@ pub const MUTANTS: &[Mutant] = &[
         "a new leader lets clients of dead nodes wait on, and serves them",
         "found by hand when waits were to outlive a leader",
     )
-    .about(Theme::Shards)
-    .rare(),
+    .about(Theme::Shards),
     mutant(
         "waiter-served-twice",
         "a blocked client is woken twice",
@@ -330,8 +329,7 @@ pub const MUTANTS: &[Mutant] = &[
         "a recovery takes what was forgotten, because it is committed everywhere, for aborted",
         "Synod, seed 1000886",
     )
-    .about(Theme::Shards)
-    .rare(),
+    .about(Theme::Shards),
     mutant(
         "unknown-vote-is-yes",
         "a participant that did not answer counts for a YES",

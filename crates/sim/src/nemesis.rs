@@ -63,6 +63,8 @@ impl World {
             | Evil::Leap
             | Evil::LeapShards
             | Evil::OneDecided
+            | Evil::LateFence
+            | Evil::DeadWaiters
             | Evil::FirstCommit
             | Evil::Renew
             | Evil::Unanswered

@@ -53,6 +53,8 @@ pub(crate) enum Evil {
     FirstCommit,
     LeapShards,
     OneDecided,
+    LateFence,
+    DeadWaiters,
     Renew,
     Forgetful,
     Overtaken,
@@ -144,7 +146,7 @@ const THEMES: [(Theme, &[Evil]); 12] = [
     (Theme::Lease, &[Evil::Lease]),
     (Theme::Drift, &[Evil::LeaseDrift]),
     (Theme::Leap, &[Evil::Leap, Evil::Unanswered]),
-    (Theme::HandOver, &[Evil::HandOver]),
+    (Theme::HandOver, &[Evil::HandOver, Evil::FirstCommit]),
     (Theme::Pause, &[Evil::PauseLeader, Evil::CutSymmetric, Evil::Jump]),
     (
         Theme::Snapshot,
@@ -152,7 +154,7 @@ const THEMES: [(Theme, &[Evil]); 12] = [
     ),
     (Theme::Election, &[Evil::CutLeader, Evil::CutAsymmetric, Evil::KillAll, Evil::FirstCommit]),
     (Theme::Power, &[Evil::Power, Evil::PowerInCommit, Evil::DiskError]),
-    (Theme::Rot, &[Evil::Rot, Evil::Kill]),
+    (Theme::Rot, &[Evil::Rot, Evil::Kill, Evil::Snapshot]),
     (
         Theme::Shards,
         &[
@@ -162,6 +164,8 @@ const THEMES: [(Theme, &[Evil]); 12] = [
             Evil::BreakLink,
             Evil::LeapShards,
             Evil::OneDecided,
+            Evil::LateFence,
+            Evil::DeadWaiters,
         ],
     ),
     (Theme::Members, &[Evil::Members, Evil::Storm, Evil::Snapshot, Evil::CutLeader]),

@@ -93,6 +93,8 @@ struct View {
     pending: VecDeque<(u64, Vec<Record>)>,
     /// Entries from here on became durable last, with one write.
     batch: u64,
+    /// What was durable and a later leader has replaced: the term of that leader, and the last index.
+    replaced: Vec<(u64, u64)>,
     commit: u64,
     /// It voted for somebody in this turn.
     voted: bool,
@@ -120,6 +122,7 @@ impl View {
             vote: (0, None),
             pending: VecDeque::new(),
             batch: 0,
+            replaced: Vec::new(),
             commit: 0,
             voted: false,
             leaves: false,
@@ -361,7 +364,10 @@ impl Replicas {
                     }
                     Record::Entry(entry) => {
                         view.batch = view.batch.min(entry.index.0);
-                        view.durable.put(&entry);
+                        let last = view.durable.last();
+                        if view.durable.put(&entry) {
+                            view.replaced.push((entry.term.0, last));
+                        }
                     }
                 }
             }
@@ -387,6 +393,7 @@ impl Replicas {
         self.broken.retain(|broken| *broken != node);
         let view = self.view(node);
         (view.founding, view.leaves, view.commit) = (Config::default(), false, 0);
+        view.replaced.clear();
         view.durable = Mirror::new(0, Config::default());
         view.memory = view.durable.clone();
         for (_, records) in &mut view.pending {
@@ -465,6 +472,7 @@ impl Replicas {
         view.commit = base;
         view.voted = false;
         view.batch = view.durable.last() + 1;
+        view.replaced.clear();
         loss
     }
 
@@ -490,19 +498,23 @@ impl Replicas {
                 }
             }
             Message::AppendReply { result: Ok(matched), .. } => {
-                self.acknowledged(node, *matched)?;
+                self.acknowledged(node, term.0, *matched)?;
             }
             Message::SnapshotReply { snapshot, done: true, .. } => {
-                self.acknowledged(node, *snapshot)?;
+                self.acknowledged(node, term.0, *snapshot)?;
             }
             _ => {}
         }
         Ok(())
     }
 
-    fn acknowledged(&self, node: u32, index: consensus::Index) -> Checked {
-        let last = self.views[&node].durable.last();
-        if index.0 > last {
+    /// To a leader of an earlier term it may say what was true before a later one replaced it: what
+    /// that one lacks, those who elected it do not have, and accept no more from the earlier.
+    fn acknowledged(&self, node: u32, term: u64, index: consensus::Index) -> Checked {
+        let view = &self.views[&node];
+        let last = view.durable.last();
+        let was = |(by, last): &(u64, u64)| *by > term && *last >= index.0;
+        if index.0 > last && !view.replaced.iter().any(was) {
             return Err(format!("node {node} acknowledges {index:?}, and only {last} is durable"));
         }
         Ok(())

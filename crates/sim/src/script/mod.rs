@@ -16,6 +16,8 @@
 //! | `Unanswered` | the same, and it hears nothing for longer than a request waits |
 //! | `LeapShards` | the same, for transactions over shards of a node that led some of them |
 //! | `OneDecided` | some participants of a transaction hear that it is committed, and others do not hear from its gateway any more: what comes meanwhile waits, a script and writes behind it |
+//! | `LateFence` | a recovery's question reaches one participant after the transaction was committed, and forgotten there |
+//! | `DeadWaiters` | the leader falls with clients that wait there for keys, and what they wait for comes at the next leader |
 //! | `Renew` | a follower is behind; while a snapshot is sent to it, its leader takes a newer one |
 //! | `FirstCommit` | a write is acknowledged and known to be agreed by nobody who is left; it is read at a new leader whose first entry is not agreed yet |
 //! | `Forgetful` | what a guest has asked for is done, it does not hear of it, and all replicas start anew from a snapshot of behind it |
@@ -33,6 +35,7 @@ mod shards;
 use node::{Event, GroupId};
 
 pub(crate) use moves::Props;
+use shards::{HUSH_TIME, Late};
 
 use crate::coverage::Mark;
 use crate::history::{Call, Datum, Verb};
@@ -120,6 +123,32 @@ pub(crate) enum Stage {
     },
     /// Writes wait behind it.
     Parked,
+    /// The clients do nothing, so that no gateway has a transaction open.
+    Hush,
+    /// A gateway asks for a transaction, and what it says to one participant takes longer than a
+    /// recovery waits.
+    Prepares(Late),
+    /// It has not heard that participant.
+    Undecided(Late),
+    /// The other participant has begun a recovery, and its question is on the way.
+    Fenced(Late),
+    /// One participant has forgotten what was committed, and is about to hear that question.
+    Forgotten,
+    /// Clients of the leader wait for keys.
+    Waits {
+        leader: u32,
+        group: GroupId,
+    },
+    /// It has fallen, and it is looked so many times more for the next.
+    Widowed {
+        dead: u32,
+        group: GroupId,
+        looks: u32,
+    },
+    /// What they waited for has come at the next leader.
+    Served {
+        dead: u32,
+    },
     /// `guest` is heard by those who hold the group, and does not hear them.
     Unheard {
         guest: u32,
@@ -168,6 +197,7 @@ pub(crate) enum Stage {
     Asked {
         node: u32,
         lives: u64,
+        writes: usize,
     },
     /// A follower is cut off, then much is written; then snapshots are taken.
     Lags {
@@ -213,8 +243,9 @@ pub(crate) struct Probe {
 impl World {
     /// Begins a script, if the cluster is in a state for it.
     pub(crate) fn begin_script(&mut self, evil: Evil) {
-        use Evil::{Away, Forgetful, LeapShards, OneDecided, Overtaken};
-        if matches!(evil, LeapShards | OneDecided | Forgetful | Overtaken | Away) {
+        use Evil::{Away, DeadWaiters, Forgetful, LateFence, LeapShards, OneDecided, Overtaken};
+        let over_shards = matches!(evil, LeapShards | OneDecided | LateFence | DeadWaiters);
+        if over_shards || matches!(evil, Forgetful | Overtaken | Away) {
             return self.gather(evil);
         }
         let well = self
@@ -411,11 +442,12 @@ impl World {
                 self.network.mend();
                 self.stage(Stage::Rest, 1_000);
             }
-            Some(Stage::Gathers { evil: evil @ (Evil::LeapShards | Evil::OneDecided) }) => {
+            Some(Stage::Served { dead }) => self.look_who_was_served(dead)?,
+            Some(stage) if self.mapping.is_some() => self.move_goes_on(stage)?,
+            Some(Stage::Gathers { evil }) => {
                 self.spread_leaders()?;
                 self.stage(Stage::Spread { evil }, 150);
             }
-            Some(stage) if self.mapping.is_some() => self.move_goes_on(stage)?,
             Some(stage) => self.stage_ends(stage),
             None => {}
         }
@@ -426,11 +458,19 @@ impl World {
     fn stage_ends(&mut self, stage: Stage) {
         match stage {
             Stage::Spread { evil: Evil::LeapShards } => self.begin_leap_over_shards(),
+            Stage::Spread { evil: Evil::LateFence } => self.stage(Stage::Hush, HUSH_TIME),
+            Stage::Hush => self.begin_late_fence(),
+            Stage::Prepares(late) => self.second_is_asked(late),
+            Stage::Spread { evil: Evil::DeadWaiters } => self.begin_dead_waiters(),
             Stage::Spread { .. } => self.begin_one_decided(),
+            Stage::Undecided(late) => self.fence_is_sent(late),
+            Stage::Fenced(late) => self.forget_at_one(late),
+            Stage::Waits { leader, group } => self.leader_falls(leader, group),
+            Stage::Widowed { dead, group, looks } => self.push_at_next(dead, group, looks),
             Stage::FirstHush { leader } => self.write_first(leader),
             Stage::FirstLead { node, list } => self.read_first(node, list),
             Stage::Locked { node, other, client } => self.write_behind(node, other, client),
-            Stage::Parked => self.stage(Stage::Rest, 500),
+            Stage::Parked | Stage::Forgotten => self.stage(Stage::Rest, 500),
             Stage::Lags { node } => {
                 self.fill_logs(node);
                 self.stage(Stage::LagsFar { node }, 300);
@@ -470,6 +510,11 @@ impl World {
                     | Stage::FirstLead { .. }
                     | Stage::Locked { .. }
                     | Stage::Parked
+                    | Stage::Hush
+                    | Stage::Prepares(_)
+                    | Stage::Undecided(_)
+                    | Stage::Fenced(_)
+                    | Stage::Forgotten
             )
         );
         hushed && self.is_chaos()

@@ -42,20 +42,27 @@ const WAITERS: usize = 2;
 #[derive(Debug, Default)]
 pub(crate) struct Props {
     /// Clients wait for these keys.
-    queues: Vec<String>,
+    pub(super) queues: Vec<String>,
     /// Groups that had a replica at the node that is drained.
     left: BTreeSet<GroupId>,
-    /// The connection over which a node was asked, and how many answers have not come.
-    asked: (u64, usize),
+    /// What a node was asked at last.
+    pub(super) question: Question,
+}
+
+/// Calls over a connection of its own, of which the answers that consist of one word count.
+#[derive(Debug, Default)]
+pub(super) struct Question {
+    connection: u64,
+    word: &'static [u8],
+    pub(super) heard: usize,
 }
 
 impl Props {
     /// A node says something to whoever asks for the script.
     pub(crate) fn hear(&mut self, number: u64, bytes: &[u8]) {
-        let (asked, open) = &mut self.asked;
-        if *asked == number {
-            let answers = bytes.windows(5).filter(|word| *word == b"+OK\r\n").count();
-            *open = open.saturating_sub(answers);
+        let Question { connection, word, heard } = &mut self.question;
+        if *connection == number && !word.is_empty() {
+            *heard += bytes.windows(word.len()).filter(|bytes| bytes == word).count();
         }
     }
 }
@@ -99,8 +106,8 @@ impl World {
             }
             Stage::Kept { node, lags, step } => self.take_back(node, lags, step),
             Stage::Returns { node, lags, looks } => self.look_whether_back(node, lags, looks),
-            Stage::Asked { node, lives } => {
-                let (_, open) = self.props.asked;
+            Stage::Asked { node, lives, writes } => {
+                let open = writes - self.props.question.heard;
                 if open > 0 && lives == self.lives() {
                     return Err(format!(
                         "node {node} has replicas again, and does not serve {open} writes to them \
@@ -411,8 +418,6 @@ impl World {
 
     /// A node is asked to write to each of the groups that have come back to it.
     fn ask_returned(&mut self, node: u32, groups: &[GroupId]) {
-        let (number, client) = (self.now, ASKER_OF_SCRIPT);
-        self.props.asked = (number, groups.len());
         let mut bytes = Vec::new();
         for group in groups {
             let key = (0..).map(|key| format!("whisper{key}"));
@@ -420,7 +425,16 @@ impl World {
             let key = key.expect("each group has keys");
             wire::resp::encode_call(&mut bytes, &[b"SET", key.as_bytes(), b"x"]);
         }
-        self.push_node(node, 0, What::ToNode { node, client, number, bytes });
-        self.stage(Stage::Asked { node, lives: self.lives() }, ANSWERS_WITHIN);
+        self.ask(node, bytes, b"+OK\r\n");
+        let (lives, writes) = (self.lives(), groups.len());
+        self.stage(Stage::Asked { node, lives, writes }, ANSWERS_WITHIN);
+    }
+
+    /// Asks a node over a new connection, and counts the answers that are this word.
+    pub(super) fn ask(&mut self, node: u32, bytes: Vec<u8>, word: &'static [u8]) {
+        let before = self.props.question.connection;
+        let (connection, client) = (self.now.max(before + 1), ASKER_OF_SCRIPT);
+        self.props.question = Question { connection, word, heard: 0 };
+        self.push_node(node, 0, What::ToNode { node, client, number: connection, bytes });
     }
 }

@@ -3,13 +3,48 @@
 use consensus::NodeId;
 use node::{Event, GroupId};
 
-use super::Stage;
+use super::{MILLISECOND, Stage};
 use crate::coverage::Mark;
 use crate::workload::How;
 use crate::world::{Checked, World};
 
 /// Lists of the workload, which are in several shards.
 const LISTS: u64 = 4;
+
+/// The clients do nothing for so long, in milliseconds, so that no gateway has anything open.
+pub(super) const HUSH_TIME: u64 = 200;
+
+/// How long what a gateway says to a participant takes: longer than a recovery waits, and what it says
+/// afterwards comes in order. It is not long enough for that participant to miss its followers.
+const PREPARE_DELAY: u64 = 1_690;
+
+/// From here on the other participant is heard late: from just before its recovery.
+const UNDECIDED_TIME: u64 = 1_490;
+
+/// How long the question of the recovery takes.
+const FENCE_DELAY: u64 = 1_500;
+
+/// How often it is looked for the next leader, and the time between two looks, in milliseconds.
+const LOOKS: u32 = 20;
+const LOOK_INTERVAL: u64 = 100;
+
+/// Clients that wait for keys at the leader that falls, and how long they would.
+const WAITERS: usize = 3;
+const WAIT_SECONDS: &[u8] = b"5";
+
+/// A transaction over two shards, of which one hears late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Late {
+    gateway: u32,
+    /// Leads the first, and begins a recovery.
+    prompt: u32,
+    /// Leads the second, and hears late what the others say.
+    late: u32,
+    first: GroupId,
+    second: GroupId,
+    /// It takes no part.
+    third: GroupId,
+}
 
 impl World {
     /// No node leads everything: a transaction needs several.
@@ -93,5 +128,123 @@ impl World {
             self.drive(client, node, append);
         }
         self.stage(Stage::Parked, 2_000);
+    }
+
+    /// Two shards with different leaders, and a gateway that leads neither.
+    fn draw_late(&mut self) -> Option<Late> {
+        let groups = self.groups_of_keys();
+        let first = *groups.get(self.rng.below(groups.len() as u64) as usize)?;
+        let prompt = self.leader_of(first)?;
+        let mut led = groups.iter().filter_map(|group| Some((*group, self.leader_of(*group)?)));
+        let (second, late) = led.find(|(_, leader)| *leader != prompt)?;
+        let third = groups.iter().copied().find(|group| *group != first && *group != second)?;
+        let able = |node: &u32| {
+            let is_awake = self.machines[*node as usize - 1].is_awake(self.now);
+            is_awake && *node != prompt && *node != late
+        };
+        let gateway = (1..=self.nodes()).find(able)?;
+        Some(Late { gateway, prompt, late, first, second, third })
+    }
+
+    fn groups_of_keys(&self) -> Vec<GroupId> {
+        self.replicas.groups().filter(|group| *group != GroupId::META).collect()
+    }
+
+    /// Keys in this group that nobody else touches, new ones in each stage.
+    fn keys_of(&self, group: GroupId) -> impl Iterator<Item = String> {
+        let number = self.scripts;
+        let keys = (0..).map(move |key| format!("script{number}:{key}"));
+        keys.filter(move |key| self.group_of(key) == group)
+    }
+
+    fn mset_over(&mut self, gateway: u32, groups: [GroupId; 2]) {
+        let [one, other] = groups.map(|group| self.keys_of(group).next().expect("each has keys"));
+        let mut bytes = Vec::new();
+        let mset: [&[u8]; 5] = [b"MSET", one.as_bytes(), b"x", other.as_bytes(), b"x"];
+        wire::resp::encode_call(&mut bytes, &mset);
+        self.ask(gateway, bytes, b"+OK\r\n");
+    }
+
+    /// The second participant is asked so late that the first begins a recovery.
+    pub(super) fn begin_late_fence(&mut self) {
+        let Some(late) = self.draw_late() else { return self.end_script() };
+        self.network.slow_down(late.gateway, late.late, PREPARE_DELAY * MILLISECOND);
+        self.mset_over(late.gateway, [late.first, late.second]);
+        self.stage(Stage::Prepares(late), 20);
+    }
+
+    /// What comes behind the late question comes right behind it.
+    pub(super) fn second_is_asked(&mut self, late: Late) {
+        self.network.mend();
+        self.stage(Stage::Undecided(late), UNDECIDED_TIME - 20);
+    }
+
+    /// What the recovery asks the second takes long.
+    pub(super) fn fence_is_sent(&mut self, late: Late) {
+        self.network.slow_down(late.prompt, late.late, FENCE_DELAY * MILLISECOND);
+        let decided = PREPARE_DELAY - UNDECIDED_TIME + 250;
+        self.stage(Stage::Fenced(late), decided);
+    }
+
+    /// All have taken note that it is committed. With what the gateway asks next, the second hears
+    /// that it may forget that, and the first does not.
+    pub(super) fn forget_at_one(&mut self, late: Late) {
+        self.coverage.hit(Mark::FencedLate);
+        self.mset_over(late.gateway, [late.second, late.third]);
+        self.stage(Stage::Forgotten, FENCE_DELAY);
+    }
+
+    /// Clients wait for keys at the node that leads their group.
+    pub(super) fn begin_dead_waiters(&mut self) {
+        let groups = self.groups_of_keys();
+        let group = groups[self.rng.below(groups.len() as u64) as usize];
+        let Some(leader) = self.leader_of(group) else { return self.end_script() };
+        self.props.queues = self.keys_of(group).take(WAITERS).collect();
+        for key in self.props.queues.clone() {
+            let mut bytes = Vec::new();
+            wire::resp::encode_call(&mut bytes, &[b"BLPOP", key.as_bytes(), WAIT_SECONDS]);
+            self.ask(leader, bytes, b"");
+        }
+        self.stage(Stage::Waits { leader, group }, 80);
+    }
+
+    pub(super) fn leader_falls(&mut self, leader: u32, group: GroupId) {
+        if self.leader_of(group) != Some(leader) {
+            return self.end_script();
+        }
+        let power = self.rng.one_in(2);
+        self.fall(leader, power);
+        self.stage(Stage::Widowed { dead: leader, group, looks: LOOKS }, LOOK_INTERVAL);
+    }
+
+    /// What the dead have waited for comes, and it is asked at once whether it is there.
+    pub(super) fn push_at_next(&mut self, dead: u32, group: GroupId, looks: u32) {
+        let next = self.leader_of(group).filter(|leader| *leader != dead);
+        let Some(next) = next else {
+            return match looks {
+                0 => self.end_script(),
+                _ => self.stage(Stage::Widowed { dead, group, looks: looks - 1 }, LOOK_INTERVAL),
+            };
+        };
+        let mut bytes = Vec::new();
+        for key in std::mem::take(&mut self.props.queues) {
+            wire::resp::encode_call(&mut bytes, &[b"RPUSH", key.as_bytes(), b"x"]);
+            wire::resp::encode_call(&mut bytes, &[b"LLEN", key.as_bytes()]);
+        }
+        self.ask(next, bytes, b":0\r\n");
+        self.stage(Stage::Served { dead }, 500);
+    }
+
+    pub(super) fn look_who_was_served(&mut self, dead: u32) -> Checked {
+        self.end_script();
+        match self.props.question.heard {
+            0 => {
+                self.coverage.hit(Mark::WaitersDied);
+                Ok(())
+            }
+            lost => {
+                Err(format!("{lost} clients that waited at node {dead} are served, and it is down"))
+            }
+        }
     }
 }

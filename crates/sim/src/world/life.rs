@@ -1,5 +1,7 @@
 //! Lives of nodes: how one starts from its disk, what it dies of, and when it comes back.
 
+use storage::disk::Action;
+
 use super::{Checked, What, World};
 use crate::checker::replicas::Loss;
 use crate::coverage::Mark;
@@ -53,6 +55,8 @@ impl World {
                 }
                 if rotten && !faulty && !self.machine(node).latent {
                     self.machine(node).rotten = false;
+                    // It was to read less than that at its start.
+                    self.machine(node).disk.unplant(Action::Read);
                     self.replicas.mended(node);
                 }
                 self.schedule_turn(node);

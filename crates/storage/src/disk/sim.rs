@@ -159,6 +159,11 @@ impl SimDisk {
         self.state().planted.push((action, count, error));
     }
 
+    /// What was to fail in this way, and has not yet, does not.
+    pub fn unplant(&self, action: Action) {
+        self.state().planted.retain(|planted| planted.0 != action);
+    }
+
     /// The next write to a file of several pages lands on another page of it.
     pub fn misdirect_next(&self) {
         self.state().misdirects = true;
