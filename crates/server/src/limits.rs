@@ -29,6 +29,14 @@ pub const REQUEST_BYTES_MAX: usize = node::limits::COMMAND_BYTES_MAX + 16 * 1024
 /// Bytes of unsent replies at which a client's next commands wait: it does not read what it asks.
 pub const OUT_BYTES_PAUSE: usize = 1024 * 1024;
 
+/// What the reply to a client's first read is expected to bring: so few may be under way before one has
+/// come that a client which reads nothing does not fill the memory.
+pub const FIRST_REPLY_BYTES: usize = OUT_BYTES_PAUSE / 16;
+
+/// The least that the reply to a read is expected to bring, however small the last ones were: so many
+/// more may be under way than a pipeline is deep.
+pub const REPLY_BYTES_MIN: usize = OUT_BYTES_PAUSE / 1024;
+
 /// Bytes of unsent replies at which a client is closed: one reply may be as large as a value.
 pub const OUT_BYTES_MAX: usize = 1024 * 1024 * 1024;
 

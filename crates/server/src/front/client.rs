@@ -10,12 +10,12 @@
 use std::collections::VecDeque;
 
 use keyspace::op::Watch;
-use node::{Ticket, Waiting};
+use node::{Kind, Ticket, Waiting};
 use stdx::{Instant, Millis};
 use wire::resp::Parser;
 use wire::{ArgsBuf, Proto};
 
-use crate::limits::OUT_BYTES_PAUSE;
+use crate::limits::{CLIENT_REQUESTS_MAX, FIRST_REPLY_BYTES, OUT_BYTES_PAUSE, REPLY_BYTES_MIN};
 
 /// A reply that is owed.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ struct Slot {
     call: u16,
     /// Reads that followers may answer need not come behind it at the leader.
     is_read: bool,
+    /// The core is asked for what may be of any size.
+    is_asked: bool,
 }
 
 /// What a reply is for.
@@ -170,6 +172,14 @@ pub(crate) struct Client {
     slots: VecDeque<Slot>,
     /// How many slots are `is_read`.
     reads: usize,
+    /// How many reads the core has not answered, and what each is expected to bring: as much as the
+    /// largest of late.
+    asked: usize,
+    reply_bytes: usize,
+    /// Bytes of replies that came before those in front of them.
+    kept: usize,
+    /// Its next command waits until less is on the way.
+    pub(crate) throttled: bool,
     /// The sequence number of the first slot.
     first: u32,
     /// The place of the client in the front's table.
@@ -213,6 +223,10 @@ impl Client {
             session: Session::new(authenticated),
             slots: VecDeque::new(),
             reads: 0,
+            asked: 0,
+            reply_bytes: FIRST_REPLY_BYTES,
+            kept: 0,
+            throttled: false,
             first,
             key,
             call: 0,
@@ -251,7 +265,33 @@ impl Client {
 
     /// Owes a reply, under `next_ticket`.
     pub(crate) fn owe(&mut self, purpose: Purpose) {
-        self.slots.push_back(Slot { reply: None, purpose, call: self.call, is_read: false });
+        let (call, is_read, is_asked) = (self.call, false, false);
+        self.slots.push_back(Slot { reply: None, purpose, call, is_read, is_asked });
+    }
+
+    /// The core was asked for the reply that was owed last: what a read finds may be large.
+    pub(crate) fn note_asked(&mut self, kind: Kind) {
+        if let Some(slot) = self.slots.back_mut().filter(|_| kind == Kind::Read) {
+            slot.is_asked = true;
+            self.asked += 1;
+        }
+    }
+
+    /// What is not sent, and what is expected to come.
+    fn bytes_under_way(&self) -> usize {
+        self.out.len() + self.kept + self.asked.saturating_mul(self.reply_bytes)
+    }
+
+    /// May its next command be run? One may always be under way.
+    pub(crate) fn has_room(&self) -> bool {
+        let alone = self.slots.is_empty() && self.out.len() < OUT_BYTES_PAUSE;
+        alone || self.bytes_under_way() < OUT_BYTES_PAUSE && self.owed() < CLIENT_REQUESTS_MAX
+    }
+
+    /// Half of that has come: it is worth while to go on.
+    pub(crate) fn has_much_room(&self) -> bool {
+        let (bytes, owed) = (self.bytes_under_way(), self.owed());
+        bytes <= OUT_BYTES_PAUSE / 2 && owed <= CLIENT_REQUESTS_MAX / 2
     }
 
     /// The reply that was owed last is of a read that a follower may answer.
@@ -284,8 +324,10 @@ impl Client {
         } else {
             let mut reply = Vec::new();
             write(&mut reply);
+            self.kept += reply.len();
             let (reply, purpose, call) = (Some(reply), Purpose::Reply, self.call);
-            self.slots.push_back(Slot { reply, purpose, call, is_read: false });
+            let (is_read, is_asked) = (false, false);
+            self.slots.push_back(Slot { reply, purpose, call, is_read, is_asked });
             self.note_read(true);
         }
     }
@@ -315,8 +357,14 @@ impl Client {
     pub(crate) fn settle(&mut self, ticket: Ticket, reply: &[u8]) -> Option<(Purpose, Vec<u8>)> {
         let place = (ticket.0 as u32).wrapping_sub(self.first) as usize;
         let slot = self.slots.get_mut(place)?;
+        if std::mem::take(&mut slot.is_asked) {
+            self.asked -= 1;
+            let late = self.reply_bytes - self.reply_bytes / 8;
+            self.reply_bytes = late.max(reply.len()).max(REPLY_BYTES_MIN);
+        }
         if place > 0 || !matches!(slot.purpose, Purpose::Reply | Purpose::Silence) {
             slot.reply = Some(reply.to_vec());
+            self.kept += reply.len();
             return self.take_ready();
         }
         if slot.purpose == Purpose::Reply {
@@ -330,6 +378,7 @@ impl Client {
     /// Sends what is ready at the front; stops at a reply that is for the session.
     pub(crate) fn take_ready(&mut self) -> Option<(Purpose, Vec<u8>)> {
         while let Some(reply) = self.slots.front_mut()?.reply.take() {
+            self.kept -= reply.len();
             match self.pop() {
                 Purpose::Reply => {
                     self.out.extend_from_slice(&reply);
@@ -397,6 +446,44 @@ mod tests {
         client.settle(write, b"");
         client.settle(first, b"");
         assert!(client.owed() == 0 && !client.owes_more_than_reads());
+    }
+
+    #[test]
+    fn as_many_reads_are_under_way_as_their_replies_may_fill() {
+        fn fill(client: &mut Client) -> Vec<Ticket> {
+            let mut asked = Vec::new();
+            while client.has_room() {
+                asked.push(client.next_ticket());
+                client.owe(Purpose::Reply);
+                client.note_asked(Kind::Read);
+            }
+            asked
+        }
+        let mut client = Client::new(1, 7, 0, true);
+        let first = fill(&mut client);
+        assert_eq!(first.len(), 16);
+        first.iter().for_each(|ticket| assert_eq!(client.settle(*ticket, b":1\r\n"), None));
+        let (more, small) = (fill(&mut client), client.reply_bytes);
+        assert!(more.len() > 100 && more.len() * small >= OUT_BYTES_PAUSE - client.out.len());
+        let large = vec![b'x'; OUT_BYTES_PAUSE / 2];
+        assert_eq!(client.settle(more[1], &large), None);
+        assert!(client.kept == large.len() && !client.has_much_room());
+        more.iter().for_each(|ticket| assert_eq!(client.settle(*ticket, b":1\r\n"), None));
+        assert_eq!((client.owed(), client.asked, client.kept), (0, 0, 0));
+        client.out.clear();
+        assert!(client.has_much_room());
+        client.reply_bytes = 2 * OUT_BYTES_PAUSE;
+        assert_eq!(fill(&mut client).len(), 1, "one may always be under way");
+    }
+
+    #[test]
+    fn writes_are_not_expected_to_bring_much() {
+        let mut client = Client::new(1, 7, 0, true);
+        while client.has_room() {
+            client.owe(Purpose::Reply);
+            client.note_asked(Kind::Write);
+        }
+        assert_eq!(client.owed(), CLIENT_REQUESTS_MAX);
     }
 
     #[test]

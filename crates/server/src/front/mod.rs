@@ -36,8 +36,7 @@ use wire::{Args, Proto, Reply};
 
 use crate::config::Config;
 use crate::limits::{
-    BEHIND_MAX, CLIENT_REQUESTS_MAX, CONNECTIONS_EXTRA, OUT_BYTES_MAX, OUT_BYTES_PAUSE,
-    SUBSCRIBER_OUT_BYTES_MAX,
+    BEHIND_MAX, CONNECTIONS_EXTRA, OUT_BYTES_MAX, OUT_BYTES_PAUSE, SUBSCRIBER_OUT_BYTES_MAX,
 };
 use client::{Client, Purpose, key_of};
 pub use commands::Vitals;
@@ -358,6 +357,9 @@ impl Front {
                 client.held = false;
                 self.resume.push(key);
             }
+        } else if client.throttled && client.has_much_room() {
+            client.throttled = false;
+            self.resume.push(key);
         }
         self.note_dirty(key);
     }
@@ -410,12 +412,12 @@ impl Front {
         loop {
             let Some(client) = self.clients[key].as_mut() else { return start };
             client.starving = false;
-            if client.closing
-                || client.held
-                || client.paused
-                || client.out.len() >= OUT_BYTES_PAUSE
-                || client.owed() >= CLIENT_REQUESTS_MAX
+            if client.closing || client.held || client.paused || client.out.len() >= OUT_BYTES_PAUSE
             {
+                return start;
+            }
+            client.throttled = !client.has_room();
+            if client.throttled {
                 return start;
             }
             if !self.core.has_room() {
@@ -579,6 +581,7 @@ impl Front {
                 Called::Waits(_) => {
                     client.owe(purpose);
                     client.note_read(replica);
+                    client.note_asked(kind);
                     client.held |= alone;
                 }
             }
@@ -592,6 +595,7 @@ impl Front {
                 Called::Waits(waiting) => {
                     client.owe(purpose);
                     client.note_read(replica);
+                    client.note_asked(kind);
                     client.held |= alone;
                     client.blocking = may_block.then_some(waiting);
                 }
