@@ -10,6 +10,7 @@
 //! What always holds: a waiter stands in the queue of each of its keys, or in none.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use stdx::Millis;
 use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
@@ -44,6 +45,41 @@ impl Waiter {
         let receipt = receipt::unwrap(self.args.args()).map(|(id, _)| (usize::from(RECEIPTS), id));
         self.keys.iter().map(|key| (self.db, key.as_slice())).chain(receipt)
     }
+
+    /// The call, to be made once more somewhere else, with what is left of its time.
+    pub fn call_for(&self, left: Duration) -> ArgsBuf {
+        let args = self.args.args();
+        if self.deadline == Millis::FAR {
+            return self.args.clone();
+        }
+        // Nothing would be for ever.
+        let millis = left.as_millis().max(1);
+        let text = match timeout_place(receipt::bare(args)) {
+            (_, Unit::Milliseconds) => millis.to_string(),
+            (_, Unit::Seconds) => format!("{}.{:03}", millis / 1_000, millis % 1_000),
+        };
+        let wrapping = args.len() - receipt::bare(args).len();
+        let at = wrapping + timeout_place(receipt::bare(args)).0;
+        let words = args.iter().enumerate();
+        words.map(|(place, word)| if place == at { text.as_bytes() } else { word }).collect()
+    }
+}
+
+/// What a timeout counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Seconds,
+    Milliseconds,
+}
+
+/// Where the timeout of a call stands that may wait, and what it counts.
+pub fn timeout_place(args: Args<'_>) -> (usize, Unit) {
+    if args.is(0, "xread") {
+        let block = (1..args.len()).find(|at| args.is(*at, "block"));
+        return (block.map_or(0, |at| at + 1), Unit::Milliseconds);
+    }
+    let first = args.is(0, "blmpop") || args.is(0, "bzmpop");
+    (if first { 1 } else { args.len() - 1 }, Unit::Seconds)
 }
 
 /// All calls of a shard that wait.
@@ -288,4 +324,30 @@ fn load_waiter(reader: &mut Reader<'_>) -> Result<Waiter, Malformed> {
         keys.push(reader.bytes()?.to_vec());
     }
     Ok(Waiter { origin, proto, db, args, keys, deadline, on_timeout })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_made_once_more_for_the_rest_of_its_time() {
+        let again = |call: &str, deadline, left| {
+            let args: ArgsBuf = call.split(' ').map(str::as_bytes).collect();
+            let (origin, on_timeout) = (Origin { node: 1, number: 1 }, OnTimeout::NullArray);
+            let (proto, keys) = (Proto::Resp2, vec![b"k".to_vec()]);
+            let waiter = Waiter { origin, proto, db: 0, args, keys, deadline, on_timeout };
+            let args = waiter.call_for(Duration::from_millis(left));
+            let words: Vec<_> = args.args().iter().map(String::from_utf8_lossy).collect();
+            words.join(" ")
+        };
+        let soon = Millis(1);
+        assert_eq!(again("BLPOP k l 9.5", soon, 2_050), "BLPOP k l 2.050");
+        assert_eq!(again("blmpop 3 1 k left", soon, 0), "blmpop 0.001 1 k left");
+        let read = "XREAD BLOCK 900 STREAMS block 0-1";
+        assert_eq!(again(read, soon, 70), "XREAD BLOCK 70 STREAMS block 0-1");
+        let once = "SYNOD.IDEM id BZMPOP 5 1 k MIN";
+        assert_eq!(again(once, soon, 1_000), "SYNOD.IDEM id BZMPOP 1.000 1 k MIN");
+        assert_eq!(again("BLMOVE a b left left 0", Millis::FAR, 5), "BLMOVE a b left left 0");
+    }
 }

@@ -14,8 +14,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::{Index, NodeId, Term};
+use keyspace::blocking::Waiter;
 use keyspace::op::{self, Body, Op, Origin, Unblock};
 use keyspace::txn::Txn;
+use stdx::codec::Reader;
 use stdx::{Instant, mark, planted};
 use wire::Proto;
 
@@ -42,11 +44,21 @@ struct Pending {
     may_block: bool,
 }
 
-/// A call that waited for a key at a replica of this node that is gone: what became of it is asked.
+/// A call that waited for a key at a replica of this node.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    pub(crate) waiter: Waiter,
+    /// When its time is over.
+    pub(crate) until: Instant,
+}
+
+/// The same, once that replica is gone: what became of it is asked. If it still waited, it waits on
+/// from here.
 #[derive(Debug)]
 struct Orphan {
     target: u64,
     ticket: Ticket,
+    wait: Option<Wait>,
 }
 
 /// See the head of this file.
@@ -57,9 +69,13 @@ pub(crate) struct Guest {
     next_number: u64,
     pending: BTreeMap<u64, Pending>,
     unsent: BTreeSet<u64>,
+    /// The last write of each client, as long as anything waits.
+    writes: BTreeMap<u64, u64>,
     bytes: usize,
     /// By the number of the request that ends the wait.
     orphans: BTreeMap<u64, Orphan>,
+    /// Under which number a call waits here that waited at a replica.
+    renamed: BTreeMap<u64, u64>,
     /// The newest term that was heard of, and who leads in it, if that is known.
     leader: (Term, Option<NodeId>),
     /// How far the log is known to be committed.
@@ -78,8 +94,10 @@ impl Guest {
             next_number: GUEST | boot << BOOT_SHIFT,
             pending: BTreeMap::new(),
             unsent: BTreeSet::new(),
+            writes: BTreeMap::new(),
             bytes: 0,
             orphans: BTreeMap::new(),
+            renamed: BTreeMap::new(),
             leader: (Term(0), None),
             floor: Index(0),
             impatient_at: Instant::FAR,
@@ -133,6 +151,11 @@ impl Guest {
         how: Unblock,
         ticket: Option<Ticket>,
     ) {
+        let target = self.renamed.get(&target).copied().unwrap_or(target);
+        if let Some(orphan) = self.orphans.values_mut().find(|orphan| orphan.target == target) {
+            // It begins no wait anew that somebody wants to end.
+            orphan.wait = None;
+        }
         if how == Unblock::Gone {
             // Nobody waits for it: the next leader is not to be asked for it again.
             self.take(target);
@@ -144,11 +167,23 @@ impl Guest {
 
     /// A call waits for a key, and the replica that would hear what becomes of it is about to go. Its
     /// client is told that it was not executed once the log says so, and no earlier.
-    pub(crate) fn adopt_wait(&mut self, moment: Moment, target: u64, ticket: Ticket) {
+    pub(crate) fn adopt_wait(
+        &mut self,
+        moment: Moment,
+        target: u64,
+        ticket: Ticket,
+        wait: Option<Wait>,
+    ) {
         let origin = Origin { node: self.node.0, number: target };
         let body = Body::Unblock { target: origin, how: Unblock::Gone };
         let number = self.write(moment, Ticket::NOBODY, Proto::Resp2, body);
-        self.orphans.insert(number, Orphan { target, ticket });
+        self.orphans.insert(number, Orphan { target, ticket, wait });
+    }
+
+    /// Did the call of this number wait at a replica, and is it waited for here now?
+    pub(crate) fn adopted(&self, target: u64) -> bool {
+        self.renamed.contains_key(&target)
+            || self.orphans.values().any(|orphan| orphan.target == target)
     }
 
     /// An answer to what a replica asked for that was here.
@@ -161,13 +196,28 @@ impl Guest {
         }
     }
 
-    /// What ends a wait was answered: did it still wait? If not, somebody was told what came of it,
-    /// and that was lost.
-    fn end_wait(&mut self, number: u64, reply: &[u8], out: &mut Effects) {
-        if let Some(orphan) = self.orphans.remove(&number) {
-            let waited = reply.starts_with(b":1");
-            out.replies.put(orphan.ticket, if waited { UNBLOCKED } else { UNKNOWN });
+    /// What ends a wait was answered: did it still wait? Then it waits on, behind others. If not,
+    /// somebody was told what came of it, and that was lost.
+    fn end_wait(&mut self, moment: Moment, number: u64, reply: &[u8], out: &mut Effects) {
+        let Some(Orphan { target, ticket, wait }) = self.orphans.remove(&number) else { return };
+        match wait {
+            _ if !reply.starts_with(b":1") => out.replies.put(ticket, UNKNOWN),
+            None => out.replies.put(ticket, UNBLOCKED),
+            Some(wait) => self.wait_on(moment, target, ticket, &wait),
         }
+    }
+
+    fn wait_on(&mut self, moment: Moment, target: u64, ticket: Ticket, wait: &Wait) {
+        mark!("a call waits on where its replica was");
+        let Waiter { db, proto, .. } = wait.waiter;
+        let args = wait.waiter.call_for(wait.until.since(moment.now));
+        let number = self.number();
+        let origin = Origin { node: self.node.0, number };
+        let mut op = Vec::new();
+        op::put_call(&mut op, proto, Some(origin), db as u8, args.args());
+        let (kind, sent, born) = (Kind::Write, None, moment.now);
+        self.put(number, Pending { ticket, kind, after: true, op, sent, born, may_block: true });
+        self.renamed.insert(target, number);
     }
 
     fn write(&mut self, moment: Moment, ticket: Ticket, proto: Proto, body: Body) -> u64 {
@@ -190,6 +240,11 @@ impl Guest {
             self.next_expire = pending.born + EXPIRE_INTERVAL;
             self.impatient_at = pending.born + GUEST_PATIENCE;
         }
+        if pending.kind == Kind::Write
+            && let Some(client) = client_of(pending.ticket)
+        {
+            self.writes.insert(client, number);
+        }
         self.bytes += pending.op.len();
         self.unsent.insert(number);
         self.pending.insert(number, pending);
@@ -198,9 +253,11 @@ impl Guest {
     fn take(&mut self, number: u64) -> Option<Pending> {
         let pending = self.pending.remove(&number)?;
         self.unsent.remove(&number);
+        self.renamed.retain(|_, new| *new != number);
         self.bytes -= pending.op.len();
         if self.pending.is_empty() {
             (self.next_expire, self.impatient_at) = (Instant::FAR, Instant::FAR);
+            self.writes.clear();
         }
         Some(pending)
     }
@@ -293,11 +350,35 @@ impl Guest {
         self.hear_applied(applied);
         self.impatient_at = moment.now + GUEST_PATIENCE;
         for Answer { number, reply } in answers {
-            self.end_wait(number, &reply, out);
-            if let Some(pending) = self.take(number) {
+            self.end_wait(moment, number, &reply, out);
+            let Some(pending) = self.pending.get(&number) else { continue };
+            let refused = pending.kind == Kind::Read && reply == NO_LEADER;
+            let is_late = moment.now.since(pending.born) >= REQUEST_TIMEOUT;
+            let again = refused && !is_late && !self.is_followed(number, pending.ticket);
+            let pending = self.take(number).expect("it was just looked up");
+            if again {
+                mark!("a guest asks for a read anew");
+                self.ask_anew(pending);
+            } else {
                 out.replies.put(pending.ticket, &reply);
             }
         }
+    }
+
+    fn ask_anew(&mut self, pending: Pending) {
+        let number = self.number();
+        let origin = Some(Origin { node: self.node.0, number });
+        let before = crate::batch::read_op(&mut Reader::new(&pending.op));
+        let mut op = Vec::new();
+        op::put_op(&mut op, &Op { origin, ..before });
+        self.put(number, Pending { op, sent: None, ..pending });
+    }
+
+    /// Has the client of this request asked for a write since? Then its read may not come behind that:
+    /// one that comes anew does.
+    fn is_followed(&self, number: u64, ticket: Ticket) -> bool {
+        let client = client_of(ticket);
+        client.and_then(|client| self.writes.get(&client)).is_some_and(|write| *write > number)
     }
 
     /// Tells clients that have waited too long.
@@ -321,7 +402,7 @@ impl Guest {
         let numbers: Vec<u64> = overdue.map(|(number, _)| *number).collect();
         for number in numbers {
             let Some(pending) = self.take(number) else { continue };
-            self.end_wait(number, UNKNOWN, out);
+            self.end_wait(moment, number, UNKNOWN, out);
             let lost = pending.kind == Kind::Read || pending.sent.is_none();
             out.replies.put(pending.ticket, if lost { NO_LEADER } else { UNKNOWN });
         }
@@ -330,5 +411,125 @@ impl Guest {
     /// When `tick` has something to do.
     pub(crate) fn deadline(&self) -> Instant {
         self.next_expire
+    }
+}
+
+/// Whose ticket it is, unless this node's own: what that asks for does not come one behind another.
+fn client_of(ticket: Ticket) -> Option<u64> {
+    const OWN: u64 = 1 << 62;
+    (ticket.0 < OWN).then_some(ticket.0 >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use keyspace::context::OnTimeout;
+    use stdx::Millis;
+    use wire::ArgsBuf;
+
+    use super::*;
+
+    const OLD: u64 = 7;
+    const TICKET: Ticket = Ticket(40);
+
+    fn moment(millis: u64) -> Moment {
+        Moment { now: Instant(millis * 1_000_000), wall: Millis(millis) }
+    }
+
+    /// A guest whose replica has left while a client waited for two seconds more, and the number of
+    /// what asks whether it did.
+    fn bereaved() -> (Guest, u64) {
+        let mut guest = Guest::new(GroupId(0), NodeId(1), 1);
+        guest.hear(Term(3), Some(NodeId(2)));
+        let args: ArgsBuf = ["BLPOP", "queue", "30"].iter().map(|word| word.as_bytes()).collect();
+        let (keys, deadline) = (vec![b"queue".to_vec()], Millis(31_000));
+        let (origin, on_timeout) = (Origin { node: 1, number: OLD }, OnTimeout::NullArray);
+        let proto = Proto::Resp3;
+        let waiter = Waiter { origin, proto, db: 4, args, keys, deadline, on_timeout };
+        let wait = Wait { waiter, until: moment(3_000).now };
+        guest.adopt_wait(moment(1_000), OLD, TICKET, Some(wait));
+        let number = guest.next_number;
+        (guest, number)
+    }
+
+    fn answer(guest: &mut Guest, millis: u64, number: u64, reply: &[u8]) -> Vec<(u64, Vec<u8>)> {
+        let (mut out, reply) = (Effects::default(), reply.to_vec());
+        guest.answered(moment(millis), Index(9), vec![Answer { number, reply }], &mut out);
+        let told = out.replies.iter().filter(|(ticket, _)| *ticket != Ticket::NOBODY);
+        told.map(|(ticket, reply)| (ticket.0, reply.to_vec())).collect()
+    }
+
+    /// What was asked for last, in words.
+    fn asked(guest: &Guest) -> Op {
+        let (_, pending) = guest.pending.last_key_value().expect("something is asked");
+        crate::batch::read_op(&mut Reader::new(&pending.op))
+    }
+
+    #[test]
+    fn a_call_that_still_waited_waits_on_for_the_rest_of_its_time() {
+        let (mut guest, number) = bereaved();
+        assert_eq!(answer(&mut guest, 1_500, number, b":1\r\n"), []);
+        let Op { proto: Proto::Resp3, origin: Some(origin), body: Body::Call { db: 4, args } } =
+            asked(&guest)
+        else {
+            panic!("another call than that which waited");
+        };
+        let words: Vec<&[u8]> = args.args().iter().collect();
+        assert_eq!(words, [&b"BLPOP"[..], b"queue", b"1.500"]);
+        assert!(origin.number > number && guest.adopted(OLD));
+        let reply = b"*2\r\n$5\r\nqueue\r\n$1\r\nx\r\n";
+        let told = answer(&mut guest, 1_600, origin.number, reply);
+        assert_eq!(told, [(TICKET.0, reply.to_vec())]);
+        assert!(guest.is_empty() && !guest.adopted(OLD));
+    }
+
+    #[test]
+    fn a_read_that_is_refused_is_asked_anew_unless_its_client_has_written_since() {
+        for followed in [false, true] {
+            let mut guest = Guest::new(GroupId(0), NodeId(1), 1);
+            guest.hear(Term(3), Some(NodeId(2)));
+            let args: ArgsBuf = ["GET", "k"].iter().map(|word| word.as_bytes()).collect();
+            let (kind, proto, args) = (Kind::Read, Proto::Resp2, args.args());
+            let (after, replica, may_block, db) = (false, false, false, 0);
+            let call = Call { ticket: TICKET, db, proto, kind, after, replica, may_block, args };
+            let number = guest.call(moment(1_000), call);
+            if followed {
+                guest.call(moment(1_001), Call { ticket: Ticket(41), kind: Kind::Write, ..call });
+            }
+            let told = answer(&mut guest, 1_100, number, NO_LEADER);
+            if followed {
+                assert_eq!(told, [(TICKET.0, NO_LEADER.to_vec())]);
+                continue;
+            }
+            assert_eq!(told, []);
+            let origin = asked(&guest).origin.unwrap();
+            assert!(origin.number > number);
+            let told = answer(&mut guest, 1_200, origin.number, b"$1\r\nv\r\n");
+            assert_eq!(told, [(TICKET.0, b"$1\r\nv\r\n".to_vec())]);
+        }
+    }
+
+    #[test]
+    fn one_that_waited_no_more_was_answered_and_nobody_knows_how() {
+        let (mut guest, number) = bereaved();
+        assert_eq!(answer(&mut guest, 1_500, number, b":0\r\n"), [(TICKET.0, UNKNOWN.to_vec())]);
+        assert!(guest.is_empty());
+    }
+
+    #[test]
+    fn a_client_that_goes_ends_its_wait_wherever_it_is() {
+        let (mut guest, number) = bereaved();
+        answer(&mut guest, 1_500, number, b":1\r\n");
+        let renamed = Origin { node: 1, number: guest.next_number };
+        guest.unblock(moment(1_600), OLD, Unblock::Gone, None);
+        let Body::Unblock { target, how: Unblock::Gone } = asked(&guest).body else {
+            panic!("its wait is not ended");
+        };
+        assert_eq!(target, renamed);
+
+        let (mut guest, number) = bereaved();
+        guest.unblock(moment(1_200), OLD, Unblock::Gone, None);
+        answer(&mut guest, 1_500, number, b":1\r\n");
+        let begun = guest.pending.values().any(|pending| pending.may_block);
+        assert!(!begun, "a client that is gone waits");
     }
 }

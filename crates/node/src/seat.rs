@@ -167,7 +167,9 @@ impl Seat {
         ticket: Option<Ticket>,
     ) {
         match self.member.as_deref_mut() {
-            Some(member) if !is_guest(target) => member.unblock(moment, target, how, ticket),
+            Some(member) if !is_guest(target) && !self.guest.adopted(target) => {
+                member.unblock(moment, target, how, ticket)
+            }
             _ => self.guest.unblock(moment, target, how, ticket),
         }
     }
@@ -251,12 +253,12 @@ impl Seat {
             return;
         }
         mark!("a replica leaves its data behind");
-        for (number, ticket) in member.take_blocked() {
+        for (number, ticket, wait) in member.take_blocked(moment) {
             mark!("a replica leaves, and its clients wait for keys");
             if planted!("leaver-lies-to-waiters") {
                 out.replies.put(ticket, crate::request::UNBLOCKED);
             }
-            self.guest.adopt_wait(moment, number, ticket);
+            self.guest.adopt_wait(moment, number, ticket, wait);
         }
         // What it voted in that term nobody looks up any more: as if it had, for itself. One that
         // lacked something may have acknowledged anything.

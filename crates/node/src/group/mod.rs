@@ -23,6 +23,7 @@ pub use backup::{BackupPart, NoBackup};
 pub use snapshot::SnapshotState;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{
@@ -37,6 +38,7 @@ use wire::Span;
 use crate::batch::{Again, Batch, Item, Request};
 use crate::effects::{Effects, Save};
 use crate::gateway::{Gateway, Pending};
+use crate::guest::Wait;
 use crate::limits::{
     BATCH_BYTES, ENTRIES_IN_FLIGHT_MAX, EXPIRE_INTERVAL, GATEWAY_REQUESTS_MAX, REQUEST_TIMEOUT,
     WAITING_BYTES_MAX,
@@ -328,9 +330,17 @@ impl Group {
         self.next_number = self.next_number.max(last);
     }
 
-    /// Takes out who waits for keys.
-    pub(crate) fn take_blocked(&mut self) -> BTreeMap<u64, Ticket> {
-        std::mem::take(&mut self.blocked)
+    /// Takes out who waits for keys, each with its call, as far as this replica knows it, and the time
+    /// that is left of it.
+    pub(crate) fn take_blocked(&mut self, moment: Moment) -> Vec<(u64, Ticket, Option<Wait>)> {
+        let (node, wall) = (self.node.0, self.wall(moment));
+        let wait = |number: u64| {
+            let waiter = self.shard.waiters().get(Origin { node, number })?;
+            let left = Duration::from_millis(waiter.deadline.0.saturating_sub(wall.0));
+            Some(Wait { waiter: waiter.clone(), until: moment.now + left })
+        };
+        let blocked = std::mem::take(&mut self.blocked);
+        blocked.into_iter().map(|(number, ticket)| (number, ticket, wait(number))).collect()
     }
 
     /// Takes out the answers of this leader to guests on its own node.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use keyspace::blocking::timeout_place;
 use keyspace::command::{self, Flags};
 use keyspace::op::{Unblock, Watch};
 use keyspace::receipt::{self, RECEIPTS};
@@ -614,7 +615,7 @@ fn awaited(command: &command::Command, args: Args<'_>) -> Vec<usize> {
 
 /// How long a blocking call waits; nothing for ever.
 fn timeout_of(args: Args<'_>) -> Option<Duration> {
-    let at = if args.is(0, "blmpop") || args.is(0, "bzmpop") { 1 } else { args.len() - 1 };
+    let (at, _) = timeout_place(args);
     let text = std::str::from_utf8(&args[at]).ok()?;
     let seconds: f64 = text.parse().ok().filter(|seconds| *seconds > 0.0)?;
     Duration::try_from_secs_f64(seconds).ok()
