@@ -148,21 +148,23 @@ impl World {
                 _ => self.invite(&format!(" REPLACES {dead}")),
             };
         }
-        match self.rng.below(12) {
+        let kinds = if self.plan.calm { 9 } else { 13 };
+        match self.rng.below(kinds) {
             0 | 1 => self.invite(""),
-            2 => {
-                let old = self.draw_from(&active)?;
-                self.invite(&format!(" REPLACES {old}"))
-            }
-            3 | 4 => Some("SYNOD.REBALANCE".to_owned()),
-            5 => {
+            2 | 3 => Some("SYNOD.REBALANCE".to_owned()),
+            4 => {
                 let least = if careful { 3 } else { 1 };
                 let replicas = least + self.rng.below(6 - least);
                 Some(format!("SYNOD.REBALANCE REPLICAS {replicas}"))
             }
-            6 | 7 => Some(format!("SYNOD.NODE DRAIN {}", self.draw_from(&active)?)),
-            8 => Some(format!("SYNOD.NODE KEEP {}", self.draw_from(&idle)?)),
+            5 | 6 => Some(format!("SYNOD.NODE DRAIN {}", self.draw_from(&active)?)),
+            7 => Some(format!("SYNOD.NODE KEEP {}", self.draw_from(&idle)?)),
+            // Whose clients lose their connections.
             9 | 10 => Some(format!("SYNOD.NODE REMOVE {}", self.draw_from(&idle)?)),
+            11 => {
+                let old = self.draw_from(&active)?;
+                self.invite(&format!(" REPLACES {old}"))
+            }
             _ => {
                 let (node, weight) = (self.draw_from(&active)?, 1 + self.rng.below(3));
                 let zone = ["a", "b"][self.rng.below(2) as usize];
@@ -188,6 +190,9 @@ impl World {
         if self.is_chaos() && self.script.is_none() && self.rng.one_in(40) {
             self.want_change();
         }
+        if self.is_chaos() && self.plan.calm {
+            self.stall_some_link();
+        }
         let comers = self.mapping.as_ref().map(|mapping| mapping.comers.clone());
         for comer in comers.unwrap_or_default() {
             self.ask_to_come(&comer)?;
@@ -197,6 +202,19 @@ impl World {
             self.mapping.iter_mut().for_each(|mapping| mapping.placed = placed);
         }
         Ok(())
+    }
+
+    /// What one node says to another is held up for a while, as if one of them had much to do.
+    fn stall_some_link(&mut self) {
+        const LATE_MAX: u64 = 250_000_000;
+        let nodes = u64::from(self.nodes());
+        let [source, target] = [(); 2].map(|()| 1 + self.rng.below(nodes) as u32);
+        self.network.mend();
+        if source != target && self.rng.one_in(10) {
+            let by = self.rng.below(LATE_MAX);
+            self.tell(|| format!("node {target} hears node {source} {by} ns later"));
+            self.network.slow_down(source, target, by);
+        }
     }
 
     /// A machine asks some node to be taken in, until it has been.

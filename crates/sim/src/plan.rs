@@ -116,6 +116,7 @@ pub enum Theme {
     Shards,
     Members,
     Moves,
+    Calm,
 }
 
 /// The theme of seeds that have a map; see `is_mapped`.
@@ -134,6 +135,10 @@ const MOVES: (Theme, &[Evil]) = (
         Evil::Away,
     ],
 );
+
+/// The same, with no fault at all: replicas move, nodes come and are drained, and no client may hear of
+/// an error.
+const CALM: (Theme, &[Evil]) = (Theme::Calm, &[Evil::Members]);
 
 /// Is what nodes hold written in a map, so that groups move, and nodes have none of some? One seed in
 /// four.
@@ -181,7 +186,11 @@ impl Theme {
 
     fn of(seed: u64) -> Option<(Theme, &'static [Evil])> {
         if is_mapped(seed) {
-            return (seed / 12).is_multiple_of(4).then_some(MOVES);
+            return match (seed / 12) % 4 {
+                0 => Some(MOVES),
+                2 => Some(CALM),
+                _ => None,
+            };
         }
         let place = (seed / 3).checked_sub(1).filter(|_| seed.is_multiple_of(3))?;
         Some(THEMES[(place % THEMES.len() as u64) as usize])
@@ -256,6 +265,8 @@ pub(crate) struct Plan {
     pub(crate) trickle: u64,
     /// Between two operations of a client, on average.
     pub(crate) think: Duration,
+    /// Nothing fails, and no client may hear of an error.
+    pub(crate) calm: bool,
     /// The clients mostly touch the few keys that all of them share, several at once.
     pub(crate) contended: bool,
 }
@@ -307,6 +318,7 @@ impl Plan {
             drift_ppm: if rng.one_in(2) { DRIFT_PPM } else { DRIFT_PPM_MAX },
             trickle: rate(rng, 300_000),
             think: micros(rng, 10_000, 200_000),
+            calm: false,
             contended: false,
         };
         let plan = if is_mapped(seed) { plan.with_a_map(rng) } else { plan };
@@ -383,6 +395,12 @@ impl Plan {
                 plan.network.late = 20_000;
                 plan.think = Duration::from_millis(30);
                 plan.directed.cut_at_change = often / 2;
+            }
+            Theme::Calm => {
+                plan.calm = true;
+                plan.mapped =
+                    plan.mapped.map(|mapped| Mapped { replace_after: Duration::ZERO, ..mapped });
+                plan.think = Duration::from_millis(30);
             }
             Theme::Leap | Theme::HandOver | Theme::Rot => plan.nodes = plan.nodes.max(3),
         }
