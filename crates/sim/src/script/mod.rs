@@ -15,7 +15,7 @@
 //! | `Leap` | a node whose forwarded requests were executed hears of it by a snapshot of a later term |
 //! | `Unanswered` | the same, and it hears nothing for longer than a request waits |
 //! | `LeapShards` | the same, for transactions over shards of a node that led some of them |
-//! | `OneDecided` | some participants of a transaction hear that it is committed, and others do not hear from its gateway any more: what comes meanwhile waits, a script and writes behind it |
+//! | `OneDecided` | some participants of a transaction hear that it is committed, and others do not hear from its gateway any more: what comes meanwhile waits, a script and writes behind it; or the gateway starts anew, and asks for something else |
 //! | `LateFence` | a recovery's question reaches one participant after the transaction was committed, and forgotten there |
 //! | `DeadWaiters` | the leader falls with clients that wait there for keys, and what they wait for comes at the next leader |
 //! | `Renew` | a follower is behind; while a snapshot is sent to it, its leader takes a newer one |
@@ -115,6 +115,11 @@ pub(crate) enum Stage {
         other: u32,
         client: usize,
     },
+    /// `gateway` fell when it had answered, and `other` was not told.
+    Reborn {
+        gateway: u32,
+        other: u32,
+    },
     /// The lists that `other` leads are locked, and a script waits at `node` for them.
     Locked {
         node: u32,
@@ -156,7 +161,19 @@ pub(crate) enum Stage {
     },
     /// They take snapshots, and start anew.
     Saved {
+        guest: u32,
         group: GroupId,
+    },
+    /// The guest asks the next leader, whose answers take long.
+    AsksNext {
+        guest: u32,
+        group: GroupId,
+        looks: u32,
+    },
+    /// Its connection breaks before it has one.
+    AsksTwice {
+        guest: u32,
+        leader: u32,
     },
     /// Clients of `guest` wait for keys of the group.
     GuestWaits {
@@ -460,6 +477,7 @@ impl World {
             Stage::Spread { evil: Evil::LeapShards } => self.begin_leap_over_shards(),
             Stage::Spread { evil: Evil::LateFence } => self.stage(Stage::Hush, HUSH_TIME),
             Stage::Hush => self.begin_late_fence(),
+            Stage::Reborn { gateway, other } => self.begin_anew(gateway, other),
             Stage::Prepares(late) => self.second_is_asked(late),
             Stage::Spread { evil: Evil::DeadWaiters } => self.begin_dead_waiters(),
             Stage::Spread { .. } => self.begin_one_decided(),
@@ -510,6 +528,7 @@ impl World {
                     | Stage::FirstLead { .. }
                     | Stage::Locked { .. }
                     | Stage::Parked
+                    | Stage::Reborn { .. }
                     | Stage::Hush
                     | Stage::Prepares(_)
                     | Stage::Undecided(_)

@@ -1,7 +1,8 @@
 //! Scripts of clusters with a map: about guests, and about replicas that leave and come back.
 //!
 //! ```text
-//! Forgetful  guest asks, hears nothing ─▶ snapshots ─▶ all who hold the group start anew ─▶ it asks again
+//! Forgetful  guest asks, hears nothing ─▶ snapshots ─▶ all who hold the group start anew ─▶ it asks again,
+//!              and once more, since its connection breaks before the answer has come
 //! Overtaken  clients of a guest wait ─▶ the leader thinks it gone, and says so slowly ─▶ hands over
 //!              ─▶ the guest asks the next leader ─▶ hears the old one ─▶ what is waited for comes
 //! Away       drained ─▶ its replicas leave ─▶ kept, heavier than all ─▶ they come back
@@ -34,6 +35,9 @@ const LOOK_INTERVAL: u64 = 250;
 /// Within this a node answers a write to a replica that has come back, where nothing is wrong: in
 /// milliseconds, and less than a request waits before its outcome is called unknown.
 const ANSWERS_WITHIN: u64 = 5_000;
+
+/// How long a guest waits for the answer of a leader that it has to ask twice, in milliseconds.
+const ANSWER_DELAY: u64 = 400;
 
 /// Clients that wait.
 const WAITERS: usize = 2;
@@ -72,16 +76,34 @@ impl World {
     pub(super) fn move_goes_on(&mut self, stage: Stage) -> Checked {
         match stage {
             Stage::Gathers { evil } => self.begin_move(evil),
-            Stage::Unheard { group, .. } => {
+            Stage::Unheard { guest, group } => {
                 self.holders_of(group).into_iter().for_each(|node| self.want_snapshot(node));
-                self.stage(Stage::Saved { group }, 300);
+                self.stage(Stage::Saved { guest, group }, 300);
             }
-            Stage::Saved { group } => {
+            Stage::Saved { guest, group } => {
                 self.coverage.hit(Mark::AskedTheForgetful);
+                self.network.mend();
                 for node in self.holders_of(group) {
+                    self.network.slow_down(node, guest, ANSWER_DELAY * MILLISECOND);
                     self.fall(node, false);
                     self.push(self.now + MILLISECOND, 0, What::Start(node));
                 }
+                self.stage(Stage::AsksNext { guest, group, looks: LOOKS }, LOOK_INTERVAL);
+            }
+            Stage::AsksNext { guest, group, looks } => match self.leader_of(group) {
+                Some(leader) => {
+                    let asked = ANSWER_DELAY + ANSWER_DELAY / 2;
+                    self.stage(Stage::AsksTwice { guest, leader }, asked);
+                }
+                None if looks == 0 => self.end_script(),
+                None => {
+                    let looks = looks - 1;
+                    self.stage(Stage::AsksNext { guest, group, looks }, LOOK_INTERVAL);
+                }
+            },
+            Stage::AsksTwice { guest, leader } => {
+                self.hang_up(guest, leader);
+                self.hang_up(leader, guest);
                 self.network.mend();
                 self.stage(Stage::Rest, 3_000);
             }

@@ -6,7 +6,7 @@ use node::{Event, GroupId};
 use super::{MILLISECOND, Stage};
 use crate::coverage::Mark;
 use crate::workload::How;
-use crate::world::{Checked, World};
+use crate::world::{Checked, What, World};
 
 /// Lists of the workload, which are in several shards.
 const LISTS: u64 = 4;
@@ -23,6 +23,10 @@ const UNDECIDED_TIME: u64 = 1_490;
 
 /// How long the question of the recovery takes.
 const FENCE_DELAY: u64 = 1_500;
+
+/// In this time a gateway starts anew, and its shards find other leaders. It is less than a recovery
+/// waits.
+const REBIRTH_TIME: u64 = 1_000;
 
 /// How often it is looked for the next leader, and the time between two looks, in milliseconds.
 const LOOKS: u32 = 20;
@@ -109,11 +113,28 @@ impl World {
     pub(super) fn one_has_decided(&mut self, gateway: u32, other: u32) {
         self.cut_both(gateway, other);
         self.coverage.hit(Mark::OneDecided);
+        if self.rng.one_in(3) {
+            self.fall(gateway, false);
+            self.push(self.now + MILLISECOND, 0, What::Start(gateway));
+            return self.stage(Stage::Reborn { gateway, other }, REBIRTH_TIME);
+        }
         let third = |node: &u32| *node != gateway && *node != other;
         let node = (1..=self.nodes()).find(third).unwrap_or(other);
         let (client, task) = (self.idle_client(), self.workload.append_to_all(How::Script));
         self.drive(client, node, task);
         self.stage(Stage::Locked { node, other, client }, 40);
+    }
+
+    /// The gateway has forgotten what it had decided, and asks those that know for something else.
+    pub(super) fn begin_anew(&mut self, gateway: u32, other: u32) {
+        let groups = self.groups_of_keys().into_iter();
+        let led: Vec<GroupId> = groups
+            .filter(|group| self.leader_of(*group).is_some_and(|leader| leader != other))
+            .collect();
+        if let [first, second, ..] = led[..] {
+            self.mset_over(gateway, [first, second]);
+        }
+        self.stage(Stage::Rest, 1_500);
     }
 
     /// Writes to the locked lists come behind the script that waits for them; what else it reads does
