@@ -54,12 +54,13 @@ impl Waiter {
         }
         // Nothing would be for ever.
         let millis = left.as_millis().max(1);
-        let text = match timeout_place(receipt::bare(args)) {
-            (_, Unit::Milliseconds) => millis.to_string(),
-            (_, Unit::Seconds) => format!("{}.{:03}", millis / 1_000, millis % 1_000),
+        let bare = receipt::bare(args);
+        let (place, unit) = timeout_place(bare);
+        let text = match unit {
+            Unit::Milliseconds => millis.to_string(),
+            Unit::Seconds => format!("{}.{:03}", millis / 1_000, millis % 1_000),
         };
-        let wrapping = args.len() - receipt::bare(args).len();
-        let at = wrapping + timeout_place(receipt::bare(args)).0;
+        let at = args.len() - bare.len() + place;
         let words = args.iter().enumerate();
         words.map(|(place, word)| if place == at { text.as_bytes() } else { word }).collect()
     }

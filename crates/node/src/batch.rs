@@ -12,7 +12,7 @@
 use std::ops::Range;
 
 use consensus::{Index, Term};
-use keyspace::op::{self, Body, Op};
+use keyspace::op::{self, Body, Op, Origin};
 use stdx::codec::Reader;
 use stdx::{Instant, Millis};
 
@@ -180,4 +180,11 @@ pub(crate) fn read_op(reader: &mut Reader<'_>) -> Op {
         Ok::<_, stdx::codec::Malformed>(Op { proto: head.proto, origin: head.origin, body })
     };
     read(reader).expect("this node encoded the operation itself, or checked it when it came")
+}
+
+/// An operation, encoded as this request's.
+pub(crate) fn op_from(op: Op, origin: Origin) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    op::put_op(&mut bytes, &Op { origin: Some(origin), ..op });
+    bytes
 }

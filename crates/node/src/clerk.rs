@@ -27,7 +27,7 @@ use crate::seat::Seat;
 pub(crate) const MAP_KEY: &[u8] = b"map";
 
 /// Marks the tickets of the clerk, beside the mark of the coordinator's.
-const CLERK: u64 = 0b11 << 62;
+const CLERK: u64 = Ticket::OWN | 1 << 62;
 
 /// How often a change is tried that meets others.
 const TRIES_MAX: u32 = 16;

@@ -21,6 +21,7 @@ use stdx::codec::Reader;
 use stdx::{Instant, mark, planted};
 use wire::Proto;
 
+use crate::batch::{op_from, read_op};
 use crate::effects::Effects;
 use crate::limits::{
     BATCH_BYTES, EXPIRE_INTERVAL, GATEWAY_REQUESTS_MAX, GUEST_PATIENCE, REQUEST_TIMEOUT,
@@ -209,14 +210,11 @@ impl Guest {
 
     fn wait_on(&mut self, moment: Moment, target: u64, ticket: Ticket, wait: &Wait) {
         mark!("a call waits on where its replica was");
-        let Waiter { db, proto, .. } = wait.waiter;
-        let args = wait.waiter.call_for(wait.until.since(moment.now));
-        let number = self.number();
-        let origin = Origin { node: self.node.0, number };
-        let mut op = Vec::new();
-        op::put_call(&mut op, proto, Some(origin), db as u8, args.args());
-        let (kind, sent, born) = (Kind::Write, None, moment.now);
-        self.put(number, Pending { ticket, kind, after: true, op, sent, born, may_block: true });
+        let again = wait.waiter.call_for(wait.until.since(moment.now));
+        let (proto, db, args) = (wait.waiter.proto, wait.waiter.db as u8, again.args());
+        let (kind, after, replica, may_block) = (Kind::Write, true, false, true);
+        let call = Call { ticket, db, proto, kind, after, replica, may_block, args };
+        let number = self.call(moment, call);
         self.renamed.insert(target, number);
     }
 
@@ -241,7 +239,7 @@ impl Guest {
             self.impatient_at = pending.born + GUEST_PATIENCE;
         }
         if pending.kind == Kind::Write
-            && let Some(client) = client_of(pending.ticket)
+            && let Some(client) = pending.ticket.client()
         {
             self.writes.insert(client, number);
         }
@@ -367,18 +365,16 @@ impl Guest {
 
     fn ask_anew(&mut self, pending: Pending) {
         let number = self.number();
-        let origin = Some(Origin { node: self.node.0, number });
-        let before = crate::batch::read_op(&mut Reader::new(&pending.op));
-        let mut op = Vec::new();
-        op::put_op(&mut op, &Op { origin, ..before });
+        let before = read_op(&mut Reader::new(&pending.op));
+        let op = op_from(before, Origin { node: self.node.0, number });
         self.put(number, Pending { op, sent: None, ..pending });
     }
 
     /// Has the client of this request asked for a write since? Then its read may not come behind that:
     /// one that comes anew does.
     fn is_followed(&self, number: u64, ticket: Ticket) -> bool {
-        let client = client_of(ticket);
-        client.and_then(|client| self.writes.get(&client)).is_some_and(|write| *write > number)
+        let last = ticket.client().and_then(|client| self.writes.get(&client));
+        last.is_some_and(|write| *write > number)
     }
 
     /// Tells clients that have waited too long.
@@ -412,12 +408,6 @@ impl Guest {
     pub(crate) fn deadline(&self) -> Instant {
         self.next_expire
     }
-}
-
-/// Whose ticket it is, unless this node's own: what that asks for does not come one behind another.
-fn client_of(ticket: Ticket) -> Option<u64> {
-    const OWN: u64 = 1 << 62;
-    (ticket.0 < OWN).then_some(ticket.0 >> 32)
 }
 
 #[cfg(test)]
@@ -461,7 +451,7 @@ mod tests {
     /// What was asked for last, in words.
     fn asked(guest: &Guest) -> Op {
         let (_, pending) = guest.pending.last_key_value().expect("something is asked");
-        crate::batch::read_op(&mut Reader::new(&pending.op))
+        read_op(&mut Reader::new(&pending.op))
     }
 
     #[test]

@@ -29,12 +29,21 @@ pub enum Proposing {
 pub(crate) const BOOT_SHIFT: u32 = 40;
 
 /// Names a request of this node's clients. The caller chose it; it comes back with the reply.
+/// Those of one client share their upper half.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
 impl Ticket {
     /// Nobody's: a reply to it is dropped by the driver.
     pub const NOBODY: Ticket = Ticket(u64::MAX);
+
+    /// Marks the tickets of this node's own requests.
+    pub(crate) const OWN: u64 = 1 << 63;
+
+    /// Whose it is. Nothing of the node itself comes one behind another.
+    pub(crate) fn client(self) -> Option<u64> {
+        (self.0 & Ticket::OWN == 0).then_some(self.0 >> 32)
+    }
 }
 
 /// A command of a client, with what the reply depends on.

@@ -31,11 +31,11 @@ use consensus::{
     Term, Token,
 };
 use keyspace::Shard;
-use keyspace::op::{self, Op, Origin};
+use keyspace::op::{Op, Origin};
 use stdx::{Instant, Millis, mark, planted};
 use wire::Span;
 
-use crate::batch::{Again, Batch, Item, Request};
+use crate::batch::{Again, Batch, Item, Request, op_from};
 use crate::effects::{Effects, Save};
 use crate::gateway::{Gateway, Pending};
 use crate::guest::Wait;
@@ -649,10 +649,7 @@ impl Group {
     }
 
     fn with_origin(&self, op: Op, number: u64) -> Vec<u8> {
-        let origin = Some(Origin { node: self.node.0, number });
-        let mut bytes = Vec::new();
-        op::put_op(&mut bytes, &Op { origin, ..op });
-        bytes
+        op_from(op, Origin { node: self.node.0, number })
     }
 
     /// Tells the clients whose requests have waited too long, and forgets them.

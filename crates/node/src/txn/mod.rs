@@ -297,4 +297,4 @@ struct Question<'a> {
 }
 
 /// Marks the tickets of the coordinator.
-const ASK: u64 = 1 << 63;
+const ASK: u64 = Ticket::OWN;

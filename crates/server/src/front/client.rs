@@ -265,8 +265,12 @@ impl Client {
 
     /// Owes a reply, under `next_ticket`.
     pub(crate) fn owe(&mut self, purpose: Purpose) {
+        self.push(None, purpose);
+    }
+
+    fn push(&mut self, reply: Option<Vec<u8>>, purpose: Purpose) {
         let (call, is_read, is_asked) = (self.call, false, false);
-        self.slots.push_back(Slot { reply: None, purpose, call, is_read, is_asked });
+        self.slots.push_back(Slot { reply, purpose, call, is_read, is_asked });
     }
 
     /// The core was asked for the reply that was owed last: what a read finds may be large.
@@ -325,9 +329,7 @@ impl Client {
             let mut reply = Vec::new();
             write(&mut reply);
             self.kept += reply.len();
-            let (reply, purpose, call) = (Some(reply), Purpose::Reply, self.call);
-            let (is_read, is_asked) = (false, false);
-            self.slots.push_back(Slot { reply, purpose, call, is_read, is_asked });
+            self.push(Some(reply), Purpose::Reply);
             self.note_read(true);
         }
     }

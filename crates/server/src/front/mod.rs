@@ -412,12 +412,8 @@ impl Front {
         loop {
             let Some(client) = self.clients[key].as_mut() else { return start };
             client.starving = false;
-            if client.closing || client.held || client.paused || client.out.len() >= OUT_BYTES_PAUSE
-            {
-                return start;
-            }
             client.throttled = !client.has_room();
-            if client.throttled {
+            if client.closing || client.held || client.paused || client.throttled {
                 return start;
             }
             if !self.core.has_room() {

@@ -174,8 +174,7 @@ impl World {
 
     /// A group of keys with a leader, and a node that has no replica of it.
     fn draw_guest(&mut self) -> Option<(u32, u32, GroupId)> {
-        let groups: Vec<GroupId> =
-            self.replicas.groups().filter(|group| *group != GroupId::META).collect();
+        let groups = self.groups_of_keys();
         let first = self.rng.below(groups.len() as u64) as usize;
         let mut all = groups.iter().cycle().skip(first).take(groups.len());
         let (group, leader, guests) = all.find_map(|group| {

@@ -167,7 +167,7 @@ impl World {
         Some(Late { gateway, prompt, late, first, second, third })
     }
 
-    fn groups_of_keys(&self) -> Vec<GroupId> {
+    pub(super) fn groups_of_keys(&self) -> Vec<GroupId> {
         self.replicas.groups().filter(|group| *group != GroupId::META).collect()
     }
 
