@@ -27,12 +27,5 @@ pub(crate) const ENTRY_BYTES: usize = 64;
 /// little, a coarser one keeps fewer rounds to look at.
 pub(crate) const ROUNDS_PER_HEARTBEAT: u32 = 4;
 
-/// A change of members that is committed waits for those who leave to have heard of it, for so many
-/// election timeouts: whatever keeps them from that does not keep the others from going on.
-pub(crate) const LEAVER_PATIENCE: u32 = 20;
-
-/// And for none that was silent for so many: one that is dead is not waited for.
-pub(crate) const LEAVER_SILENCE: u32 = 5;
-
 const _: () = assert!(TERM_MAX < u64::MAX / 2, "terms need room to grow");
 const _: () = assert!(INDEX_MAX < u64::MAX / 2, "indexes need room to grow");

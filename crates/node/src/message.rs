@@ -96,6 +96,8 @@ pub struct Health {
     pub operations: u64,
     /// For each replica that it has: how far it has applied.
     pub applied: Vec<(GroupId, Index)>,
+    /// Those of its replicas that it is not to have, and that owe nothing to its clients.
+    pub free: Vec<GroupId>,
     /// The groups that it leads.
     pub leads: Vec<Leads>,
     /// The version of the map that it knows.
@@ -283,6 +285,8 @@ fn put_health(out: &mut Vec<u8>, health: &Health) {
         put_varint(out, u64::from(group.0));
         put_varint(out, index.0);
     }
+    put_varint(out, health.free.len() as u64);
+    health.free.iter().for_each(|group| put_varint(out, u64::from(group.0)));
     put_varint(out, health.leads.len() as u64);
     for Leads { group, term, members, bytes } in &health.leads {
         put_varint(out, u64::from(group.0));
@@ -303,6 +307,7 @@ fn read_health(reader: &mut Reader<'_>) -> Result<Health, Malformed> {
     let addr = String::from_utf8_lossy(reader.bytes()?).into_owned();
     let operations = reader.varint()?;
     let applied = reader.list(|reader| Ok((read_group(reader)?, Index(reader.varint()?))))?;
+    let free = reader.list(read_group)?;
     let leads = reader.list(|reader| {
         let (group, term) = (read_group(reader)?, Term(reader.varint()?));
         let members = reader.list(read_node)?.into_iter().collect();
@@ -312,7 +317,7 @@ fn read_health(reader: &mut Reader<'_>) -> Result<Health, Malformed> {
     let delay = Duration::from_micros(reader.varint()?);
     let unsteady = reader.list(read_node)?;
     let boot = reader.varint()?;
-    Ok(Health { pid, addr, operations, applied, leads, map, delay, unsteady, boot })
+    Ok(Health { pid, addr, operations, applied, free, leads, map, delay, unsteady, boot })
 }
 
 const VOTE: u8 = 1;
@@ -573,7 +578,9 @@ mod tests {
         let leads = vec![Leads { group: GroupId::META, term: Term(3), members, bytes: 5 }];
         let (pid, operations, map, delay) = (77, 1 << 33, 12, Duration::from_micros(1_234));
         let (unsteady, boot) = (vec![NodeId(3)], 900);
-        let health = Health { pid, addr, operations, applied, leads, map, delay, unsteady, boot };
+        let free = vec![GroupId(7)];
+        let health =
+            Health { pid, addr, operations, applied, free, leads, map, delay, unsteady, boot };
         check(Message::Health(health));
         let (group, term) = (GroupId(4), Term(9));
         check(Message::Astray { group, term, leader: None });

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! voters {1,2,3}, wanted {1,2,4}:   learner 4 ─▶ it has the log ─▶ joint {1,2,3},{1,2,4} ─▶ {1,2,4}
+//!                                   and 3 as a learner, until it owes its clients nothing ─▶ {1,2,4}
 //! voters {1,2,3}, wanted {4,5,6}:   the same, but the leader is not among the wanted: first
 //!                                   {1,…,6}, then it hands over to one of them, who goes on
 //! ```
@@ -14,7 +15,7 @@
 use std::collections::BTreeSet;
 
 use consensus::{Config, NodeId, Status};
-use stdx::planted;
+use stdx::{mark, planted};
 
 use crate::limits::MOVE_LAG_MAX;
 
@@ -31,6 +32,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) status: &'a Status,
     pub(crate) wanted: &'a BTreeSet<NodeId>,
     pub(crate) alive: &'a dyn Fn(NodeId) -> bool,
+    /// Is there nothing that a node's replica, which votes no more, owes to clients?
+    pub(crate) may_go: &'a dyn Fn(NodeId) -> bool,
     /// A replica may begin to come to a node that has none.
     pub(crate) may_begin: bool,
 }
@@ -59,24 +62,35 @@ impl Scene<'_> {
             return None;
         }
         let coming: BTreeSet<NodeId> = wanted.difference(voters).copied().collect();
-        if *learners != coming {
-            let begins = coming.difference(learners).next().is_some();
-            let (voters, learners) = (voters.clone(), coming);
-            return (self.may_begin || !begins).then_some(Step::Configure { voters, learners });
+        let begins = coming.difference(learners).next().is_some();
+        if begins && !self.may_begin {
+            return None;
+        }
+        let may_go = |node: NodeId| (self.may_go)(node) || planted!("leaver-is-not-waited-for");
+        let stays = |node: &NodeId| !wanted.contains(node) && !may_go(*node);
+        let staying: BTreeSet<NodeId> = learners.iter().copied().filter(stays).collect();
+        let learning = coming.union(&staying).copied().collect();
+        if *learners != learning {
+            return Some(Step::Configure { voters: voters.clone(), learners: learning });
+        }
+        if voters == wanted {
+            mark!("a replica that is to go still owes something");
+            return None;
         }
         let ready = wanted.iter().filter(|node| self.is_ready(**node)).count();
         if !coming.iter().all(|node| self.is_near(*node)) || ready <= wanted.len() / 2 {
             return None;
         }
-        let learners = BTreeSet::new();
         if wanted.contains(&self.node) {
-            return Some(Step::Configure { voters: wanted.clone(), learners });
+            let leaving = voters.difference(wanted).chain(&staying).copied().collect();
+            return Some(Step::Configure { voters: wanted.clone(), learners: leaving });
         }
         let mut heirs = wanted.intersection(voters).filter(|node| self.is_ready(**node));
         match heirs.next() {
             Some(heir) => Some(Step::Transfer(*heir)),
             None => {
-                Some(Step::Configure { voters: voters.union(wanted).copied().collect(), learners })
+                let voters = voters.union(wanted).copied().collect();
+                Some(Step::Configure { voters, learners: staying })
             }
         }
     }
@@ -119,9 +133,14 @@ mod tests {
     }
 
     fn next(status: &Status, wanted: &[u32]) -> Option<Step> {
+        step(status, wanted, &[])
+    }
+
+    fn step(status: &Status, wanted: &[u32], owing: &[u32]) -> Option<Step> {
         let (wanted, alive) = (nodes(wanted), |node: NodeId| node.0 != 9);
         let (node, may_begin) = (NodeId(1), true);
-        Scene { node, status, wanted: &wanted, alive: &alive, may_begin }.next()
+        let may_go = |node: NodeId| !owing.contains(&node.0);
+        Scene { node, status, wanted: &wanted, alive: &alive, may_go: &may_go, may_begin }.next()
     }
 
     fn configure(voters: &[u32], learners: &[u32]) -> Option<Step> {
@@ -136,7 +155,19 @@ mod tests {
         let lags = status(&[1, 2, 3], &[4], &[(2, 1_000), (3, 1_000), (4, 10)]);
         assert_eq!(next(&lags, &[1, 2, 4]), None);
         assert_eq!(next(&lags, &[1, 2, 3]), configure(&[1, 2, 3], &[]), "nobody wants it any more");
-        assert_eq!(next(&status(&[1, 2, 3], &[4], &all), &[1, 2, 4]), configure(&[1, 2, 4], &[]));
+        assert_eq!(next(&status(&[1, 2, 3], &[4], &all), &[1, 2, 4]), configure(&[1, 2, 4], &[3]));
+    }
+
+    #[test]
+    fn a_replica_that_votes_no_more_stays_until_it_owes_nothing() {
+        let all = [(2, 1_000), (3, 1_000), (4, 1_000)];
+        let out = status(&[1, 2, 4], &[3], &all);
+        assert_eq!(step(&out, &[1, 2, 4], &[3]), None);
+        assert_eq!(next(&out, &[1, 2, 4]), configure(&[1, 2, 4], &[]));
+        // Others come and go meanwhile, and it comes back as it is.
+        assert_eq!(step(&out, &[1, 2, 5], &[3]), configure(&[1, 2, 4], &[3, 5]));
+        assert_eq!(step(&out, &[1, 2], &[3]), configure(&[1, 2], &[3, 4]));
+        assert_eq!(step(&out, &[1, 2, 3, 4], &[3]), configure(&[1, 2, 3, 4], &[]));
     }
 
     #[test]
@@ -146,7 +177,7 @@ mod tests {
             ..status(&[1, 2, 3], &[4], &[(2, 10), (3, 10), (4, four)])
         };
         assert_eq!(next(&young(0), &[1, 2, 4]), None, "it may not even have a replica");
-        assert_eq!(next(&young(1), &[1, 2, 4]), configure(&[1, 2, 4], &[]));
+        assert_eq!(next(&young(1), &[1, 2, 4]), configure(&[1, 2, 4], &[3]));
     }
 
     #[test]
@@ -167,7 +198,7 @@ mod tests {
         let all = [(2, 3), (3, 1_000), (9, 1_000)];
         let status = status(&[1, 2, 3, 9], &[], &all);
         assert_eq!(next(&status, &[1, 2, 9]), None, "2 lags and 9 is dead");
-        assert_eq!(next(&status, &[1, 3, 9]), configure(&[1, 3, 9], &[]));
+        assert_eq!(next(&status, &[1, 3, 9]), configure(&[1, 3, 9], &[2]));
     }
 
     #[test]
@@ -180,6 +211,7 @@ mod tests {
             status: &status,
             wanted: &wanted,
             alive: &alive,
+            may_go: &|_| true,
             may_begin: true,
         };
         let heir = |leads: [f64; 3]| scene.heir(|node| Some(leads[node.0 as usize - 1]));

@@ -4,13 +4,17 @@
 //! ```text
 //!            the leader sends entries, the map wants it      it votes and knows the present term
 //!   guest ─────────────────────────────────────▶ learning ──────────────────────▶ member
-//!     ▲                                                                             │
-//!     └── leaving: the data goes ◀──────────────────────────────────────────────────┘
-//!            the leader says that it is out, the map does not want it
+//!     ▲                                            ▲                                │
+//!     │                                            └────── it votes no more ────────┘
+//!     └── leaving: the data goes ◀── the leader says that it is out, the map does not want it
 //! ```
 //!
 //! Requests go to the member as soon as it is ready; what the guest has asked for by then stays the
 //! guest's. Numbers of guests are marked (`memo`), so an answer finds whoever asked.
+//!
+//! **No order is lost.** A member that votes no more learns from the log what became of what it was
+//! asked for, and stays in the group until it owes nothing (`mover`). What the guest is asked for
+//! meanwhile waits for that.
 //!
 //! **When data may go.** Only if the group's leader has *applied* a configuration without it, at a
 //! place of the log behind all that this replica has, and the map, which the leader has no newer
@@ -99,6 +103,11 @@ impl Seat {
     /// As `member`, to feed it.
     pub fn member_mut(&mut self) -> Option<&mut Group> {
         self.member.as_deref_mut()
+    }
+
+    /// Is there a replica that takes no requests, and of which nobody waits for anything?
+    pub(crate) fn is_free(&self) -> bool {
+        !self.ready && self.member().is_some_and(|member| !member.is_owed())
     }
 
     /// Does this node lead the group?
@@ -331,7 +340,10 @@ impl Seat {
 
     /// Ends a turn.
     pub(crate) fn flush(&mut self, moment: Moment, proposing: Proposing, out: &mut Effects) {
-        if !self.guest.is_empty() {
+        let waits = self.member().is_some_and(|member| !self.ready && member.has_asked());
+        if waits {
+            mark!("a guest waits for what its replica was asked for");
+        } else if !self.guest.is_empty() {
             self.flush_guest(moment, out);
         }
         let Some(member) = self.member.as_deref_mut() else { return };

@@ -267,6 +267,30 @@ fn waits_end_with_the_connection_of_their_gateway_even_if_they_are_on_their_way(
 }
 
 #[test]
+fn nothing_overtakes_what_was_asked_of_a_replica_that_votes_no_more() {
+    let mut world = World::new(|_, message| matches!(message, Message::Forward { .. }));
+    let leader = world.elect();
+    let follower = world.follower(leader);
+    world.pipeline(follower, 0, &[(Kind::Write, &["SET", "k", "first"])]);
+    world.loses = |_, _| false;
+    let voters = world.living().into_iter().filter(|node| *node != follower).collect();
+    let learners = BTreeSet::from([follower]);
+    world.step(leader, Event::Configure { group: GroupId(0), voters, learners });
+    world.run(500);
+    assert!(!world.group(follower).status().config.is_voter(follower));
+    world.pipeline(follower, 1, &[(Kind::Write, &["SET", "k", "second"])]);
+    world.run(500);
+    assert!(world.replies.is_empty(), "the first one is still on its way");
+    world.step(follower, Event::PeerUp(leader));
+    world.finish(follower, Effects::default());
+    world.run(500);
+    let replies: Vec<&str> = (0..2).map(|ticket| world.reply(follower, ticket)).collect();
+    assert_eq!(replies, ["+OK\r\n", "+OK\r\n"]);
+    world.pipeline(leader, 0, &[(Kind::Read, &["GET", "k"])]);
+    assert_eq!(world.reply(leader, 0), "$6\r\nsecond\r\n");
+}
+
+#[test]
 fn a_follower_knows_how_far_it_is_behind_what_its_clients_were_told() {
     let mut world = World::new(|_, _| false);
     let leader = world.elect();

@@ -148,7 +148,7 @@ impl World {
                 _ => self.invite(&format!(" REPLACES {dead}")),
             };
         }
-        let kinds = if self.plan.calm { 9 } else { 13 };
+        let kinds = if self.plan.calm.is_some() { 9 } else { 13 };
         match self.rng.below(kinds) {
             0 | 1 => self.invite(""),
             2 | 3 => Some("SYNOD.REBALANCE".to_owned()),
@@ -190,8 +190,8 @@ impl World {
         if self.is_chaos() && self.script.is_none() && self.rng.one_in(40) {
             self.want_change();
         }
-        if self.is_chaos() && self.plan.calm {
-            self.stall_some_link();
+        if let Some(stall) = self.plan.calm.filter(|_| self.is_chaos()) {
+            self.stall_some_link(stall);
         }
         let comers = self.mapping.as_ref().map(|mapping| mapping.comers.clone());
         for comer in comers.unwrap_or_default() {
@@ -205,13 +205,12 @@ impl World {
     }
 
     /// What one node says to another is held up for a while, as if one of them had much to do.
-    fn stall_some_link(&mut self) {
-        const LATE_MAX: u64 = 250_000_000;
+    fn stall_some_link(&mut self, stall: u64) {
         let nodes = u64::from(self.nodes());
         let [source, target] = [(); 2].map(|()| 1 + self.rng.below(nodes) as u32);
         self.network.mend();
         if source != target && self.rng.one_in(10) {
-            let by = self.rng.below(LATE_MAX);
+            let by = self.rng.below(stall);
             self.tell(|| format!("node {target} hears node {source} {by} ns later"));
             self.network.slow_down(source, target, by);
         }

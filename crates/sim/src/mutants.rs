@@ -439,6 +439,13 @@ pub const MUTANTS: &[Mutant] = &[
     )
     .about(Theme::Moves),
     mutant(
+        "leaver-is-not-waited-for",
+        "a replica leaves its group before it knows what became of what it was asked for",
+        "Synod, seed 218",
+    )
+    .about(Theme::Calm)
+    .rare(),
+    mutant(
         "leaves-before-it-is-agreed",
         "a replica gives up its data before its removal is agreed on",
         "Raft thesis, section 4.2.2",

@@ -265,8 +265,9 @@ pub(crate) struct Plan {
     pub(crate) trickle: u64,
     /// Between two operations of a client, on average.
     pub(crate) think: Duration,
-    /// Nothing fails, and no client may hear of an error.
-    pub(crate) calm: bool,
+    /// Nothing fails, and no client may hear of an error; a link stalls for so long at most, in
+    /// nanoseconds.
+    pub(crate) calm: Option<u64>,
     /// The clients mostly touch the few keys that all of them share, several at once.
     pub(crate) contended: bool,
 }
@@ -318,7 +319,7 @@ impl Plan {
             drift_ppm: if rng.one_in(2) { DRIFT_PPM } else { DRIFT_PPM_MAX },
             trickle: rate(rng, 300_000),
             think: micros(rng, 10_000, 200_000),
-            calm: false,
+            calm: None,
             contended: false,
         };
         let plan = if is_mapped(seed) { plan.with_a_map(rng) } else { plan };
@@ -397,7 +398,7 @@ impl Plan {
                 plan.directed.cut_at_change = often / 2;
             }
             Theme::Calm => {
-                plan.calm = true;
+                plan.calm = Some(if rng.one_in(2) { SHORT_STALL } else { LONG_STALL });
                 plan.mapped =
                     plan.mapped.map(|mapped| Mapped { replace_after: Duration::ZERO, ..mapped });
                 plan.think = Duration::from_millis(30);
@@ -407,6 +408,11 @@ impl Plan {
         plan
     }
 }
+
+/// In nanoseconds: leaders stay who they are; and, for it is five times the election timeout, they do
+/// not.
+pub(crate) const SHORT_STALL: u64 = 250_000_000;
+const LONG_STALL: u64 = 1_500_000_000;
 
 /// Nothing, half of the time; else up to `most` millionths.
 fn rate(rng: &mut Rng, most: u64) -> u64 {

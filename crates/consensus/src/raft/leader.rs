@@ -52,10 +52,6 @@ pub(super) struct Leader {
     /// The first entry of this term: until it is committed, nobody knows what is.
     pub(super) first: Index,
     pub(super) uncommitted_bytes: usize,
-    /// When the reign began.
-    pub(super) since: Instant,
-    /// A change is committed, and waits no longer than this for those who leave.
-    pub(super) change_ends: Option<Instant>,
     /// Leadership is being handed over.
     pub(super) transfer: Option<Transfer>,
     /// Somebody was told to take over, and may do so at any time: no lease in this term any more.
@@ -78,8 +74,6 @@ impl Leader {
             heartbeat_at: next_beat(now, options.heartbeat_interval),
             first: next,
             uncommitted_bytes,
-            since: now,
-            change_ends: None,
             transfer: None,
             lease_void: false,
         }
@@ -289,8 +283,6 @@ impl Replica {
         }
         leader.peers.retain(|peer| peer.leaves.is_none_or(|at| now < at));
         leader.resend_snapshots(&view, out);
-        self.end_change(now, out);
-        let Some((leader, _)) = self.leading(now) else { return };
         if now < leader.heartbeat_at {
             return;
         }
@@ -348,7 +340,6 @@ impl Replica {
         }
         self.confirm(now, out);
         self.advance(now, out);
-        self.end_change(now, out);
         // The commit above may have ended this leader's reign.
         if let Some((leader, view)) = self.leading(now) {
             leader.replicate_to(source, &view, out);

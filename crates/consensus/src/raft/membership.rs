@@ -4,9 +4,6 @@
 //! that ends it, which the leader appends by itself. A leader that is no voter of the final
 //! configuration leads until that is committed, then hands over and steps down.
 //!
-//! The second entry waits until those who are to leave have the first, if they are heard: it tells them
-//! that they are about to hear no more, and what became of all that earlier leaders were asked.
-//!
 //! A transfer brings the target up to date, then tells it to stand for election at once. From that
 //! moment the leader's lease is void for the rest of the term, even if the transfer is given up: the
 //! order to stand may still arrive, and voters obey a forced candidate.
@@ -20,7 +17,6 @@ use stdx::{Instant, mark};
 use super::leader::{Leader, View};
 use super::progress::Peer;
 use super::replica::{Replica, State};
-use crate::limits::{LEAVER_PATIENCE, LEAVER_SILENCE};
 use crate::replica::{Accept, Config, Effects, EntryKind, Index, Message, NodeId, Token};
 
 /// Leadership on its way to another voter.
@@ -100,7 +96,6 @@ impl Replica {
         self.configs.push(index, config);
         let node = self.options.node;
         let (leader, view) = self.leading(now).expect("only a leader changes the members");
-        leader.change_ends = None;
         leader.reconcile(&members, node, &view);
         leader.rounds.begin(now);
         leader.heartbeat(&view, out);
@@ -115,7 +110,8 @@ impl Replica {
         }
         let config = self.configs.current();
         if config.is_joint() {
-            self.end_change(now, out);
+            let config = config.leave();
+            self.append_config(now, config, out);
         } else if !config.is_voter(self.options.node) {
             self.resign(now, out);
         } else if let State::Leader(leader) = &mut self.state {
@@ -124,28 +120,6 @@ impl Replica {
                 peer.leaves = peer.leaves.map(|at| at.min(until));
             }
         }
-    }
-
-    /// Ends a change that is committed, unless somebody who leaves has not heard of it, and may.
-    pub(super) fn end_change(&mut self, now: Instant, out: &mut Effects) {
-        let (config, index) = (self.configs.current(), self.configs.index());
-        let State::Leader(leader) = &mut self.state else { return };
-        if !config.is_joint() || index > self.commit {
-            return;
-        }
-        let timeout = self.options.election_timeout;
-        let until = *leader.change_ends.get_or_insert(now + LEAVER_PATIENCE * timeout);
-        let next = config.leave();
-        let stays = next.members();
-        let lags = leader.peers.iter().any(|peer| {
-            let heard = peer.heard.unwrap_or(leader.since) + LEAVER_SILENCE * timeout;
-            !stays.contains(&peer.node) && peer.matched < index && now < heard
-        });
-        if lags && now < until {
-            mark!("a change waits for who leaves");
-            return;
-        }
-        self.append_config(now, next, out);
     }
 
     /// We are no voter any more: tells the others what is committed, names an heir, steps down.

@@ -86,14 +86,18 @@ impl Core {
         for (place, seat) in self.seats.awake() {
             let Some(member) = seat.member().filter(|member| member.leads()) else { continue };
             let (status, wanted) = (member.status(), self.map.wanted_in(seat.id()));
-            begun += usize::from(!status.config.learners.is_empty());
+            let comes = !status.config.learners.is_disjoint(&wanted);
+            begun += usize::from(comes);
             let (node, may_begin) = (self.node, begun < MOVES_MAX);
-            let scene = Scene { node, status: &status, wanted: &wanted, alive: &alive, may_begin };
+            let agreed = (seat.id(), member.config_at());
+            let may_go = |node| self.may_go(moment.now, node, agreed);
+            let (status, wanted, alive) = (&status, &wanted, &alive);
+            let scene = Scene { node, status, wanted, alive, may_go: &may_go, may_begin };
             if let Some(step) = scene.next() {
                 if matches!(step, Step::Transfer(_)) {
                     mark!("a leader hands over because it is not wanted");
                 }
-                begun += usize::from(status.config.learners.is_empty());
+                begun += usize::from(!comes);
                 steps.push((place, step));
             } else if seat.id() != GroupId::META || unfit.contains(&self.node) {
                 let burden = |node| self.burden(node).filter(|_| !unfit.contains(&node));

@@ -11,7 +11,8 @@ use stdx::Instant;
 use super::Core;
 use crate::effects::Effects;
 use crate::latency::slow_from;
-use crate::limits::HEALTH_TIMEOUT;
+use crate::limits::{HEALTH_TIMEOUT, REQUEST_TIMEOUT};
+use crate::map::Standing;
 use crate::message::{GroupId, Health, Leads, Message};
 use crate::request::Moment;
 use crate::seat::{Seat, Word};
@@ -116,8 +117,34 @@ impl Core {
     pub(super) fn own_health(&self, now: Instant) -> Health {
         let applied = self.replicas().map(|group| (group.id(), group.applied())).collect();
         let leads = self.seats.awake().filter_map(|(_, seat)| seat.leads_whom()).collect();
+        let free = self.free().collect();
         let (map, delay) = (self.map.version(), self.latency.at(now));
-        Health { applied, leads, map, delay, unsteady: self.unsteady(now), ..self.own.clone() }
+        let unsteady = self.unsteady(now);
+        Health { applied, free, leads, map, delay, unsteady, ..self.own.clone() }
+    }
+
+    /// The groups whose replicas here are not to be here, and may go as far as clients are concerned.
+    fn free(&self) -> impl Iterator<Item = GroupId> {
+        let free = self.seats.awake().filter(|(_, seat)| seat.is_free());
+        let unwanted = |group: &GroupId| self.moves && !self.map.wants(self.node, *group);
+        free.map(|(_, seat)| seat.id()).filter(unwanted)
+    }
+
+    /// May another node's replica of a group go, whose members were agreed on at a place of its log? It
+    /// may if no client of that node waits for what it has asked of that replica. Of one that is
+    /// silent for too long none waits any more.
+    pub(super) fn may_go(&self, now: Instant, node: NodeId, (group, at): (GroupId, Index)) -> bool {
+        let Some(Peer { health, silent, .. }) = self.peers.get(&node) else { return true };
+        let standing = self.map.members().get(&node).map(|member| member.standing);
+        if standing == Some(Standing::Lost)
+            || silent.is_some_and(|since| now.since(since) >= REQUEST_TIMEOUT)
+        {
+            return true;
+        }
+        match health.applied.iter().find(|(id, _)| *id == group) {
+            Some((_, applied)) => *applied >= at && health.free.contains(&group),
+            None => health.map >= self.map.version(),
+        }
     }
 
     /// The nodes that this one hears of, and irregularly.
@@ -145,13 +172,16 @@ impl Core {
         alive.iter().filter(|one| is_unfit(one.0, one.1)).map(|one| one.0).collect()
     }
 
-    /// Tells the others at once if this node leads other groups than before: whoever has no replica
-    /// of one waits for that.
+    /// Tells the others at once if this node leads other groups than before, for whoever has no replica
+    /// of one waits for that; or if replicas may go for which others wait.
     pub(super) fn tell_what_leads(&mut self, moment: Moment, out: &mut Effects) {
         let mut led = 0_u64;
         for (_, seat) in self.seats.awake().filter(|(_, seat)| seat.leads()) {
             let term = seat.member().map_or(0, |member| member.standing().1.0);
             led = led.wrapping_mul(31).wrapping_add(term << 17 | u64::from(seat.id().0) << 1 | 1);
+        }
+        for group in self.free() {
+            led = led.wrapping_mul(31).wrapping_add(u64::from(group.0) << 1);
         }
         if led != self.led {
             self.led = led;

@@ -98,8 +98,9 @@ pub struct Group {
     shard: Shard,
     applied: Index,
     applied_term: Term,
-    /// As of `applied`.
+    /// As of `applied`, and where in the log it stands, at most.
     config: Config,
+    config_at: Index,
     standing: (Role, Term, Option<NodeId>),
     open: Batch,
     flight: VecDeque<Flight>,
@@ -176,6 +177,7 @@ impl Group {
             applied: snapshot.index,
             applied_term: snapshot.term,
             config: snapshot.config,
+            config_at: snapshot.index,
             standing,
             open: Batch::default(),
             flight: VecDeque::new(),
@@ -288,6 +290,11 @@ impl Group {
         &self.config
     }
 
+    /// Where in the log that stands: there, or before.
+    pub(crate) fn config_at(&self) -> Index {
+        self.config_at
+    }
+
     /// Does this replica vote, as of what was applied?
     pub(crate) fn is_voter(&self) -> bool {
         self.config.is_voter(self.node)
@@ -306,11 +313,17 @@ impl Group {
 
     /// Does a client of this node wait for anything that will come to this replica?
     pub(crate) fn is_owed(&self) -> bool {
+        self.has_asked() || !self.parked.is_empty()
+    }
+
+    /// Is anything that a client of this node has asked for not in the log yet, as far as is known
+    /// here, or not answered?
+    pub(crate) fn has_asked(&self) -> bool {
         let asked = |request: &Request| matches!(request.who, Who::Client(_));
         let batches = self.flight.iter().map(|flight| &flight.batch).chain([&self.open]);
         let mut items = batches.flat_map(|batch| &batch.items);
         let waits = items.any(|(Item::Op(request) | Item::Read(request, _))| asked(request));
-        waits || !(self.gateway.is_empty() && self.parked.is_empty() && self.rounds.is_empty())
+        waits || !(self.gateway.is_empty() && self.rounds.is_empty())
     }
 
     /// What waits in the shard for a transaction, and will not be heard of here any more.

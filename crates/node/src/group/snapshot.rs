@@ -243,7 +243,7 @@ impl Group {
             self.applied = snapshot;
             self.memo.restart(snapshot);
             self.recall_waits();
-            self.config = meta.config;
+            (self.config, self.config_at) = (meta.config, snapshot);
             self.leap(moment, meta.term, out);
         }
         self.step(moment, Event::Installed { snapshot, ok }, out);
