@@ -137,10 +137,13 @@ impl<R: Read> Reader<R> {
     fn head(&mut self) -> Result<(), Error> {
         let source = &mut self.input.source;
         let magic = source.array::<5>()?;
+        if !matches!(&magic, b"REDIS" | b"VALKE") {
+            return Err(Error { offset: 0, reason: Reason::Magic(magic) });
+        }
         let digits = source.array::<4>()?;
         let digits = match &magic {
             b"REDIS" => &digits[..],
-            b"VALKE" if digits[0] == b'Y' => &digits[1..],
+            _ if digits[0] == b'Y' => &digits[1..],
             _ => return Err(Error { offset: 0, reason: Reason::Magic(magic) }),
         };
         let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok());

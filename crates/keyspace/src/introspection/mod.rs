@@ -78,16 +78,29 @@ pub(crate) const COMMANDS: &[Command] =
         .doc(Group::Server, "2.8.13", "O(N) in the commands", "Describes all commands")
         .with(COMMAND)];
 
-/// HELP of a container: its subcommands, each with a line about it.
+/// HELP of a container: its subcommands, each with a line about it; then the commands whose names
+/// begin with its own.
 pub(crate) fn help(args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
     let container = command::find_name(&args[0]).expect("a row was found by this name");
     let name = container.name.to_uppercase();
-    reply.array(container.subcommands.len() * 2 + 1);
+    let beside = |row: &&&Command| {
+        row.name.strip_prefix(container.name).is_some_and(|rest| rest.starts_with('.'))
+    };
+    let beside: Vec<_> = command::all().iter().filter(beside).collect();
+    let heads = 1 + usize::from(!beside.is_empty());
+    reply.array((container.subcommands.len() + beside.len()) * 2 + heads);
     let first = "<subcommand> [<arg> [value] [opt] ...]. Subcommands are:";
     reply.status(&format!("{name} {first}"));
     for sub in container.subcommands {
         reply.status(&sub.name.to_uppercase());
         reply.status(&format!("    {}.", sub.summary));
+    }
+    if !beside.is_empty() {
+        reply.status("Commands of their own are:");
+    }
+    for row in beside {
+        reply.status(&row.name.to_uppercase());
+        reply.status(&format!("    {}.", row.summary));
     }
     Ok(())
 }

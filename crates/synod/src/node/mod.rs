@@ -19,6 +19,9 @@ use progress::watch;
 /// How long a node may take to answer: longer than it lets a request wait.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long a node may take to say that it belongs to a cluster.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Between two looks at whether a node has come.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -182,7 +185,7 @@ pub(crate) fn rebalance(options: &Rebalance) -> Result<(), String> {
 fn ask_to_rebalance(link: &mut Link, words: &[&[u8]]) -> Result<Option<Value>, String> {
     match link.call(words)? {
         Value::Error(text) if text.contains(list::IN_PLACE) => Ok(None),
-        Value::Error(text) => Err(text),
+        Value::Error(text) => Err(bare(&text)),
         value => Ok(Some(value)),
     }
 }
@@ -199,9 +202,27 @@ fn add(link: &mut Link, node: &str, kind: &Kind, no_wait: bool) -> Result<(), St
 }
 
 fn invite(link: &mut Link, node: &str, kind: &Kind, more: &[String]) -> Result<(), String> {
+    refuse_member_elsewhere(link, node)?;
     let add = ["add".to_owned(), node.to_owned()];
     change(link, &[&add[..], &kind.words(), more].concat())?;
     say(&format!("{node} may come: synod serve --listen {node} --join {} --data DIR", link.addr()))
+}
+
+/// Who serves at this address already, and not in this cluster, would never come. Whoever does not
+/// answer, or not to these, may.
+fn refuse_member_elsewhere(link: &mut Link, node: &str) -> Result<(), String> {
+    let Ok(theirs) = Link::connect(node, PROBE_TIMEOUT).and_then(|mut link| nodes(&mut link))
+    else {
+        return Ok(());
+    };
+    let (own, count) = (link.addr().to_owned(), theirs.len());
+    if nodes(link)?.iter().any(|one| theirs.iter().any(|other| one.addr == other.addr)) {
+        return Ok(());
+    }
+    Err(format!(
+        "{node} belongs to another cluster, of {count} nodes, than {own}: one that is to come begins \
+         with an empty directory, and --join"
+    ))
 }
 
 /// Waits until the node that was invited to this address has come.
@@ -223,12 +244,15 @@ fn change(link: &mut Link, words: &[String]) -> Result<(), String> {
             Value::Error(text) if text.starts_with("TRYAGAIN ") && Instant::now() < deadline => {
                 thread::sleep(LOOK_INTERVAL);
             }
-            Value::Error(text) => {
-                return Err(text.strip_prefix("ERR ").unwrap_or(&text).to_owned());
-            }
+            Value::Error(text) => return Err(bare(&text)),
             _ => return Ok(()),
         }
     }
+}
+
+/// An error without the code that has no meaning.
+fn bare(text: &str) -> String {
+    text.strip_prefix("ERR ").unwrap_or(text).to_owned()
 }
 
 fn say(text: &str) -> Result<(), String> {

@@ -84,6 +84,9 @@ fn told(error: hashring::Error) -> String {
 
 fn ring(options: &Options) -> Result<Ring, String> {
     let count = options.nodes as usize;
+    if count + options.add.unwrap_or(0) as usize > hashring::NODES_MAX {
+        return Err(told(hashring::Error::NodesTooMany));
+    }
     for (found, what) in [(options.weights.len(), "weights"), (options.zones.len(), "zones")] {
         if found != 0 && found != count {
             return Err(format!("{found} {what} for {count} nodes: name one for each, or none"));

@@ -77,7 +77,8 @@ impl Front {
                 "shards" => map.shards(reply),
                 "slots" => map.slots(reply),
                 _ => {
-                    let text = "ERR this cluster changes its members by itself; see SYNOD HELP";
+                    let text =
+                        "ERR this cluster changes its members by itself; see SYNOD.NODE HELP";
                     return Err(Reject::text(text));
                 }
             }
