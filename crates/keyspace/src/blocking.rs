@@ -16,12 +16,14 @@ use stdx::Millis;
 use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
 use wire::{Args, ArgsBuf, Proto};
 
+use crate::command::Command;
 use crate::context::{Context, OnTimeout, Scope};
 use crate::decimal;
 use crate::limits::DATABASES;
 use crate::op::Origin;
 use crate::receipt::{self, RECEIPTS};
 use crate::reject::Reject;
+use crate::types::xread_timeout;
 use crate::value::Typed;
 
 /// A call that waits.
@@ -55,7 +57,7 @@ impl Waiter {
         // Nothing would be for ever.
         let millis = left.as_millis().max(1);
         let bare = receipt::bare(args);
-        let (place, unit) = timeout_place(bare);
+        let (place, unit) = timeout_place(bare).expect("who waits may wait");
         let text = match unit {
             Unit::Milliseconds => millis.to_string(),
             Unit::Seconds => format!("{}.{:03}", millis / 1_000, millis % 1_000),
@@ -73,14 +75,42 @@ pub enum Unit {
     Milliseconds,
 }
 
-/// Where the timeout of a call stands that may wait, and what it counts.
-pub fn timeout_place(args: Args<'_>) -> (usize, Unit) {
+/// Where the timeout of a call stands that may wait, and what it counts; nothing if it has none, and
+/// does not wait.
+pub fn timeout_place(args: Args<'_>) -> Option<(usize, Unit)> {
     if args.is(0, "xread") {
-        let block = (1..args.len()).find(|at| args.is(*at, "block"));
-        return (block.map_or(0, |at| at + 1), Unit::Milliseconds);
+        return Some((xread_timeout(args)?, Unit::Milliseconds));
     }
     let first = args.is(0, "blmpop") || args.is(0, "bzmpop");
-    (if first { 1 } else { args.len() - 1 }, Unit::Seconds)
+    Some((if first { 1 } else { args.len() - 1 }, Unit::Seconds))
+}
+
+/// What waits in each shard for a call of several: for lists and sorted sets that one of the keys has a
+/// value, for streams that one has entries behind the id. `shard_of` tells where a key is.
+pub fn awaits(
+    command: &Command,
+    args: Args<'_>,
+    shard_of: impl Fn(&[u8]) -> usize,
+) -> BTreeMap<usize, ArgsBuf> {
+    let mut positions = command.key_positions(args);
+    if args.is(0, "blmove") || args.is(0, "brpoplpush") {
+        // Not the target.
+        positions.truncate(1);
+    }
+    let mut places: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for at in &positions {
+        places.entry(shard_of(&args[*at])).or_default().push(*at);
+    }
+    let call = |places: &[usize]| {
+        let keys = places.iter().map(|at| &args[*at]);
+        if !args.is(0, "xread") {
+            return [&b"synod.await"[..]].into_iter().chain(keys).collect();
+        }
+        let head = ["xread", "count", "1", "block", "0", "streams"].map(str::as_bytes);
+        let ids = places.iter().map(|at| &args[at + positions.len()]);
+        head.into_iter().chain(keys).chain(ids).collect()
+    };
+    places.iter().map(|(shard, places)| (*shard, call(places))).collect()
 }
 
 /// All calls of a shard that wait.

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use wire::{Args, Reply};
 
+use crate::blocking::timeout_place;
 use crate::context::Context;
 use crate::receipt;
 use crate::reject::Reject;
@@ -236,10 +237,12 @@ pub fn roams(args: Args<'_>) -> bool {
 
 /// May this call wait for a key?
 pub fn may_block(command: &Command, args: Args<'_>) -> bool {
-    let blocks = |command: &Command| command.flags.has(Flags::BLOCKING);
+    let blocks = |command: &Command, args| {
+        command.flags.has(Flags::BLOCKING) && timeout_place(args).is_some()
+    };
     match receipt::unwrap(args) {
-        None => blocks(command),
-        Some((_, bare)) => find(bare).is_some_and(blocks),
+        None => blocks(command, args),
+        Some((_, bare)) => find(bare).is_some_and(|command| blocks(command, bare)),
     }
 }
 

@@ -227,11 +227,6 @@ pub(crate) const DISK_FULL: &[u8] =
 pub(crate) const CONTENDED: &[u8] =
     b"-TRYAGAIN other transactions held the same keys for too long, nothing was executed\r\n";
 
-/// What a client is told that would wait for streams of several shards: `$` is another place in each
-/// of them by the time that one has woken it.
-pub(crate) const XREAD_WAITS: &[u8] =
-    b"-ERR XREAD with BLOCK can't wait for streams of several shards\r\n";
-
 /// What a client is told whose transaction names too many keys.
 pub(crate) fn too_many_keys() -> Vec<u8> {
     let most = crate::limits::TXN_KEYS_MAX;

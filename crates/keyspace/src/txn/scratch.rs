@@ -14,14 +14,15 @@ use std::collections::BTreeMap;
 
 use stdx::Millis;
 use stdx::codec::{Malformed, Reader};
-use wire::{ArgsBuf, Proto};
+use wire::{Args, ArgsBuf, Proto};
 
 use crate::db::Entry;
 use crate::op::Watch;
 use crate::settings::Settings;
 use crate::shard::{Effects, Publish, Shard};
 use crate::snapshot::{put_value, read_value};
-use crate::types::Machine;
+use crate::types::{Machine, Stream, xread_frozen};
+use crate::value::Typed;
 
 /// A key of a database.
 pub type Key = (u8, Vec<u8>);
@@ -123,6 +124,12 @@ impl Scratch {
     /// From here on, any key of this database that was added is as good as any.
     pub fn let_draw(&mut self, db: u8) {
         self.shard.dbs[usize::from(db)].probe_draws();
+    }
+
+    /// A call of XREAD, with the ids that are the last ones here in place of `$`.
+    pub fn freeze(&self, db: u8, args: Args<'_>) -> ArgsBuf {
+        let entry = |key: &[u8]| self.shard.dbs[usize::from(db)].get(key);
+        xread_frozen(args, |key| Stream::of(&entry(key)?.value))
     }
 
     /// Runs the calls one behind the other. What they change is not kept here.

@@ -32,6 +32,7 @@ pub use list::List;
 pub use script::{Machine, Scripts};
 pub use set::Set;
 pub use stream::Stream;
+pub(crate) use stream::{xread_frozen, xread_timeout};
 pub(crate) use zset::Direction;
 pub use zset::Zset;
 

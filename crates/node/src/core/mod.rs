@@ -33,7 +33,7 @@ use crate::limits::{
 use crate::map::{Change, Identity, Map};
 use crate::message::{GroupId, Health, Message};
 use crate::request::{
-    Asked, Call, Called, Exec, Moment, Proposing, Ticket, Waiting, XREAD_WAITS, too_many_keys,
+    Asked, Call, Called, Exec, Moment, Proposing, Ticket, Waiting, too_many_keys,
 };
 use crate::route::{Home, home};
 use crate::seat::{Past, Seat};
@@ -364,14 +364,6 @@ impl Core {
         };
         if exec.calls.iter().map(keys).sum::<usize>() + exec.watches.len() > TXN_KEYS_MAX {
             reply.extend_from_slice(&too_many_keys());
-            return Called::Replied;
-        }
-        let waits = |(_, args): &(u8, ArgsBuf)| {
-            let args = args.args();
-            args.is(0, "xread") && args.iter().any(|word| word.eq_ignore_ascii_case(b"block"))
-        };
-        if is_single && exec.calls.iter().any(waits) {
-            reply.extend_from_slice(XREAD_WAITS);
             return Called::Replied;
         }
         let request = Request { ticket: exec.ticket, exec, is_single };

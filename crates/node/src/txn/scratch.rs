@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use keyspace::blocking::timeout_place;
-use keyspace::command::{self, Flags};
+use keyspace::blocking::{Unit, awaits, timeout_place};
+use keyspace::command;
 use keyspace::op::{Unblock, Watch};
 use keyspace::receipt::{self, RECEIPTS};
 use keyspace::txn::{Done, Key, Machine, Ran, Scratch, Span, rolled_back};
@@ -482,26 +482,28 @@ impl Coordinator {
         done: &Done,
         groups: &mut Seats,
     ) -> bool {
-        let request = run.request.as_ref().expect("what waits was asked for");
-        let ([(db, args)], [reply]) = (&request.exec.calls[..], &done.replies[..]) else {
+        let Phase::Trial(trial) = &run.phase else { unreachable!("a trial waits") };
+        let request = run.request.as_mut().expect("what waits was asked for");
+        let is_single = request.is_single;
+        let ([(db, call)], [reply]) = (&mut request.exec.calls[..], &done.replies[..]) else {
             return false;
         };
-        let (db, whole, args) = (*db, args.args(), receipt::bare(args.args()));
+        let (db, args) = (*db, receipt::bare(call.args()));
         let Some(command) = command::find(args) else { return false };
         if !done.puts.is_empty()
-            || !request.is_single
-            || !command.flags.has(Flags::BLOCKING)
+            || !is_single
+            || !command::may_block(command, args)
             || !is_null(reply)
         {
             return false;
         }
-        let mut places: BTreeMap<usize, ArgsBuf> = BTreeMap::new();
-        for at in awaited(command, args) {
-            let words = places.entry(shard_of(self.shards, &args[at]));
-            words.or_insert_with(|| [&b"synod.await"[..]].into_iter().collect()).push(&args[at]);
+        if args.is(0, "xread") {
+            *call = trial.scratch.freeze(db, args);
         }
+        let (whole, args) = (call.args(), receipt::bare(call.args()));
+        let places = awaits(command, args, |key| shard_of(self.shards, key)).into_iter();
         let mut places: BTreeMap<(usize, u8), ArgsBuf> =
-            places.into_iter().map(|(shard, words)| ((shard, db), words)).collect();
+            places.map(|(shard, words)| ((shard, db), words)).collect();
         if let Some((id, _)) = receipt::unwrap(whole) {
             // Another try may have been served.
             let words = [&b"synod.await"[..], id].into_iter().collect();
@@ -604,19 +606,11 @@ fn source_of(args: Args<'_>) -> Option<(Ask, ArgsBuf)> {
     Some((ask, [word, args.get(1)?].into_iter().collect()))
 }
 
-/// Where the keys are that a blocking call waits for: not the target of a move.
-fn awaited(command: &command::Command, args: Args<'_>) -> Vec<usize> {
-    let mut positions = command.key_positions(args);
-    if args.is(0, "blmove") || args.is(0, "brpoplpush") {
-        positions.truncate(1);
-    }
-    positions
-}
-
 /// How long a blocking call waits; nothing for ever.
 fn timeout_of(args: Args<'_>) -> Option<Duration> {
-    let (at, _) = timeout_place(args);
+    let (at, unit) = timeout_place(args)?;
     let text = std::str::from_utf8(&args[at]).ok()?;
-    let seconds: f64 = text.parse().ok().filter(|seconds| *seconds > 0.0)?;
+    let number: f64 = text.parse().ok().filter(|number| *number > 0.0)?;
+    let seconds = if unit == Unit::Milliseconds { number / 1_000.0 } else { number };
     Duration::try_from_secs_f64(seconds).ok()
 }

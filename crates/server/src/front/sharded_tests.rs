@@ -378,11 +378,6 @@ fn who_waits_for_keys_of_several_shards_is_served_by_any() {
         (other, "rpush x 5", ":1\r\n"),
         (two, "", "$1\r\n5\r\n"),
         (other, "lrange y 0 -1", "*1\r\n$1\r\n5\r\n"),
-        (
-            two,
-            "xread block 0 streams s1 s2 $ $",
-            "-ERR XREAD with BLOCK can't wait for streams of several shards\r\n",
-        ),
         (two, "bzpopmin z1 z2 1", ""),
     ]);
     stage.pass(1_100);
@@ -491,6 +486,48 @@ fn a_script_may_draw_a_key_of_any_shard() {
         ("rename a b", "+QUEUED\r\n"),
         ("randomkey", "+QUEUED\r\n"),
         ("exec", "*2\r\n+OK\r\n$1\r\nb\r\n"),
+    ]);
+}
+
+#[test]
+fn who_reads_streams_of_several_shards_waits_for_what_is_new_in_any() {
+    let mut stage = Stage::sharded(16);
+    let (one, two, other) = (stage.open(), stage.open(), stage.open());
+    let of_b = "*1\r\n*2\r\n$1\r\nb\r\n*1\r\n*2\r\n$3\r\n5-0\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n";
+    stage.check_all(&[
+        (other, "xadd a 3-0 f v", "$3\r\n3-0\r\n"),
+        (other, "xadd b 4-0 f v", "$3\r\n4-0\r\n"),
+        (one, "xread streams a b 3 4", "*-1\r\n"),
+        (one, "xread streams a block $ 4", "*-1\r\n"),
+        (one, "xread count 1 block 0 streams a b c $ $ 0", ""),
+        (two, "xread block 700 streams a b 3-0 4-0", ""),
+        (other, "xadd b 5-0 f v", "$3\r\n5-0\r\n"),
+        (one, "", of_b),
+        (two, "", of_b),
+        // What came meanwhile to another is told as well, and `$` stays where it was.
+        (one, "xread block 0 streams a b $ $", ""),
+        (other, "multi", "+OK\r\n"),
+        (other, "xadd b 6-0 f v", "+QUEUED\r\n"),
+        (other, "xadd b 7-0 f v", "+QUEUED\r\n"),
+        (other, "xdel b 6-0", "+QUEUED\r\n"),
+        (other, "exec", "*3\r\n$3\r\n6-0\r\n$3\r\n7-0\r\n:1\r\n"),
+        (one, "", &of_b.replace("5-0", "7-0")),
+        (two, "xread block 700 streams a b $ $", ""),
+        (one, "xread block 0 streams a b $ $", ""),
+        (one, "", ""),
+    ]);
+    stage.pass(800);
+    stage.check_all(&[
+        (two, "", "*-1\r\n"),
+        (other, "client unblock 1", ":1\r\n"),
+        (one, "", "*-1\r\n"),
+        (other, "set a 1", "+OK\r\n"),
+        (
+            one,
+            "xread block 0 streams a b $ $",
+            "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n",
+        ),
+        (other, "synod.txn list", "*0\r\n"),
     ]);
 }
 

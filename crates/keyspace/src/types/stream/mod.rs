@@ -17,6 +17,7 @@ mod read;
 mod tests;
 
 pub use log::Stream;
+pub(crate) use read::{xread_frozen, xread_timeout};
 
 use crate::command::{Command, Flags, Group, Handler, Keys, Run};
 

@@ -235,15 +235,41 @@ pub(super) fn xread(
 
 /// Where the keys of XREAD are; nowhere if its options make no sense.
 pub(super) fn xread_keys(args: Args<'_>) -> Vec<usize> {
-    let mut at = 1;
-    while at < args.len() {
-        if args.is(at, "streams") {
-            return (at + 1..at + 1 + (args.len() - at - 1) / 2).collect();
+    match options(args).last() {
+        Some(at) if args.is(at, "streams") => {
+            (at + 1..at + 1 + (args.len() - at - 1) / 2).collect()
         }
-        if !args.is(at, "block") && !args.is(at, "count") {
-            return Vec::new();
-        }
-        at += 2;
+        _ => Vec::new(),
     }
-    Vec::new()
+}
+
+/// Where the timeout of XREAD is, if it has one; the last of several.
+pub(crate) fn xread_timeout(args: Args<'_>) -> Option<usize> {
+    options(args).filter(|at| args.is(*at, "block")).last().map(|at| at + 1)
+}
+
+/// Where the options of XREAD stand, up to STREAMS or to something that is none.
+fn options(args: Args<'_>) -> impl Iterator<Item = usize> {
+    let has_more = move |at: usize| args.is(at, "block") || args.is(at, "count");
+    let next = move |at: &usize| has_more(*at).then_some(at + 2);
+    std::iter::successors(Some(1), next).take_while(move |at| *at < args.len())
+}
+
+/// The call of XREAD with the id that is the last now in place of each `$`.
+pub(crate) fn xread_frozen<'a>(
+    args: Args<'_>,
+    stream: impl Fn(&[u8]) -> Option<&'a Stream>,
+) -> ArgsBuf {
+    let keys = xread_keys(args);
+    let word = |(at, word): (usize, &[u8])| {
+        let key = at.checked_sub(keys.len()).filter(|key| keys.contains(key) && word == b"$");
+        match key {
+            Some(key) => {
+                stream(&args[key]).map(Stream::last).unwrap_or_default().to_string().into()
+            }
+            None => word.to_vec(),
+        }
+    };
+    let words: Vec<Vec<u8>> = args.iter().enumerate().map(word).collect();
+    words.iter().map(Vec::as_slice).collect()
 }
