@@ -89,8 +89,7 @@ impl Core {
             let comes = !status.config.learners.is_disjoint(&wanted);
             begun += usize::from(comes);
             let (node, may_begin) = (self.node, begun < MOVES_MAX);
-            let agreed = (seat.id(), member.config_at());
-            let may_go = |node| self.may_go(moment.now, node, agreed);
+            let may_go = |node| self.may_go(moment.now, node, member);
             let (status, wanted, alive) = (&status, &wanted, &alive);
             let scene = Scene { node, status, wanted, alive, may_go: &may_go, may_begin };
             if let Some(step) = scene.next() {

@@ -10,6 +10,7 @@ use stdx::Instant;
 
 use super::Core;
 use crate::effects::Effects;
+use crate::group::Group;
 use crate::latency::slow_from;
 use crate::limits::{HEALTH_TIMEOUT, REQUEST_TIMEOUT};
 use crate::map::Standing;
@@ -130,19 +131,17 @@ impl Core {
         free.map(|(_, seat)| seat.id()).filter(unwanted)
     }
 
-    /// May another node's replica of a group go, whose members were agreed on at a place of its log? It
-    /// may if no client of that node waits for what it has asked of that replica. Of one that is
-    /// silent for too long none waits any more.
-    pub(super) fn may_go(&self, now: Instant, node: NodeId, (group, at): (GroupId, Index)) -> bool {
-        let Some(Peer { health, silent, .. }) = self.peers.get(&node) else { return true };
+    /// May another node's replica of a group that is led here go? It may if no client of that node waits
+    /// for what it has asked of that replica, and when all who may have waited have given up.
+    pub(super) fn may_go(&self, now: Instant, node: NodeId, group: &Group) -> bool {
+        let (at, since) = group.agreed();
         let standing = self.map.members().get(&node).map(|member| member.standing);
-        if standing == Some(Standing::Lost)
-            || silent.is_some_and(|since| now.since(since) >= REQUEST_TIMEOUT)
-        {
+        if standing == Some(Standing::Lost) || now.since(since) >= REQUEST_TIMEOUT {
             return true;
         }
-        match health.applied.iter().find(|(id, _)| *id == group) {
-            Some((_, applied)) => *applied >= at && health.free.contains(&group),
+        let Some(Peer { health, .. }) = self.peers.get(&node) else { return true };
+        match health.applied.iter().find(|(id, _)| *id == group.id()) {
+            Some((_, applied)) => *applied >= at && health.free.contains(&group.id()),
             None => health.map >= self.map.version(),
         }
     }

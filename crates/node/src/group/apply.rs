@@ -39,7 +39,7 @@ impl Group {
             EntryKind::Noop => {}
             EntryKind::Config => {
                 self.config = Config::decode(&entry.data).expect("a committed config is whole");
-                self.config_at = entry.index;
+                (self.config_at, self.config_since) = (entry.index, moment.now);
             }
             EntryKind::Command => self.run_ops(moment, entry, batch, out),
         }

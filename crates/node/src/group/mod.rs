@@ -98,9 +98,10 @@ pub struct Group {
     shard: Shard,
     applied: Index,
     applied_term: Term,
-    /// As of `applied`, and where in the log it stands, at most.
+    /// As of `applied`; where in the log it stands, at most; and since when it is known here.
     config: Config,
     config_at: Index,
+    config_since: Instant,
     standing: (Role, Term, Option<NodeId>),
     open: Batch,
     flight: VecDeque<Flight>,
@@ -178,6 +179,7 @@ impl Group {
             applied_term: snapshot.term,
             config: snapshot.config,
             config_at: snapshot.index,
+            config_since: Instant(0),
             standing,
             open: Batch::default(),
             flight: VecDeque::new(),
@@ -290,9 +292,9 @@ impl Group {
         &self.config
     }
 
-    /// Where in the log that stands: there, or before.
-    pub(crate) fn config_at(&self) -> Index {
-        self.config_at
+    /// Where in the log that stands, there or before, and since when it is known here.
+    pub(crate) fn agreed(&self) -> (Index, Instant) {
+        (self.config_at, self.config_since)
     }
 
     /// Does this replica vote, as of what was applied?

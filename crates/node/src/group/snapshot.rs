@@ -243,7 +243,8 @@ impl Group {
             self.applied = snapshot;
             self.memo.restart(snapshot);
             self.recall_waits();
-            (self.config, self.config_at) = (meta.config, snapshot);
+            self.config = meta.config;
+            (self.config_at, self.config_since) = (snapshot, moment.now);
             self.leap(moment, meta.term, out);
         }
         self.step(moment, Event::Installed { snapshot, ok }, out);
