@@ -23,6 +23,9 @@ pub struct Effects {
     pub replies: Replies,
     /// For this node's subscribers.
     pub publish: Vec<Publish>,
+    /// For subscribers of the nodes that have no replica of a group: what its leader has applied. The core
+    /// sends it when the turn ends.
+    pub abroad: Vec<(GroupId, Publish)>,
     /// Replicas that their peers have repaired: they are whole again.
     pub repaired: Vec<GroupId>,
     /// Groups that have a replica here from now on: note that, durably, before anything of them is

@@ -267,6 +267,31 @@ fn waits_end_with_the_connection_of_their_gateway_even_if_they_are_on_their_way(
 }
 
 #[test]
+fn subscribers_at_a_node_without_a_replica_hear_what_was_published_through_the_log_once() {
+    let mut world = World::new(|_, _| false);
+    let leader = world.elect();
+    let away = world.follower(leader);
+    let publish: [(Kind, &[&str]); 1] =
+        [(Kind::Write, &["EVAL", "return redis.call('publish', 'news', 'yes')", "0"])];
+    world.pipeline(leader, 0, &publish);
+    world.run(500);
+    let heard = |world: &World| {
+        let messages = world.said.iter();
+        messages.filter(|message| matches!(message, Message::Publish(_))).count()
+    };
+    assert_eq!(heard(&world), 0, "each applies it");
+    let voters = world.living().into_iter().filter(|node| *node != away).collect();
+    let learners = BTreeSet::new();
+    world.step(leader, Event::Configure { group: GroupId(0), voters, learners });
+    world.run(500);
+    for node in [leader, away] {
+        world.pipeline(node, 1, &publish);
+        world.run(500);
+    }
+    assert_eq!(heard(&world), 2, "each goes to one node");
+}
+
+#[test]
 fn nothing_overtakes_what_was_asked_of_a_replica_that_votes_no_more() {
     let mut world = World::new(|_, message| matches!(message, Message::Forward { .. }));
     let leader = world.elect();

@@ -456,6 +456,7 @@ impl Core {
             self.publish(&publish, out);
             out.publish.extend(publish);
         }
+        self.publish_abroad(out);
         self.look_at_map(moment, out);
         self.tell_what_leads(moment, out);
         self.seats.rest();

@@ -1,7 +1,7 @@
 //! What this node knows of the others, and what it tells them: who is alive, how far they are, what
 //! they lead.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use consensus::{Index, NodeId, Term};
@@ -112,6 +112,22 @@ impl Core {
     pub fn publish(&mut self, publish: &[Publish], out: &mut Effects) {
         for peer in self.peers.keys() {
             out.send.push((*peer, Message::Publish(publish.to_vec())));
+        }
+    }
+
+    /// Sends what groups that are led here have published to the subscribers of nodes that have no
+    /// replica of them.
+    pub(super) fn publish_abroad(&mut self, out: &mut Effects) {
+        let mut lists: BTreeMap<NodeId, Vec<Publish>> = BTreeMap::new();
+        for (group, publish) in std::mem::take(&mut out.abroad) {
+            let members = self.member(group).map(|member| member.config().members());
+            let members = members.unwrap_or_default();
+            for peer in self.peers.keys().filter(|peer| !members.contains(peer)) {
+                lists.entry(*peer).or_default().push(publish.clone());
+            }
+        }
+        for (peer, list) in lists {
+            out.send.push((peer, Message::Publish(list)));
         }
     }
 

@@ -252,9 +252,18 @@ impl Group {
         for Late { origin, reply } in std::mem::take(&mut self.shard_fx.late) {
             self.settle_late(origin, reply, out);
         }
-        // Subscribers at other nodes hear of it when those have applied it too.
-        self.hurry |= !self.shard_fx.publish.is_empty();
-        out.publish.append(&mut self.shard_fx.publish);
+        self.publish(out);
+    }
+
+    /// Subscribers at the nodes of other replicas hear of it when those have applied it too; those at
+    /// nodes that have none, by the leader that has proposed it.
+    fn publish(&mut self, out: &mut Effects) {
+        let mut publish = std::mem::take(&mut self.shard_fx.publish);
+        self.hurry |= !publish.is_empty();
+        if self.leads() && self.is_settled() {
+            out.abroad.extend(publish.iter().map(|one| (self.id, one.clone())));
+        }
+        out.publish.append(&mut publish);
     }
 
     /// The request of this node's gateway that this operation is, if it still waits.
