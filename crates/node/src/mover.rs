@@ -82,7 +82,11 @@ impl Scene<'_> {
             return None;
         }
         if wanted.contains(&self.node) {
-            let leaving = voters.difference(wanted).chain(&staying).copied().collect();
+            let mut leaving: BTreeSet<NodeId> =
+                voters.difference(wanted).chain(&staying).copied().collect();
+            if planted!("leaves-before-it-is-agreed") {
+                leaving.clear();
+            }
             return Some(Step::Configure { voters: wanted.clone(), learners: leaving });
         }
         let mut heirs = wanted.intersection(voters).filter(|node| self.is_ready(**node));

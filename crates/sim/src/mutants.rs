@@ -447,7 +447,7 @@ pub const MUTANTS: &[Mutant] = &[
     .rare(),
     mutant(
         "leaves-before-it-is-agreed",
-        "a replica gives up its data before its removal is agreed on",
+        "a voter is taken out at once, and gives up its data before that is agreed on",
         "Raft thesis, section 4.2.2",
     )
     .about(Theme::Moves)
