@@ -227,6 +227,10 @@ pub(crate) const DISK_FULL: &[u8] =
 pub(crate) const CONTENDED: &[u8] =
     b"-TRYAGAIN other transactions held the same keys for too long, nothing was executed\r\n";
 
+/// What a client is told whose call with an id would wait for what is new in streams of several shards.
+pub(crate) const XREAD_ONCE: &[u8] =
+    b"-ERR SYNOD.IDEM can't wait behind $ in streams of several shards: name the ids\r\n";
+
 /// What a client is told whose transaction names too many keys.
 pub(crate) fn too_many_keys() -> Vec<u8> {
     let most = crate::limits::TXN_KEYS_MAX;

@@ -126,7 +126,7 @@ impl Scratch {
         self.shard.dbs[usize::from(db)].probe_draws();
     }
 
-    /// A call of XREAD, with the ids that are the last ones here in place of `$`.
+    /// A call of XREAD, wrapped or not, with the ids that are the last ones here in place of `$`.
     pub fn freeze(&self, db: u8, args: Args<'_>) -> ArgsBuf {
         let entry = |key: &[u8]| self.shard.dbs[usize::from(db)].get(key);
         xread_frozen(args, |key| Stream::of(&entry(key)?.value))

@@ -16,10 +16,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use consensus::{Index, NodeId, Replica, SnapshotMeta, Status, Stored};
 use hashring::Shards;
+use keyspace::blocking::timeout_place;
 use keyspace::command::{self, Command};
 use keyspace::op::Unblock;
 use keyspace::txn::{Doubt, TxnId};
-use keyspace::{Settings, Shard};
+use keyspace::{Settings, Shard, receipt};
 use stdx::{Instant, planted};
 use wire::{Args, ArgsBuf};
 
@@ -33,7 +34,7 @@ use crate::limits::{
 use crate::map::{Change, Identity, Map};
 use crate::message::{GroupId, Health, Message};
 use crate::request::{
-    Asked, Call, Called, Exec, Moment, Proposing, Ticket, Waiting, too_many_keys,
+    Asked, Call, Called, Exec, Moment, Proposing, Ticket, Waiting, XREAD_ONCE, too_many_keys,
 };
 use crate::route::{Home, home};
 use crate::seat::{Past, Seat};
@@ -364,6 +365,18 @@ impl Core {
         };
         if exec.calls.iter().map(keys).sum::<usize>() + exec.watches.len() > TXN_KEYS_MAX {
             reply.extend_from_slice(&too_many_keys());
+            return Called::Replied;
+        }
+        // Its receipt is for the call as it came, and each try would find another `$`.
+        let is_endless = |(_, args): &(u8, ArgsBuf)| {
+            receipt::unwrap(args.args()).is_some_and(|(_, bare)| {
+                bare.is(0, "xread")
+                    && timeout_place(bare).is_some()
+                    && bare.iter().any(|id| id == b"$")
+            })
+        };
+        if is_single && exec.calls.iter().any(is_endless) {
+            reply.extend_from_slice(XREAD_ONCE);
             return Called::Replied;
         }
         let request = Request { ticket: exec.ticket, exec, is_single };

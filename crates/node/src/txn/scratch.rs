@@ -498,7 +498,7 @@ impl Coordinator {
             return false;
         }
         if args.is(0, "xread") {
-            *call = trial.scratch.freeze(db, args);
+            *call = trial.scratch.freeze(db, call.args());
         }
         let (whole, args) = (call.args(), receipt::bare(call.args()));
         let places = awaits(command, args, |key| shard_of(self.shards, key)).into_iter();

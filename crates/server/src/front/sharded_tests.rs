@@ -528,6 +528,16 @@ fn who_reads_streams_of_several_shards_waits_for_what_is_new_in_any() {
             "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n",
         ),
         (other, "synod.txn list", "*0\r\n"),
+        (
+            one,
+            "synod.idem once xread block 0 streams c b $ $",
+            "-ERR SYNOD.IDEM can't wait behind $ in streams of several shards: name the ids\r\n",
+        ),
+        // A retry gets what the first try got, and does not wait for more.
+        (one, "synod.idem once xread block 0 streams c b 0 7-0", ""),
+        (other, "xadd b 8-0 f v", "$3\r\n8-0\r\n"),
+        (one, "", &of_b.replace("5-0", "8-0")),
+        (two, "synod.idem once xread block 0 streams c b 0 7-0", &of_b.replace("5-0", "8-0")),
     ]);
 }
 

@@ -8,6 +8,7 @@ use super::id::Id;
 use super::log::Texts;
 use crate::context::{Context, OnTimeout, Scope};
 use crate::number::{integer, parse_i64};
+use crate::receipt;
 use crate::reject::Reject;
 use crate::value::Typed;
 
@@ -255,21 +256,23 @@ fn options(args: Args<'_>) -> impl Iterator<Item = usize> {
     std::iter::successors(Some(1), next).take_while(move |at| *at < args.len())
 }
 
-/// The call of XREAD with the id that is the last now in place of each `$`.
+/// A call of XREAD, wrapped or not, with the id that is the last now in place of each `$`.
 pub(crate) fn xread_frozen<'a>(
     args: Args<'_>,
     stream: impl Fn(&[u8]) -> Option<&'a Stream>,
 ) -> ArgsBuf {
-    let keys = xread_keys(args);
-    let word = |(at, word): (usize, &[u8])| {
-        let key = at.checked_sub(keys.len()).filter(|key| keys.contains(key) && word == b"$");
-        match key {
-            Some(key) => {
-                stream(&args[key]).map(Stream::last).unwrap_or_default().to_string().into()
+    let keys = xread_keys(receipt::bare(args)).len();
+    // Its ids are the last words, and its keys those before.
+    let ids = args.len() - keys;
+    let mut frozen: ArgsBuf = args.range(0, ids).iter().collect();
+    for at in ids..args.len() {
+        match args.at(at) {
+            b"$" => {
+                let last = stream(args.at(at - keys)).map(Stream::last).unwrap_or_default();
+                frozen.push(last.to_string().as_bytes());
             }
-            None => word.to_vec(),
+            id => frozen.push(id),
         }
-    };
-    let words: Vec<Vec<u8>> = args.iter().enumerate().map(word).collect();
-    words.iter().map(Vec::as_slice).collect()
+    }
+    frozen
 }
