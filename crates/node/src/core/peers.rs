@@ -119,13 +119,15 @@ impl Core {
     /// replica of them.
     pub(super) fn publish_abroad(&mut self, out: &mut Effects) {
         let mut lists: BTreeMap<NodeId, Vec<Publish>> = BTreeMap::new();
-        for (group, publish) in std::mem::take(&mut out.abroad) {
-            let members = self.member(group).map(|member| member.config().members());
+        for of_group in out.abroad.chunk_by(|(one, _), (other, _)| one == other) {
+            let members = self.member(of_group[0].0).map(|member| member.config().members());
             let members = members.unwrap_or_default();
             for peer in self.peers.keys().filter(|peer| !members.contains(peer)) {
-                lists.entry(*peer).or_default().push(publish.clone());
+                let publish = of_group.iter().map(|(_, publish)| publish.clone());
+                lists.entry(*peer).or_default().extend(publish);
             }
         }
+        out.abroad.clear();
         for (peer, list) in lists {
             out.send.push((peer, Message::Publish(list)));
         }

@@ -38,8 +38,8 @@ impl Group {
         match entry.kind {
             EntryKind::Noop => {}
             EntryKind::Config => {
-                self.config = Config::decode(&entry.data).expect("a committed config is whole");
-                (self.config_at, self.config_since) = (entry.index, moment.now);
+                let config = Config::decode(&entry.data).expect("a committed config is whole");
+                self.set_config(moment, entry.index, config);
             }
             EntryKind::Command => self.run_ops(moment, entry, batch, out),
         }
@@ -258,12 +258,15 @@ impl Group {
     /// Subscribers at the nodes of other replicas hear of it when those have applied it too; those at
     /// nodes that have none, by the leader that has proposed it.
     fn publish(&mut self, out: &mut Effects) {
-        let mut publish = std::mem::take(&mut self.shard_fx.publish);
-        self.hurry |= !publish.is_empty();
+        if self.shard_fx.publish.is_empty() {
+            return;
+        }
+        let publish = std::mem::take(&mut self.shard_fx.publish);
+        self.hurry = true;
         if self.leads() && self.is_settled() {
             out.abroad.extend(publish.iter().map(|one| (self.id, one.clone())));
         }
-        out.publish.append(&mut publish);
+        out.publish.extend(publish);
     }
 
     /// The request of this node's gateway that this operation is, if it still waits.

@@ -292,6 +292,11 @@ impl Group {
         &self.config
     }
 
+    /// This was agreed on, there in the log or before.
+    fn set_config(&mut self, moment: Moment, at: Index, config: Config) {
+        (self.config, self.config_at, self.config_since) = (config, at, moment.now);
+    }
+
     /// Where in the log that stands, there or before, and since when it is known here.
     pub(crate) fn agreed(&self) -> (Index, Instant) {
         (self.config_at, self.config_since)

@@ -243,8 +243,7 @@ impl Group {
             self.applied = snapshot;
             self.memo.restart(snapshot);
             self.recall_waits();
-            self.config = meta.config;
-            (self.config_at, self.config_since) = (snapshot, moment.now);
+            self.set_config(moment, snapshot, meta.config);
             self.leap(moment, meta.term, out);
         }
         self.step(moment, Event::Installed { snapshot, ok }, out);
