@@ -140,6 +140,21 @@ fn allowed(least: usize) -> usize {
     ((least as f64 * MOVES_MAX).ceil() as usize).max(least + 1)
 }
 
+/// Nine replicas of the node that goes, and no way to give each to one of the two nodes that may
+/// have it so that all four hold twelve: one more is moved (found by chance, and tried out by hand).
+#[test]
+fn a_move_more_than_the_least_is_made_where_the_least_would_be_uneven() {
+    let ids = [1_808_121_375, 2_327_769_904, 2_597_942_630, 3_577_346_996, 4_217_594_648];
+    let nodes = ids.map(|id| (id, 1, 0));
+    let mut placement = first(&ring_of(&nodes[..3]), 16, 3);
+    for count in [4, 5] {
+        placement = step(&ring_of(&nodes[..count]), &placement).0;
+    }
+    let (next, moves, least) = step(&ring_of(&nodes[1..]), &placement);
+    assert_eq!((moves, least), (10, 9));
+    assert!(next.loads().values().all(|load| *load == 12));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -153,7 +168,8 @@ proptest! {
     }
 
     /// Where weights are equal and there is one zone, the least is a figure that everybody can work
-    /// out: a node that comes gets its fair share, what a node that goes held is given to others.
+    /// out: a node that comes gets its fair share, what a node that goes held is given to others. Of
+    /// few shards those cannot always be dealt out evenly, as a node holds a shard once.
     #[test]
     fn three_nodes_become_five_and_three_again_with_the_least_moves(
         ids in proptest::collection::btree_set(any::<u32>(), 5),
@@ -171,7 +187,7 @@ proptest! {
         for from in [1, 2] {
             let held = placement.loads()[&NodeId(nodes[from - 1].0)];
             let (next, moves, _) = step(&ring_of(&nodes[from..]), &placement);
-            prop_assert_eq!(moves, held);
+            prop_assert!((held..=allowed(held)).contains(&moves), "{} of {}", moves, held);
             placement = next;
         }
     }
