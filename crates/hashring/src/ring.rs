@@ -48,8 +48,40 @@ impl Ring {
         Ring { zones: zones.into_iter().collect(), ..Ring::default() }
     }
 
+    /// A ring of all these nodes, which may stand in any zone.
+    pub fn of(nodes: impl IntoIterator<Item = (NodeId, Node)>) -> Result<Ring, Error> {
+        let mut ring = Ring::without_points(nodes)?;
+        ring.points = ring.nodes.iter().flat_map(|(id, node)| points(*id, node.weight())).collect();
+        ring.points.sort_unstable();
+        Ok(ring)
+    }
+
+    /// Would a ring take all these nodes?
+    pub fn check(nodes: impl IntoIterator<Item = (NodeId, Node)>) -> Result<(), Error> {
+        Ring::without_points(nodes).map(|_| ())
+    }
+
+    fn without_points(nodes: impl IntoIterator<Item = (NodeId, Node)>) -> Result<Ring, Error> {
+        let mut ring = Ring::new();
+        for (id, node) in nodes {
+            ring.admit(id, node)?;
+        }
+        Ok(ring)
+    }
+
     /// Puts a node on the circle.
     pub fn add(&mut self, id: NodeId, node: Node) -> Result<(), Error> {
+        let mut more: Vec<Point> = points(id, node.weight()).collect();
+        self.admit(id, node)?;
+        more.sort_unstable();
+        self.points.append(&mut more);
+        // Two runs in order, which the stable sort merges.
+        self.points.sort();
+        Ok(())
+    }
+
+    /// A node comes to the others, and its points are still to follow.
+    fn admit(&mut self, id: NodeId, node: Node) -> Result<(), Error> {
         if self.nodes.contains_key(&id) {
             return Err(Error::NodeTwice { node: id });
         }
@@ -60,17 +92,11 @@ impl Ring {
             let (zone, known) = (node.zone().clone(), self.zones.clone());
             return Err(Error::ZoneUnknown { zone, known });
         }
-        let points = self.points.len() as u64 + u64::from(node.weight() * POINTS_PER_WEIGHT);
+        let all = self.nodes.values().chain([&node]);
+        let points = all.map(|node| u64::from(node.weight() * POINTS_PER_WEIGHT)).sum();
         if points > POINTS_MAX as u64 {
             return Err(Error::PointsTooMany { points });
         }
-        let numbers = 0..node.weight() * POINTS_PER_WEIGHT;
-        let mut more: Vec<Point> =
-            numbers.map(|number| Point { place: place(id, number), node: id }).collect();
-        more.sort_unstable();
-        self.points.append(&mut more);
-        // Two runs in order, which the stable sort merges.
-        self.points.sort();
         self.nodes.insert(id, node);
         Ok(())
     }
@@ -207,6 +233,11 @@ fn place_of(slot: Slot) -> u64 {
     u64::from(slot.number()) * (u64::MAX / SLOTS as u64 + 1)
 }
 
+/// The points of a node, by number.
+fn points(node: NodeId, weight: u32) -> impl Iterator<Item = Point> {
+    (0..weight * POINTS_PER_WEIGHT).map(move |number| Point { place: place(node, number), node })
+}
+
 /// Where a node's point is: the last step of splitmix64 (Steele, Lea, Flood, 2014), which is a
 /// permutation of 64 bits. So no two points of all possible nodes share a place.
 fn place(node: NodeId, number: u32) -> u64 {
@@ -243,6 +274,8 @@ mod tests {
         let mut other = ring(&[(3, 1, "c"), (9, 2, "a"), (1, 1, "a"), (2, 3, "b")]);
         other.remove(NodeId(9)).unwrap();
         assert_eq!(one, other);
+        let nodes = other.nodes().map(|(id, node)| (id, node.clone())).collect::<Vec<_>>();
+        assert_eq!(Ring::of(nodes), Ok(one));
     }
 
     #[test]

@@ -169,12 +169,12 @@ impl Map {
 
     /// The ring must take everyone who may come to stand on it.
     pub(super) fn check_ring(&self) -> Result<(), Refusal> {
-        let mut ring = hashring::Ring::new();
-        for (node, member) in &self.members {
+        let nodes = self.members.iter().map(|(node, member)| {
             let stands = hashring::Node::new(member.weight, member.zone.clone())?;
-            ring.add(hashring::NodeId(node.0), stands)?;
-        }
-        Ok(())
+            Ok((hashring::NodeId(node.0), stands))
+        });
+        let nodes = nodes.collect::<Result<Vec<_>, hashring::Error>>()?;
+        Ok(hashring::Ring::check(nodes)?)
     }
 
     fn invite(

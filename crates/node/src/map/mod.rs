@@ -159,15 +159,13 @@ impl Map {
 
     /// The circle of the nodes that take a share.
     pub fn ring(&self) -> Ring {
-        let mut ring = Ring::new();
-        for (node, member) in &self.members {
-            if member.standing == Standing::Active {
-                let stands = hashring::Node::new(member.weight, member.zone.clone());
-                let added = stands.and_then(|stands| ring.add(hashring::NodeId(node.0), stands));
-                added.expect("a change that the ring does not take is refused");
-            }
-        }
-        ring
+        let active = self.members.iter().filter(|(_, one)| one.standing == Standing::Active);
+        let nodes = active.map(|(node, member)| {
+            let stands = hashring::Node::new(member.weight, member.zone.clone())?;
+            Ok((hashring::NodeId(node.0), stands))
+        });
+        let ring = nodes.collect::<Result<Vec<_>, _>>().and_then(Ring::of);
+        ring.expect("a change that the ring does not take is refused")
     }
 
     /// The same with everything where the ring wants it.

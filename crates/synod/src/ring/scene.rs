@@ -84,6 +84,7 @@ fn told(error: hashring::Error) -> String {
 
 fn ring(options: &Options) -> Result<Ring, String> {
     let count = options.nodes as usize;
+    // Before that many are made.
     if count + options.add.unwrap_or(0) as usize > hashring::NODES_MAX {
         return Err(told(hashring::Error::NodesTooMany));
     }
@@ -92,15 +93,14 @@ fn ring(options: &Options) -> Result<Ring, String> {
             return Err(format!("{found} {what} for {count} nodes: name one for each, or none"));
         }
     }
-    let mut ring = Ring::new();
-    for number in 0..options.nodes {
+    let node = |number: u32| {
         let place = number as usize;
         let weight = options.weights.get(place).copied().unwrap_or(1);
         let zone = options.zones.get(place).map_or_else(|| Ok(Zone::default()), |z| Zone::new(z));
-        let node = zone.and_then(|zone| Node::new(weight, zone));
-        node.and_then(|node| ring.add(NodeId(number + 1), node)).map_err(told)?;
-    }
-    Ok(ring)
+        Ok((NodeId(number + 1), Node::new(weight, zone?)?))
+    };
+    let nodes = (0..options.nodes).map(node).collect::<Result<Vec<_>, hashring::Error>>();
+    nodes.and_then(Ring::of).map_err(told)
 }
 
 /// The zone with the fewest nodes; of equals the first by name.
