@@ -52,6 +52,10 @@ pub const SCRIPT_MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// scripts, so that a collection is paid by many.
 pub const SCRIPT_GARBAGE_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes of keys and arguments, or of a command's reply, that are given to a script without a look
+/// at its limit of memory, which is met again at its next step: a sixteen thousandth of that.
+pub const SCRIPT_UNCHECKED_BYTES_MAX: usize = 16 * 1024;
+
 /// Memory that one script may use before its garbage is collected while it runs.
 pub const SCRIPT_GARBAGE_TICK_BYTES: usize = 32 * 1024 * 1024;
 

@@ -11,7 +11,7 @@ use wire::{Args, ArgsBuf, Proto, Reply};
 use super::convert::ReplyReader;
 use super::number::format_g;
 use super::raise::{Raise, error_text, unpack};
-use super::vm::Shared;
+use super::vm::{Lift, Shared};
 use crate::command::{self, Flags, Run};
 use crate::context::Context;
 use crate::limits::{SCRIPT_CALL_STEPS, SCRIPT_STEP_BYTES};
@@ -84,6 +84,7 @@ impl CommandReply {
             let err = error_text(&[b"-", line].concat());
             return Err(Raise::Reply { err, counted: true }.into());
         }
+        let _lift = Lift::of_small(lua, self.bytes.len())?;
         ReplyReader::new(&self.bytes).read(lua)
     }
 }

@@ -34,7 +34,7 @@ use super::{bit, cjson, cmsgpack, pack, redis};
 use crate::context::Context;
 use crate::limits::{
     COMPILED_BYTES_MAX, SCRIPT_GARBAGE_BYTES_MAX, SCRIPT_GARBAGE_TICK_BYTES,
-    SCRIPT_MEMORY_BYTES_MAX, SCRIPT_STEPS_MAX, SCRIPT_TICK_STEPS,
+    SCRIPT_MEMORY_BYTES_MAX, SCRIPT_STEPS_MAX, SCRIPT_TICK_STEPS, SCRIPT_UNCHECKED_BYTES_MAX,
 };
 
 /// What the functions of the machine share.
@@ -209,9 +209,9 @@ impl Vm {
         reply: &mut Reply<'_>,
     ) {
         let outcome = self.begin(cx).and_then(|()| {
-            let tables = (self.strings(call.keys)?, self.strings(call.argv)?);
+            let (keys, argv) = self.tables(call)?;
             self.with_shard(cx, &self.script_redis, call.read_only, || {
-                self.run_script.call((script, tables.0, tables.1))
+                self.run_script.call((script, keys, argv))
             })
         });
         self.finish(outcome, call.name, reply);
@@ -232,9 +232,9 @@ impl Vm {
                 Err(problem) => return Ok((false, problem)),
             };
             let function = registry.function(call.name)?;
-            let tables = (self.strings(call.keys)?, self.strings(call.argv)?);
+            let (keys, argv) = self.tables(call)?;
             self.with_shard(cx, &self.function_redis, call.read_only, || {
-                self.run_function.call((function, tables.0, tables.1))
+                self.run_function.call((function, keys, argv))
             })
         });
         self.finish(outcome, call.name, reply);
@@ -306,10 +306,19 @@ impl Vm {
     ) -> mlua::Result<(bool, Value)> {
         let bridge = Bridge::new(cx, &self.shared, read_only);
         self.lua.scope(|scope| {
+            let lift = Lift::of(&self.lua)?;
             redis.raw_set("call", scope.create_function(|lua, args| bridge.call(lua, args))?)?;
             redis.raw_set("pcall", scope.create_function(|lua, args| bridge.pcall(lua, args))?)?;
+            drop(lift);
             run()
         })
+    }
+
+    /// The tables `KEYS` and `ARGV`.
+    fn tables(&self, call: Call<'_>) -> mlua::Result<(Table, Table)> {
+        let bytes = call.keys.bytes_len() + call.argv.bytes_len();
+        let _lift = Lift::of_small(&self.lua, bytes)?;
+        Ok((self.strings(call.keys)?, self.strings(call.argv)?))
     }
 
     fn strings(&self, args: Args<'_>) -> mlua::Result<Table> {
@@ -320,7 +329,11 @@ impl Vm {
     fn finish(&self, outcome: mlua::Result<(bool, Value)>, name: &str, reply: &mut Reply<'_>) {
         let mark = reply.mark();
         let written = outcome.and_then(|(ok, value)| match (ok, value) {
-            (true, value) => write_value(&self.lua, value, self.shared.is_resp3(), reply),
+            (true, value) => {
+                // What it makes of a value takes no more room than the value.
+                let _lift = Lift::of(&self.lua)?;
+                write_value(&self.lua, value, self.shared.is_resp3(), reply)
+            }
             (false, value) => {
                 write_error(reply, &self.failure(value, name)?);
                 Ok(())
@@ -381,6 +394,31 @@ impl Vm {
 
     fn collect(&self) -> mlua::Result<()> {
         collect(&self.lua, &self.shared)
+    }
+}
+
+/// The limit of memory is lifted as long as this lives. Under a limit each value that goes into the
+/// machine is a protected call of Lua's, which costs several times the value itself.
+#[derive(Debug)]
+pub(super) struct Lift<'a> {
+    lua: &'a Lua,
+    limit: usize,
+}
+
+impl<'a> Lift<'a> {
+    fn of(lua: &'a Lua) -> mlua::Result<Lift<'a>> {
+        Ok(Lift { lua, limit: lua.set_memory_limit(0)? })
+    }
+
+    /// If that is not much: at the next step of the script the limit counts again.
+    pub(super) fn of_small(lua: &'a Lua, bytes: usize) -> mlua::Result<Option<Lift<'a>>> {
+        (bytes <= SCRIPT_UNCHECKED_BYTES_MAX).then(|| Lift::of(lua)).transpose()
+    }
+}
+
+impl Drop for Lift<'_> {
+    fn drop(&mut self) {
+        self.lua.set_memory_limit(self.limit).expect("it was lifted, so it can be set");
     }
 }
 
