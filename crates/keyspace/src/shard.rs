@@ -101,22 +101,50 @@ pub struct Shard {
 }
 
 /// By `deleted_place` the last operation that deleted a key: the version of absent keys. It takes
-/// no memory before there is one: a node may have hundreds of shards.
+/// memory only where there was one: a node may have hundreds of shards.
 #[derive(Debug, Default)]
 struct Deletions {
-    versions: Vec<u64>,
+    pages: Vec<Option<Box<[u64; DELETED_PAGE]>>>,
 }
+
+/// Places that take memory together.
+const DELETED_PAGE: usize = 128;
 
 impl Deletions {
     fn at(&self, place: usize) -> u64 {
-        self.versions.get(place).copied().unwrap_or(0)
+        let page = self.pages.get(place / DELETED_PAGE).and_then(Option::as_ref);
+        page.map_or(0, |page| page[place % DELETED_PAGE])
     }
 
     fn at_mut(&mut self, place: usize) -> &mut u64 {
-        if self.versions.is_empty() {
-            self.versions = vec![0; DELETED_PLACES];
+        if self.pages.is_empty() {
+            self.pages.resize(DELETED_PLACES / DELETED_PAGE, None);
         }
-        &mut self.versions[place]
+        let page = &mut self.pages[place / DELETED_PAGE];
+        &mut page.get_or_insert_with(|| Box::new([0; DELETED_PAGE]))[place % DELETED_PAGE]
+    }
+
+    fn save(&self, out: &mut Vec<u8>) {
+        for (number, page) in self.pages.iter().enumerate() {
+            let versions = page.iter().flat_map(|page| page.iter().enumerate());
+            for (at, version) in versions.filter(|(_, version)| **version > 0) {
+                put_varint(out, (number * DELETED_PAGE + at) as u64);
+                put_varint(out, *version);
+            }
+        }
+        // There is no such place: the end.
+        put_varint(out, DELETED_PLACES as u64);
+    }
+
+    fn load(reader: &mut Reader<'_>) -> Result<Deletions, Malformed> {
+        let mut deletions = Deletions::default();
+        loop {
+            match reader.varint()? as usize {
+                DELETED_PLACES => return Ok(deletions),
+                place @ ..DELETED_PLACES => *deletions.at_mut(place) = reader.varint()?,
+                _ => return Err(reader.malformed()),
+            }
+        }
     }
 }
 
@@ -497,7 +525,7 @@ impl Shard {
         put_varint(out, self.clock.0);
         put_varint(out, self.sequence);
         self.settings.save(out);
-        (0..DELETED_PLACES).for_each(|place| put_varint(out, self.deleted.at(place)));
+        self.deleted.save(out);
         self.dbs.iter().for_each(|db| put_varint(out, db.floor()));
         self.waiters.save(out);
         self.scripts.save(out);
@@ -508,12 +536,7 @@ impl Shard {
         self.clock = Millis(reader.varint()?);
         self.sequence = reader.varint()?;
         self.settings = Settings::load(reader)?;
-        for place in 0..DELETED_PLACES {
-            let version = reader.varint()?;
-            if version > 0 {
-                *self.deleted.at_mut(place) = version;
-            }
-        }
+        self.deleted = Deletions::load(reader)?;
         for db in &mut self.dbs {
             db.age_all(reader.varint()?);
         }

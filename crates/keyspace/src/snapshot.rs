@@ -32,7 +32,7 @@ use crate::types::{Hash, List, Set, Stream, Zset};
 use crate::value::Value;
 
 /// The format that this code writes and reads.
-const VERSION: u64 = 3;
+const VERSION: u64 = 4;
 const RECORD: u8 = 1;
 const END: u8 = 0;
 

@@ -19,10 +19,14 @@ pub(crate) struct Want {
     pub(crate) access: Access,
 }
 
+/// How a key is locked, and by whom.
+type Held = (Access, Vec<TxnId>);
+
 /// The locks of prepared transactions. Readers share, a writer is alone.
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
-    keys: BTreeMap<(u8, Vec<u8>), (Access, Vec<TxnId>)>,
+    /// By database and key; a database without locks is not in it.
+    keys: BTreeMap<u8, BTreeMap<Vec<u8>, Held>>,
     whole: Option<TxnId>,
 }
 
@@ -34,14 +38,14 @@ impl Locks {
 
     /// Is this key locked, in whatever way?
     pub(crate) fn has(&self, db: u8, key: &[u8]) -> bool {
-        self.whole.is_some() || self.keys.contains_key(&(db, key.to_vec()))
+        self.whole.is_some() || self.keys.get(&db).is_some_and(|keys| keys.contains_key(key))
     }
 
     /// Calls `each` with the transactions that stand in the way of these wants.
     pub(crate) fn obstacles(&self, wants: &[Want], mut each: impl FnMut(TxnId)) {
         self.whole.into_iter().for_each(&mut each);
         for Want { db, key, access } in wants {
-            if let Some((held, holders)) = self.keys.get(&(*db, key.clone()))
+            if let Some((held, holders)) = self.keys.get(db).and_then(|keys| keys.get(key))
                 && (*held == Access::Write || *access == Access::Write)
             {
                 holders.iter().copied().for_each(&mut each);
@@ -52,14 +56,15 @@ impl Locks {
     /// Calls `each` with every transaction that has locked anything.
     pub(crate) fn holders(&self, mut each: impl FnMut(TxnId)) {
         self.whole.into_iter().for_each(&mut each);
-        self.keys.values().flat_map(|(_, holders)| holders.iter().copied()).for_each(each);
+        let held = self.keys.values().flat_map(BTreeMap::values);
+        held.flat_map(|(_, holders)| holders.iter().copied()).for_each(each);
     }
 
     /// Locks keys that nobody else stands in the way of.
     pub(crate) fn lock(&mut self, txn: TxnId, wants: &[Want]) {
         for Want { db, key, access } in wants {
-            let (held, holders) =
-                self.keys.entry((*db, key.clone())).or_insert((*access, Vec::new()));
+            let keys = self.keys.entry(*db).or_default();
+            let (held, holders) = keys.entry(key.clone()).or_insert((*access, Vec::new()));
             if holders.contains(&txn) {
                 if *access == Access::Write {
                     assert_eq!(holders.len(), 1, "a writer is alone with its key");
@@ -83,11 +88,14 @@ impl Locks {
     pub(crate) fn free(&mut self, txn: TxnId, wants: &[Want]) {
         self.whole = self.whole.filter(|holder| *holder != txn);
         for Want { db, key, .. } in wants {
-            let place = (*db, key.clone());
-            let Some((_, holders)) = self.keys.get_mut(&place) else { continue };
+            let Some(keys) = self.keys.get_mut(db) else { continue };
+            let Some((_, holders)) = keys.get_mut(key) else { continue };
             holders.retain(|holder| *holder != txn);
             if holders.is_empty() {
-                self.keys.remove(&place);
+                keys.remove(key);
+            }
+            if keys.is_empty() {
+                self.keys.remove(db);
             }
         }
     }
