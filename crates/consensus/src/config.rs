@@ -13,6 +13,7 @@
 //! Raft paper §6 (joint consensus).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use stdx::codec::{Malformed, Reader, put_varint};
@@ -123,17 +124,17 @@ fn decode_set(reader: &mut Reader<'_>) -> Result<BTreeSet<NodeId>, Malformed> {
 #[derive(Clone, Debug)]
 pub(crate) struct Configs {
     /// Never empty, ascending. The first is the snapshot's.
-    history: Vec<(Index, Config)>,
+    history: Vec<(Index, Arc<Config>)>,
 }
 
 impl Configs {
     /// The history of a log behind a snapshot with this configuration.
     pub(crate) fn new(index: Index, config: Config) -> Configs {
-        Configs { history: vec![(index, config)] }
+        Configs { history: vec![(index, Arc::new(config))] }
     }
 
     /// The configuration in effect: the newest in the log, committed or not.
-    pub(crate) fn current(&self) -> &Config {
+    pub(crate) fn current(&self) -> &Arc<Config> {
         &self.newest().1
     }
 
@@ -144,7 +145,7 @@ impl Configs {
 
     /// The configuration in effect at `index`, if the history reaches back so far.
     pub(crate) fn at(&self, index: Index) -> Option<&Config> {
-        self.history.iter().rev().find(|(from, _)| *from <= index).map(|(_, config)| config)
+        self.history.iter().rev().find(|(from, _)| *from <= index).map(|(_, config)| &**config)
     }
 
     /// Is `node` a voter of a configuration that may be in force: the one at `commit`, or one
@@ -157,7 +158,7 @@ impl Configs {
     /// A configuration was appended.
     pub(crate) fn push(&mut self, index: Index, config: Config) {
         assert!(index > self.index(), "configurations are appended in order: {index:?}");
-        self.history.push((index, config));
+        self.history.push((index, Arc::new(config)));
     }
 
     /// The log was cut: all at `from` and behind it is taken back.
@@ -173,7 +174,7 @@ impl Configs {
         self.history.drain(..before - 1);
     }
 
-    fn newest(&self) -> &(Index, Config) {
+    fn newest(&self) -> &(Index, Arc<Config>) {
         self.history.last().expect("the history of configurations is never empty")
     }
 }
@@ -241,7 +242,7 @@ mod tests {
         let mut configs = Configs::new(Index(0), config(&[1], &[], &[]));
         configs.push(Index(5), config(&[1, 2], &[1], &[]));
         configs.push(Index(7), config(&[1, 2], &[], &[]));
-        assert_eq!(configs.current(), &config(&[1, 2], &[], &[]));
+        assert_eq!(**configs.current(), config(&[1, 2], &[], &[]));
         assert_eq!(configs.at(Index(6)), Some(&config(&[1, 2], &[1], &[])));
         assert!(!configs.may_vote(NodeId(3), Index(7)));
         configs.push(Index(9), config(&[2], &[], &[]));

@@ -9,6 +9,7 @@
 //! The field order of [`Effects`] is the order of work. There is no second way out.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -334,7 +335,8 @@ pub struct Status {
     pub last_term: Term,
     /// First index still in the log: the snapshot's + 1, or before it for followers that lag.
     pub first: Index,
-    pub config: Config,
+    /// Shared: a status is asked for often.
+    pub config: Arc<Config>,
     /// Not yet repaired: the mark on the disk that made [`Stored::faulty`] true must stay.
     pub faulty: bool,
     /// On a leader: how far each peer is known to have the log.

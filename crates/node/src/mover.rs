@@ -56,7 +56,7 @@ impl Scene<'_> {
 
     /// The next step; nothing if all is well, or if something has to happen first.
     pub(crate) fn next(&self) -> Option<Step> {
-        let Config { voters, outgoing, learners } = &self.status.config;
+        let Config { voters, outgoing, learners } = &*self.status.config;
         let wanted = self.wanted;
         if !outgoing.is_empty() || wanted.is_empty() || (voters == wanted && learners.is_empty()) {
             return None;
@@ -102,7 +102,7 @@ impl Scene<'_> {
     /// Who should lead in this one's place, if somebody leads so much less that it evens out.
     /// `burden` says how much a node leads, for its weight.
     pub(crate) fn heir(&self, burden: impl Fn(NodeId) -> Option<f64>) -> Option<NodeId> {
-        let Config { voters, outgoing, .. } = &self.status.config;
+        let Config { voters, outgoing, .. } = &*self.status.config;
         if !outgoing.is_empty() || voters != self.wanted {
             return None;
         }
@@ -118,6 +118,8 @@ impl Scene<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use consensus::{Index, Role, Term};
 
     use super::*;
@@ -129,6 +131,7 @@ mod tests {
     fn status(voters: &[u32], learners: &[u32], matched: &[(u32, u64)]) -> Status {
         let outgoing = BTreeSet::new();
         let config = Config { voters: nodes(voters), outgoing, learners: nodes(learners) };
+        let config = Arc::new(config);
         let matched = matched.iter().map(|(node, index)| (NodeId(*node), Index(*index))).collect();
         let (role, leader, faulty) = (Role::Leader, Some(NodeId(1)), false);
         let (commit, last, first) = (Index(1_000), Index(1_001), Index(1));

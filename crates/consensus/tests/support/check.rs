@@ -106,5 +106,5 @@ impl Checks {
 }
 
 fn config_of(node: &Node) -> Config {
-    node.replica.as_ref().expect("it just applied").status().config
+    node.replica.as_ref().expect("it just applied").status().config.as_ref().clone()
 }

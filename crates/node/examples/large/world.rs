@@ -357,9 +357,9 @@ impl World {
                 let Some(member) = core.member(id).filter(|member| member.leads()) else {
                     continue;
                 };
-                let Config { voters, outgoing, learners } = member.status().config;
+                let Config { voters, outgoing, learners } = &*member.status().config;
                 let is = outgoing.is_empty() && learners.is_empty();
-                if is && voters == map.wanted_in(id) {
+                if is && *voters == map.wanted_in(id) {
                     settled.insert(id);
                 }
             }

@@ -567,7 +567,7 @@ impl Replicas {
     /// The configuration is the one that the log tells, and a leader changes one at a time.
     fn look_at_members(&self, node: u32, status: &Status) -> Checked {
         let memory = &self.views[&node].memory;
-        if status.config != *memory.config() {
+        if *status.config != *memory.config() {
             return Err(format!(
                 "node {node} goes by {:?}, and its log says {:?}",
                 status.config,

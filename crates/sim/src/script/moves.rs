@@ -412,7 +412,7 @@ impl World {
         let Some(status) = running.and_then(|one| one.group(group)).map(node::Group::status) else {
             return false;
         };
-        let Config { voters, outgoing, .. } = &status.config;
+        let Config { voters, outgoing, .. } = &*status.config;
         let counts = [node, lags].iter().all(|one| voters.contains(&NodeId(*one)));
         let behind = status.last.0 < self.replicas[group].committed();
         counts && behind && voters.len() <= 3 && outgoing.is_empty()
