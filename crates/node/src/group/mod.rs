@@ -22,6 +22,7 @@ mod snapshot;
 pub use backup::{BackupPart, NoBackup};
 pub use snapshot::SnapshotState;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -143,6 +144,9 @@ pub struct Group {
     /// The moment of the last lease check, and whether the lease held.
     lease: Option<(Instant, bool)>,
     tick_pending: bool,
+    /// When a key expires next, as of this index: it is asked for at every turn, and only what is
+    /// applied changes it.
+    due: Cell<(Index, Option<Millis>)>,
     /// No tick is proposed before: the replica takes nothing at the moment.
     tick_at: Instant,
     /// When the clock of the log showed what; see `wall`.
@@ -212,6 +216,7 @@ impl Group {
             saving: 0,
             lease: None,
             tick_pending: false,
+            due: Cell::new((Index(u64::MAX), None)),
             tick_at: Instant(0),
             clock_seen: None,
             disk_full: false,
@@ -446,7 +451,7 @@ impl Group {
         }
         // Whoever does not lead is spared the walk through the databases.
         let may_push = self.leads() && !self.tick_pending && self.tick_at <= moment.now;
-        if may_push && self.shard.next_due().is_some_and(|due| due <= self.wall(moment)) {
+        if may_push && self.next_due().is_some_and(|due| due <= self.wall(moment)) {
             self.push_tick(moment);
         }
         if self.next_expire <= moment.now {
@@ -455,11 +460,18 @@ impl Group {
         }
     }
 
+    fn next_due(&self) -> Option<Millis> {
+        if self.due.get().0 != self.applied {
+            self.due.set((self.applied, self.shard.next_due()));
+        }
+        self.due.get().1
+    }
+
     /// When `tick` has something to do.
     pub(crate) fn deadline(&self, moment: Moment) -> Instant {
         let mut deadline = self.replica.deadline().min(self.snapshot.idle_deadline());
         deadline = deadline.min(self.backup_deadline());
-        if let (true, Some(due)) = (self.leads() && !self.tick_pending, self.shard.next_due()) {
+        if let (true, Some(due)) = (self.leads() && !self.tick_pending, self.next_due()) {
             let millis = due.0.saturating_sub(self.wall(moment).0);
             let due = moment.now + std::time::Duration::from_millis(millis);
             deadline = deadline.min(due.max(self.tick_at));
