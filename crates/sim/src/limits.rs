@@ -49,7 +49,7 @@ pub(crate) const KEY_UNKNOWN_MAX: usize = 6;
 pub(crate) const SEARCH_STATES_MAX: usize = 300_000;
 
 /// The state of replicas is hashed at one applied index in so many.
-pub(crate) const DIGEST_EVERY: u64 = 20;
+pub(crate) const DIGEST_EVERY: u64 = 40;
 
 /// Machines of one run, those that join included: a number of a node is never used again.
 pub(crate) const NODES_MAX: u32 = 12;

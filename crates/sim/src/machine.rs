@@ -86,6 +86,7 @@ pub(crate) struct Running {
     /// The world will wake it at this time.
     pub(crate) timer: u64,
     pub(crate) turn_due: bool,
+    pub(crate) seal_due: bool,
     pub(crate) wires: BTreeMap<usize, Wire>,
     /// The newest connection of each client that was closed.
     closed: BTreeMap<usize, u64>,
@@ -252,6 +253,7 @@ impl Machine {
             resets: Vec::new(),
             timer: u64::MAX,
             turn_due: false,
+            seal_due: false,
             wires: BTreeMap::new(),
             closed: BTreeMap::new(),
             turns: (0, 0),

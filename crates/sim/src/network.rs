@@ -68,17 +68,18 @@ impl Network {
         least + rng.below(most - least + 1)
     }
 
-    /// Sends a message. `strict`: it travels on the connection, in order, or breaks it.
+    /// Sends a message, which takes so long if nothing comes between. `strict`: it travels on the connection, in order, or breaks it.
     pub(crate) fn send(
         &mut self,
         rng: &mut Rng,
         coverage: &mut Coverage,
         message: Arrival,
+        mut delay: u64,
         strict: bool,
     ) -> Vec<Arrival> {
         let Arrival { at: now, source, target, .. } = message;
         let strikes = |rng: &mut Rng, rate: u64| rate > 0 && rng.below(1_000_000) < rate;
-        let (mut rates, mut delay) = (self.rates, self.draw_delay(rng));
+        let mut rates = self.rates;
         if self.are_spared(source, target) {
             // One that is far behind may be sent one entry at a time.
             (rates, delay) = (NetworkRates::default(), self.delay.0.as_nanos() as u64);

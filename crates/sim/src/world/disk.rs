@@ -63,13 +63,23 @@ impl World {
             self.push_node(node, 100_000_000, What::LogAgain(node));
         } else {
             self.work_on_log(node);
-            self.push_node(node, 200_000_000, What::Seal(node));
+            self.seal_later(node);
         }
         Ok(())
     }
 
+    /// As an idle log is sealed, and one that is not idle too: whichever proof is on the disk must
+    /// be a true one.
+    fn seal_later(&mut self, node: u32) {
+        let Some(running) = &mut self.machine(node).running else { return };
+        if !std::mem::replace(&mut running.seal_due, true) {
+            self.push_node(node, 200_000_000, What::Seal(node));
+        }
+    }
+
     pub(super) fn seal(&mut self, node: u32) -> Checked {
         let Some(running) = &mut self.machine(node).running else { return Ok(()) };
+        running.seal_due = false;
         match running.seal() {
             Ok(()) => Ok(()),
             Err(error) => self.failed(node, &error),

@@ -21,7 +21,14 @@ pub(crate) struct LateVote {
 }
 
 impl World {
-    pub(super) fn send(&mut self, source: u32, target: NodeId, message: &Message) -> Checked {
+    /// `delay`: how long it takes, if nothing comes between.
+    pub(super) fn send(
+        &mut self,
+        source: u32,
+        target: NodeId,
+        message: &Message,
+        delay: u64,
+    ) -> Checked {
         if let Message::Consensus { group, envelope } = message {
             self.replicas[*group].sent(source, envelope)?;
         }
@@ -40,7 +47,7 @@ impl World {
         message.encode(&mut bytes);
         let (at, target) = (self.now, target.0);
         let sent = Arrival { at, source, target, bytes: Bytes::from(bytes) };
-        let arrivals = self.network.send(&mut self.rng, &mut self.coverage, sent, strict);
+        let arrivals = self.network.send(&mut self.rng, &mut self.coverage, sent, delay, strict);
         for mut arrival in arrivals {
             if votes && self.strikes_at(source, self.plan.directed.echo) {
                 self.coverage.hit(Mark::VoteLate);

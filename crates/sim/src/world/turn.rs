@@ -4,6 +4,8 @@
 //! feed ─▶ (a little later) turn: step, end_turn ─▶ checker, saves, sends, clients ─▶ timer
 //! ```
 
+use std::collections::BTreeMap;
+
 use consensus::{EntryKind, Record, Role};
 use node::{Event, GroupId, Save, SnapshotJob};
 use server::start::GROUP;
@@ -61,9 +63,8 @@ impl World {
         let Some(running) = &mut machine.running else { return Ok(()) };
         running.turn_due = false;
         running.note_turn(now)?;
-        if running.front.deadline(moment) <= moment.now {
-            running.front.step(moment, Event::Tick);
-        }
+        // As the driver does it: it does nothing before its time.
+        running.front.step(moment, Event::Tick);
         let fx = running.front.end_turn(moment, node::Proposing::Now);
         let mut work = node::Effects {
             save: std::mem::take(&mut fx.save),
@@ -99,8 +100,12 @@ impl World {
         }
         let cut = self.strikes_at(node, self.plan.directed.in_send);
         let leaves = if cut { self.rng.below(sends.len() as u64 + 1) } else { u64::MAX };
+        // What a turn has for one node is written at once, and arrives at once.
+        let mut delays = BTreeMap::new();
         for (target, message) in sends.into_iter().take(leaves as usize) {
-            self.send(node, target, &message)?;
+            let delay = delays.entry(target);
+            let delay = *delay.or_insert_with(|| self.network.draw_delay(&mut self.rng));
+            self.send(node, target, &message, delay)?;
         }
         if cut {
             self.power_fails(node, Mark::PowerFailedInSend);
