@@ -106,6 +106,15 @@ pub fn forget(found: &mut Found, group: GroupId) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// There never was a replica here: what the disk has lost is nothing of this group, nor of a replica
+/// that comes later and starts again beside the same damage.
+pub fn acquit(store: &mut Store, found: &Found, group: GroupId) -> Result<(), Refusal> {
+    if !found.faults.iter().any(|fault| fault.touches(group)) {
+        return Ok(());
+    }
+    store.wal.reset_group(group).and_then(|()| store.wal.commit()).map_err(Refusal::Disk)
+}
+
 /// The replica is whole again. If the mark cannot be removed (false) it is repaired once more at
 /// the next start, which costs time and nothing else.
 pub fn done(disk: &dyn Disk, group: GroupId) -> bool {
