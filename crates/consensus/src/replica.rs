@@ -99,6 +99,9 @@ pub struct Options {
     pub heartbeat_interval: Duration,
     /// An election starts after a silence between once and twice this long.
     pub election_timeout: Duration,
+    /// A group in which nothing was proposed or read for so long hibernates: its leader beats no
+    /// more, and nobody stands for election, until somebody wakes it ([`Event::Wake`]). `None`: never.
+    pub hibernate_after: Option<Duration>,
     /// How far two clocks may drift apart while an election timeout passes, in parts per million.
     pub clock_drift_ppm: u32,
     /// Bytes of entries in one append message.
@@ -121,6 +124,7 @@ impl Options {
             seed,
             heartbeat_interval: Duration::from_millis(50),
             election_timeout: Duration::from_millis(300),
+            hibernate_after: None,
             clock_drift_ppm: 10_000,
             append_bytes_max: 1 << 20,
             inflight_max: 64,
@@ -156,6 +160,9 @@ pub enum Event {
     Configure { token: Token, voters: BTreeSet<NodeId>, learners: BTreeSet<NodeId> },
     /// Hand leadership to this voter.
     Transfer { target: NodeId },
+    /// The node of a member has fallen silent: a hibernating group has to look for itself. Whoever
+    /// lets groups hibernate watches over nodes, and feeds this.
+    Wake,
     /// Tell the followers of the commit index at once, if they do not know it: for a commit that a
     /// client of theirs waits for. Without it they learn with the next append or heartbeat.
     Flush,
@@ -207,9 +214,11 @@ pub enum Message {
         sequence: u64,
         result: Result<Index, Conflict>,
     },
+    /// `hibernate`: it is the last for now, for a follower whose log ends at `commit`.
     Heartbeat {
         commit: Index,
         sequence: u64,
+        hibernate: bool,
     },
     HeartbeatReply {
         sequence: u64,
@@ -355,6 +364,8 @@ pub trait Replica: Send {
     /// Is leadership on its way to another? Then proposals are rejected until it has arrived, or
     /// the transfer is given up.
     fn is_handing_over(&self) -> bool;
+    /// Does it wait for something to happen, without beats and elections?
+    fn hibernates(&self) -> bool;
     /// All of it.
     fn status(&self) -> Status;
     /// Asserts every invariant; the simulator calls it after each step.

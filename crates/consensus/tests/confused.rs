@@ -79,7 +79,10 @@ fn message(rng: &mut Rng, term: Term) -> Message {
             let result = if flag(rng) { Ok(index(rng)) } else { Err(conflict) };
             Message::AppendReply { sequence: number(rng), result }
         }
-        5 => Message::Heartbeat { commit: index(rng), sequence: number(rng) },
+        5 => {
+            let (commit, sequence, hibernate) = (index(rng), number(rng), rng.one_in(2));
+            Message::Heartbeat { commit, sequence, hibernate }
+        }
         6 => Message::HeartbeatReply { sequence: number(rng) },
         7 => {
             let data = Bytes::from(vec![0; rng.below(3) as usize]);

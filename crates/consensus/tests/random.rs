@@ -137,6 +137,9 @@ impl World {
         if !self.closed {
             self.clients();
         }
+        if self.cluster.now.is_multiple_of(100 * MS) {
+            self.watch();
+        }
         self.cluster.story.clear();
     }
 
@@ -257,7 +260,21 @@ impl World {
         self.cluster.step(id, Event::Configure { token, voters, learners });
     }
 
+    /// Nodes watch each other for groups that hibernate: where anything fails, all look.
+    fn watch(&mut self) {
+        let down = self.cluster.nodes.values().any(|node| node.replica.is_none());
+        if down || !self.cuts.is_empty() || self.chance(50) {
+            for id in self.cluster.ids() {
+                self.cluster.step(id, Event::Wake);
+            }
+        }
+    }
+
     fn clients(&mut self) {
+        // Now and then they are at rest.
+        if self.cluster.now / (250 * MS) % 4 == 3 {
+            return;
+        }
         self.token += 1;
         let id = self.cluster.leader().filter(|_| self.rng.below(8) > 0);
         let id = id.unwrap_or_else(|| self.any_node());
@@ -320,6 +337,7 @@ fn options(id: NodeId, seed: u64, faults: &Faults, rng: &mut Rng) -> Options {
         tail_bytes_max: rng.below(5_000) as usize,
         chunk_bytes_max: 50 + rng.below(2_000) as usize,
         uncommitted_bytes_max: 4_000,
+        hibernate_after: [None, Some(Duration::from_millis(50))][rng.below(2) as usize],
         ..Options::new(id, seed ^ u64::from(id.0))
     }
 }
@@ -362,13 +380,78 @@ fn a_seed_replays_exactly() {
     assert_eq!(run(1), run(1));
 }
 
-#[test]
-fn a_quiet_group_elects_once_and_serves_by_lease() {
+/// A world in which nothing fails.
+fn quiet(hibernate_after: Option<Duration>) -> World {
     let mut world = World::new(3);
     world.healed = true;
+    for id in world.cluster.ids() {
+        let node = world.cluster.nodes.get_mut(&id).expect("it is one of them");
+        node.options.hibernate_after = hibernate_after;
+        world.cluster.restart(id);
+    }
     for _ in 0..3_000 {
         world.turn();
     }
+    world
+}
+
+/// Do all members sleep?
+fn all_hibernate(world: &World) -> bool {
+    let leader = world.cluster.leader().expect("it does not cease to lead");
+    let members = world.cluster.replica(leader).status().config.members();
+    let asleep = |id: &NodeId| {
+        let replica = world.cluster.replica(*id);
+        replica.hibernates() && replica.deadline() == stdx::Instant::FAR
+    };
+    members.iter().all(asleep)
+}
+
+#[test]
+fn a_group_without_work_hibernates_and_whatever_is_asked_wakes_it() {
+    let mut world = quiet(Some(Duration::from_millis(500)));
+    let leader = world.cluster.leader().unwrap();
+    assert!(!all_hibernate(&world), "its clients are never silent for so long");
+    world.closed = true;
+    let settle = |world: &mut World| (0..1_000).for_each(|_| world.turn());
+    settle(&mut world);
+    assert!(all_hibernate(&world));
+
+    world.cluster.propose(leader, 1 << 40, "woken");
+    (0..100).for_each(|_| world.turn());
+    assert!(!all_hibernate(&world), "for as long as before");
+    let place = world.cluster.replica(leader).status().commit;
+    settle(&mut world);
+    assert!(all_hibernate(&world));
+    for id in world.cluster.replica(leader).status().config.members() {
+        assert_eq!(world.cluster.replica(id).status().commit, place, "{id:?} has the entry");
+    }
+
+    let served = world.cluster.checks.reads_served;
+    world.cluster.step(leader, Event::Read { token: Token(1 << 41) });
+    assert_eq!(world.cluster.checks.reads_served, served, "the lease is over: a round is asked");
+    (0..100).for_each(|_| world.turn());
+    assert_eq!(world.cluster.checks.reads_served, served + 1);
+    assert_eq!(world.cluster.replica(leader).status().term.0, 1, "nobody was elected anew");
+}
+
+#[test]
+fn a_follower_that_missed_the_last_word_wakes_the_leader_and_deposes_nobody() {
+    let mut world = quiet(Some(Duration::from_millis(500)));
+    let leader = world.cluster.leader().unwrap();
+    world.closed = true;
+    (0..1_000).for_each(|_| world.turn());
+    let members = world.cluster.replica(leader).status().config.members();
+    let follower = members.into_iter().find(|id| *id != leader).unwrap();
+    // It forgets: what it does not know it would have missed.
+    world.cluster.restart(follower);
+    (0..3_000).for_each(|_| world.turn());
+    assert!(all_hibernate(&world), "all are asleep again");
+    assert_eq!(world.cluster.replica(leader).standing().1.0, 1, "in the term of before");
+}
+
+#[test]
+fn a_quiet_group_elects_once_and_serves_by_lease() {
+    let mut world = quiet(None);
     let leader = world.cluster.leader().unwrap();
     let (role, term, _) = world.cluster.replica(leader).standing();
     assert_eq!((role, term.0), (Role::Leader, 1), "one election is enough");

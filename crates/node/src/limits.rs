@@ -35,6 +35,10 @@ pub const EXPIRE_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a node tells the others about itself.
 pub const HEALTH_INTERVAL: Duration = Duration::from_millis(250);
 
+/// After so long without a word from a node its hibernating groups are woken: two words are missing.
+/// An idle group then elects a leader as soon as a busy one and this much later.
+pub const WATCH_TIMEOUT: Duration = Duration::from_millis(600);
+
 /// A peer that was silent for this long is shown as not alive.
 pub const HEALTH_TIMEOUT: Duration = Duration::from_millis(1_500);
 

@@ -104,6 +104,8 @@ pub struct Health {
     pub map: u64,
     /// How long what is asked of it waits for its disk, or for its loop to come to it.
     pub delay: Duration,
+    /// Its disk has no room: it takes no writes, and cannot save a vote.
+    pub full: bool,
     /// The nodes whose words come so irregularly that they had better not lead.
     pub unsteady: Vec<NodeId>,
     /// The number of its start: what an earlier one asked for nobody waits for any more.
@@ -297,6 +299,7 @@ fn put_health(out: &mut Vec<u8>, health: &Health) {
     }
     put_varint(out, health.map);
     put_varint(out, u64::try_from(health.delay.as_micros()).unwrap_or(u64::MAX));
+    out.push(u8::from(health.full));
     put_varint(out, health.unsteady.len() as u64);
     health.unsteady.iter().for_each(|node| put_varint(out, u64::from(node.0)));
     put_varint(out, health.boot);
@@ -315,9 +318,10 @@ fn read_health(reader: &mut Reader<'_>) -> Result<Health, Malformed> {
     })?;
     let map = reader.varint()?;
     let delay = Duration::from_micros(reader.varint()?);
+    let full = reader.byte()? == 1;
     let unsteady = reader.list(read_node)?;
     let boot = reader.varint()?;
-    Ok(Health { pid, addr, operations, applied, free, leads, map, delay, unsteady, boot })
+    Ok(Health { pid, addr, operations, applied, free, leads, map, delay, full, unsteady, boot })
 }
 
 const VOTE: u8 = 1;
@@ -367,10 +371,11 @@ fn put_envelope(out: &mut Vec<u8>, envelope: &Envelope) {
             put_varint(out, conflict.hint_index.0);
             put_varint(out, conflict.hint_term.0);
         }
-        Speech::Heartbeat { commit, sequence } => {
+        Speech::Heartbeat { commit, sequence, hibernate } => {
             out.push(HEARTBEAT);
             put_varint(out, commit.0);
             put_varint(out, *sequence);
+            out.push(u8::from(*hibernate));
         }
         Speech::HeartbeatReply { sequence } => {
             out.push(HEARTBEAT_REPLY);
@@ -430,7 +435,8 @@ fn read_envelope(reader: &mut Reader<'_>, whole: &Bytes) -> Result<Envelope, Mal
             Speech::AppendReply { sequence, result: Err(conflict) }
         }
         HEARTBEAT => {
-            Speech::Heartbeat { commit: Index(reader.varint()?), sequence: reader.varint()? }
+            let (commit, sequence) = (Index(reader.varint()?), reader.varint()?);
+            Speech::Heartbeat { commit, sequence, hibernate: reader.byte()? == 1 }
         }
         HEARTBEAT_REPLY => Speech::HeartbeatReply { sequence: reader.varint()? },
         SNAPSHOT => {
@@ -546,7 +552,7 @@ mod tests {
         check(speech(Speech::AppendReply { sequence, result: Ok(Index(1)) }));
         let conflict = Conflict { rejected: Index(1), hint_index: Index(2), hint_term: Term(3) };
         check(speech(Speech::AppendReply { sequence, result: Err(conflict) }));
-        check(speech(Speech::Heartbeat { commit: Index(1 << 40), sequence }));
+        check(speech(Speech::Heartbeat { commit: Index(1 << 40), sequence, hibernate: true }));
         check(speech(Speech::HeartbeatReply { sequence }));
         let voters = BTreeSet::from([NodeId(1), NodeId(2)]);
         let learners = BTreeSet::from([NodeId(3)]);
@@ -579,8 +585,20 @@ mod tests {
         let (pid, operations, map, delay) = (77, 1 << 33, 12, Duration::from_micros(1_234));
         let (unsteady, boot) = (vec![NodeId(3)], 900);
         let free = vec![GroupId(7)];
-        let health =
-            Health { pid, addr, operations, applied, free, leads, map, delay, unsteady, boot };
+        let full = true;
+        let health = Health {
+            pid,
+            addr,
+            operations,
+            applied,
+            free,
+            leads,
+            map,
+            delay,
+            full,
+            unsteady,
+            boot,
+        };
         check(Message::Health(health));
         let (group, term) = (GroupId(4), Term(9));
         check(Message::Astray { group, term, leader: None });

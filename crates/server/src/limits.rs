@@ -96,3 +96,7 @@ pub const SHARDS_MAX: u32 = 1_024;
 
 /// The most replicas that a shard can be told to have; see `hashring`.
 pub const REPLICAS_MAX: u32 = hashring::REPLICAS_MAX as u32;
+
+/// A group that nobody used for so long hibernates. Its next user waits for one round between its
+/// replicas, so it is long against the pauses of a client that is at work.
+pub const HIBERNATE_AFTER: Duration = Duration::from_secs(5);

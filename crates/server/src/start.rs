@@ -26,7 +26,7 @@ use crate::driver::{
 use crate::founding::{self, Wish};
 use crate::front::Front;
 use crate::keeper::snapshot_meta;
-use crate::limits::OTHER_FILES_MAX;
+use crate::limits::{HIBERNATE_AFTER, OTHER_FILES_MAX};
 use crate::links::About;
 use crate::presence::{self, Presence, Reached};
 use crate::repair::{self, Refusal};
@@ -207,7 +207,7 @@ pub fn present(
                     present.here.insert(group, founders);
                 }
             }
-            Presence::Unmarked => {}
+            Presence::Unmarked => repair::acquit(store, found, stored)?,
             Presence::Joined(reached) => {
                 present.here.insert(group, BTreeSet::new());
                 present.reached.insert(group, reached);
@@ -238,6 +238,7 @@ fn core(
         heartbeat_interval: options.heartbeat_interval,
         election_timeout: options.election_timeout,
         clock_drift_ppm: options.clock_drift_ppm,
+        hibernate_after: Some(HIBERNATE_AFTER),
         ..Options::new(node, u64::from_le_bytes(nonce()))
     };
     let map = about.map.clone().ok_or("there is no map")?;

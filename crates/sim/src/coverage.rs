@@ -45,6 +45,7 @@ pub enum Mark {
     CameBackToLagging,
     ServedAfterReturn,
     ReadBeforeFirstCommit,
+    CutInHibernation,
     ReadAtOldLeader,
     LearnerAdded,
     LearnerPromoted,
@@ -119,7 +120,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 102] = [
+    pub const ALL: [Mark; 103] = [
         Mark::MessageLost,
         Mark::MessageDuplicated,
         Mark::MessageReordered,
@@ -155,6 +156,7 @@ impl Mark {
         Mark::CameBackToLagging,
         Mark::ServedAfterReturn,
         Mark::ReadBeforeFirstCommit,
+        Mark::CutInHibernation,
         Mark::ReadAtOldLeader,
         Mark::LearnerAdded,
         Mark::LearnerPromoted,
@@ -243,9 +245,11 @@ pub const PLACES: &[&str] = &[
     // consensus
     "a change of members is refused",
     "a configuration is taken back",
+    "a group hibernates",
     "a hand-over is given up",
     "a leader that nobody hears steps down",
     "a leader that was removed names an heir",
+    "a leader wakes its group",
     "a voter that is being removed stands for election",
     "leadership is taken over by order",
     // node
@@ -260,6 +264,7 @@ pub const PLACES: &[&str] = &[
     "a guest's retry was never agreed on, and is taken",
     "a leader hands over because it is not wanted",
     "a leader without room hands its place on",
+    "a replica wakes because a node is silent",
     "whether a transaction is aborted is asked once more",
     "a replica comes back",
     "a replica is said to be out, and has come back since",

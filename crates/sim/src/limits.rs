@@ -73,3 +73,11 @@ pub(crate) const CHECK_EVERY: u64 = 8;
 
 /// Lines of a story that are kept.
 pub(crate) const STORY_LINES_MAX: usize = 200_000;
+
+/// What a node may be told about idle groups: never, soon, and as a server is.
+pub(crate) const HIBERNATE_AFTER: [Option<Duration>; 4] = [
+    None,
+    Some(Duration::from_millis(200)),
+    Some(Duration::from_secs(1)),
+    Some(Duration::from_secs(5)),
+];

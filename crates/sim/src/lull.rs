@@ -45,13 +45,13 @@ impl World {
         self.lull.as_ref().is_some_and(|lull| lull.spared.contains(&node))
     }
 
-    /// A lull begins, if a majority has lost nothing.
-    pub(crate) fn begin_lull(&mut self) {
+    /// A lull begins, if a majority has lost nothing, `but` not counted. True if one does.
+    pub(crate) fn begin_lull(&mut self, but: Option<u32>) -> bool {
         // Where groups move, nobody knows who will be a majority.
         if self.lull.is_some() || self.wish.is_some() || self.mapping.is_some() {
-            return;
+            return false;
         }
-        let Some(spared) = self.draw_majority() else { return };
+        let Some(spared) = self.draw_majority(but) else { return false };
         self.tell(|| format!("{spared:?} are spared"));
         for node in &spared {
             let machine = self.machine(*node);
@@ -64,17 +64,19 @@ impl World {
         let ends = self.now + settle + LULL_ANSWER.as_nanos() as u64 + self.rng.below(10 * SECOND);
         self.lull = Some(Lull { spared, ends, question: None, answered: true });
         self.push(self.now + settle, 0, What::Ask);
+        true
     }
 
     /// The least number of good nodes that are a quorum, whichever configuration counts.
-    fn draw_majority(&mut self) -> Option<BTreeSet<u32>> {
+    fn draw_majority(&mut self, but: Option<u32>) -> Option<BTreeSet<u32>> {
         let good = |world: &World, node: u32| {
             let machine = &world.machines[node as usize - 1];
             let mut groups =
                 machine.running.iter().flat_map(|running| running.front.core().members());
             !machine.is_harmed() && !groups.any(|one| one.status().faulty)
         };
-        let mut nodes: Vec<u32> = (1..=self.nodes()).filter(|node| good(self, *node)).collect();
+        let fits = |node: &u32| Some(*node) != but && good(self, *node);
+        let mut nodes: Vec<u32> = (1..=self.nodes()).filter(fits).collect();
         let mut spared = BTreeSet::new();
         loop {
             let ids = spared.iter().copied().map(NodeId).collect();
@@ -116,9 +118,7 @@ impl World {
         let before = lull.question.replace(self.now);
         lull.answered = false;
         for node in &lull.spared {
-            let mut bytes = Vec::new();
-            wire::resp::encode_call(&mut bytes, &[b"SET", b"lull", b"x"]);
-            let (node, client) = (*node, ASKERS + *node as usize);
+            let (node, client, bytes) = (*node, ASKERS + *node as usize, question());
             if let Some(number) = before {
                 self.push_node(node, 0, What::Gone { node, client, number });
             }
@@ -139,7 +139,19 @@ impl World {
             && lull.question == Some(number)
         {
             lull.answered |= bytes.starts_with(b"+OK");
+            if !lull.answered && bytes.starts_with(b"-") {
+                // A follower that just took a snapshot does not know what became of it.
+                let (node, bytes) = ((client - ASKERS) as u32, question());
+                self.push_node(node, SECOND / 10, What::ToNode { node, client, number, bytes });
+            }
         }
         client >= ASKER_OF_SCRIPT
     }
+}
+
+/// What those are asked that are spared.
+fn question() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    wire::resp::encode_call(&mut bytes, &[b"SET", b"lull", b"x"]);
+    bytes
 }

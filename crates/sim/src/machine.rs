@@ -29,8 +29,8 @@ use storage::store::{Found, Store};
 use crate::checker::replicas::OnDisk;
 use crate::clock::Clock;
 use crate::limits::{
-    APPEND_BYTES_MAX, CHECK_EVERY, CHUNK_BYTES_MAX, DRIFT_PPM, SEGMENT_BYTES, SNAPSHOT_STEP_BYTES,
-    TAIL_BYTES_MAX, TURNS_PER_SECOND_MAX,
+    APPEND_BYTES_MAX, CHECK_EVERY, CHUNK_BYTES_MAX, DRIFT_PPM, HIBERNATE_AFTER, SEGMENT_BYTES,
+    SNAPSHOT_STEP_BYTES, TAIL_BYTES_MAX, TURNS_PER_SECOND_MAX,
 };
 use crate::world::What;
 
@@ -299,6 +299,7 @@ impl Machine {
             append_bytes_max: APPEND_BYTES_MAX[(dice >> 8) as usize % APPEND_BYTES_MAX.len()],
             clock_drift_ppm: self.drift_ppm,
             inflight_max: 1 + (dice % 8) as usize,
+            hibernate_after: HIBERNATE_AFTER[(dice >> 32) as usize % HIBERNATE_AFTER.len()],
             chunk_bytes_max: CHUNK_BYTES_MAX[(dice >> 24) as usize % CHUNK_BYTES_MAX.len()],
             ..consensus::Options::new(NodeId(self.id), dice)
         };

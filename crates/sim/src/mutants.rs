@@ -96,6 +96,18 @@ pub const MUTANTS: &[Mutant] = &[
         "etcd raft, bcastHeartbeat",
     ),
     mutant(
+        "lease-in-hibernation",
+        "a leader that wakes believes that its lease has lasted",
+        "Raft thesis, section 6.4.1; TiKV: hibernate regions",
+    )
+    .about(Theme::Lease),
+    mutant(
+        "hibernation-without-a-watch",
+        "nobody wakes a group that hibernates behind a node that is gone",
+        "CockroachDB: quiescent ranges",
+    )
+    .about(Theme::Lease),
+    mutant(
         "read-without-a-lease",
         "a leader reads its own state and asks nobody",
         "Redis-Raft 19; etcd 20418",

@@ -27,7 +27,7 @@ impl World {
         let node = 1 + self.rng.below(u64::from(self.nodes())) as u32;
         self.refocus();
         if self.rng.one_in(12) {
-            self.begin_lull();
+            self.begin_lull(None);
         }
         if self.lull.is_none() || self.spares(evil, node) {
             self.tell(|| format!("evil: {evil:?} for node {node}"));
@@ -66,6 +66,7 @@ impl World {
             | Evil::LateFence
             | Evil::DeadWaiters
             | Evil::FirstCommit
+            | Evil::Slumber
             | Evil::Renew
             | Evil::Unanswered
             | Evil::Forgetful

@@ -51,6 +51,7 @@ pub(crate) enum Evil {
     Storm,
     // Of themes alone.
     FirstCommit,
+    Slumber,
     LeapShards,
     OneDecided,
     LateFence,
@@ -148,7 +149,7 @@ fn is_mapped(seed: u64) -> bool {
 
 const THEMES: [(Theme, &[Evil]); 12] = [
     (Theme::PriorTerm, &[Evil::PriorTerm]),
-    (Theme::Lease, &[Evil::Lease]),
+    (Theme::Lease, &[Evil::Lease, Evil::Slumber]),
     (Theme::Drift, &[Evil::LeaseDrift]),
     (Theme::Leap, &[Evil::Leap, Evil::Unanswered]),
     (Theme::HandOver, &[Evil::HandOver, Evil::FirstCommit]),

@@ -49,6 +49,7 @@ impl Replica {
     /// Time has passed.
     pub(super) fn tick(&mut self, now: Instant, out: &mut Effects) {
         match &self.state {
+            _ if self.hibernates => {}
             State::Leader(_) => self.tick_leader(now, out),
             _ if now < self.election_at => {}
             _ if self.may_lead() => self.campaign(now, out),

@@ -163,7 +163,7 @@ mod tests {
     use super::super::Replica;
     use crate::replica::{
         Config, Effects, Entry, EntryKind, Envelope, Event, Index, Message, NodeId, Options,
-        Replica as _, SnapshotMeta, Stored, Term,
+        Record, Replica as _, SnapshotMeta, Stored, Term,
     };
 
     fn entry(index: u64, term: u64) -> Entry {
@@ -201,6 +201,32 @@ mod tests {
         assert_eq!(appended(&[1, 1, 1], (2, 1), vec![], 5), [1, 2]);
         assert_eq!(appended(&[1, 1, 1], (2, 1), vec![entry(3, 2)], 5), [1, 2, 3]);
         assert_eq!(appended(&[1, 1, 1], (3, 2), vec![], 3), []);
+    }
+
+    /// It left in a term of its own, as one that had lost something, and its disk knew an older one
+    /// (seed 3103336: a node whose log was ahead of its term, which did not start any more).
+    #[test]
+    fn who_comes_back_has_its_term_on_the_disk_before_any_entry() {
+        let stored = Stored {
+            term: Term(7),
+            vote: Some(NodeId(1)),
+            reached: (Term(7), Index(u64::MAX)),
+            ..Stored::default()
+        };
+        let mut replica = Replica::new(Options::new(NodeId(1), 0), stored, Instant(0)).unwrap();
+        let message = Message::Append {
+            previous_index: Index(0),
+            previous_term: Term(0),
+            commit: Index(0),
+            sequence: 1,
+            entries: vec![entry(1, 7)],
+        };
+        let (source, target, term) = (NodeId(2), NodeId(1), Term(7));
+        let mut out = Effects::default();
+        replica.step(Instant(1), Event::Recv(Envelope { source, target, term, message }), &mut out);
+        let vote = Record::Vote { term: Term(7), vote: Some(NodeId(1)) };
+        assert_eq!(out.save, [vote, Record::Entry(entry(1, 7))]);
+        replica.check();
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub(super) struct View<'a> {
     pub(super) now: Instant,
     pub(super) term: Term,
     pub(super) commit: Index,
+    pub(super) hibernates: bool,
     pub(super) log: &'a Log,
     pub(super) snapshot: &'a SnapshotMeta,
     pub(super) options: &'a Options,
@@ -49,6 +50,8 @@ pub(super) struct Leader {
     pub(super) rounds: Rounds,
     pub(super) reads: Reads,
     pub(super) heartbeat_at: Instant,
+    /// The end of the log, and since when nothing was proposed or read.
+    pub(super) idle: (Index, Instant),
     /// The first entry of this term: until it is committed, nobody knows what is.
     pub(super) first: Index,
     pub(super) uncommitted_bytes: usize,
@@ -72,6 +75,7 @@ impl Leader {
             rounds: Rounds::new(now),
             reads: Reads::default(),
             heartbeat_at: next_beat(now, options.heartbeat_interval),
+            idle: (next, now),
             first: next,
             uncommitted_bytes,
             transfer: None,
@@ -187,7 +191,8 @@ fn send_heartbeat(peer: &mut Peer, round: u64, view: &View<'_>, out: &mut Effect
     let known = if planted!("heartbeat-tells-too-much") { view.commit } else { peer.matched };
     let commit = view.commit.min(known);
     peer.commit_sent = commit;
-    view.send(peer.node, Message::Heartbeat { commit, sequence: round }, out);
+    let message = Message::Heartbeat { commit, sequence: round, hibernate: view.hibernates };
+    view.send(peer.node, message, out);
 }
 
 /// Sends entries to a peer as long as its flow allows, or begins a snapshot if the log in memory
@@ -287,6 +292,7 @@ impl Replica {
             return;
         }
         self.serve_reads(now, true, out);
+        self.hibernates = self.may_hibernate(now);
         // Reads may have sent one just now.
         if let Some((leader, view)) = self.leading(now)
             && now >= leader.heartbeat_at

@@ -39,6 +39,7 @@
 
 mod election;
 mod follower;
+mod hibernation;
 mod leader;
 mod membership;
 mod progress;

@@ -32,6 +32,10 @@ pub(super) struct Reads {
 }
 
 impl Reads {
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     fn len(&self) -> usize {
         self.flying.len() + self.queued.len()
     }
@@ -91,6 +95,7 @@ impl Replica {
         let Some((leader, view)) = self.leading(now) else {
             return out.read.push(ReadReady { token, index: None });
         };
+        leader.idle.1 = now;
         let ready = view.commit >= leader.first || planted!("read-before-first-commit");
         if ready && leader.lease_holds(&view, alone) {
             return out.read.push(ReadReady { token, index: Some(view.commit) });
@@ -107,7 +112,7 @@ impl Replica {
     pub(super) fn serve_reads(&mut self, now: Instant, due: bool, out: &mut Effects) {
         let alone = self.is_alone();
         let Some((leader, view)) = self.leading(now) else { return };
-        if leader.reads.len() == 0 || view.commit < leader.first {
+        if leader.reads.is_empty() || view.commit < leader.first {
             return;
         }
         if leader.lease_holds(&view, alone) {

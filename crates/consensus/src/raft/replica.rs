@@ -10,6 +10,7 @@ use bytes::Bytes;
 use stdx::{Instant, Rng, mark, planted};
 
 use super::election::Candidate;
+use super::hibernation::wakes;
 use super::leader::{Leader, View};
 use super::saves::Saves;
 use super::snapshot::Incoming;
@@ -82,6 +83,8 @@ pub struct Replica {
     /// When a leader was last heard. Other candidates are refused for a while after that.
     pub(super) heard: Option<Instant>,
     pub(super) election_at: Instant,
+    /// The group hibernates, as far as is known here; see `hibernation`.
+    pub(super) hibernates: bool,
     /// This replica forgot what it said in terms up to this one; see `new`.
     pub(super) faulty: Option<Term>,
     /// How far an earlier replica here had the log.
@@ -122,6 +125,9 @@ impl Replica {
             log.restore(entry);
         }
         let stored = (term, vote);
+        // Who comes back may have left in a term that its disk never saw: that is said once more.
+        let comes_back = reached > (Term(0), Index(0));
+        let vote_record = if comes_back { (Term(0), None) } else { stored };
         let (term, vote) = if faulty { (Term(term.0 + 1), None) } else { stored };
         let mut replica = Replica {
             faulty: faulty.then_some(stored.0),
@@ -130,7 +136,7 @@ impl Replica {
             options,
             term,
             vote,
-            vote_record: stored,
+            vote_record,
             vote_save: 0,
             saves: Saves::default(),
             log,
@@ -142,6 +148,7 @@ impl Replica {
             // ever answered.
             heard: (term > Term(0) && !planted!("restart-forgets-lease")).then_some(now),
             election_at: now,
+            hibernates: false,
             incoming: None,
             state: State::Follower { leader: None },
         };
@@ -198,8 +205,11 @@ impl Replica {
             Message::AppendReply { sequence, result } => {
                 self.append_answered(now, source, sequence, result, out);
             }
-            Message::Heartbeat { commit, sequence } => {
+            Message::Heartbeat { commit, sequence, hibernate } => {
                 self.heartbeat_asked(now, source, commit, sequence, out);
+                if hibernate {
+                    self.hibernate_behind(source, commit);
+                }
             }
             Message::HeartbeatReply { sequence } => {
                 self.heartbeat_answered(now, source, sequence, out);
@@ -265,6 +275,9 @@ impl Replica {
         if term > self.term {
             self.term = term;
             self.vote = None;
+        }
+        if std::mem::take(&mut self.hibernates) {
+            self.reset_election(now);
         }
         let before = std::mem::replace(&mut self.state, State::Follower { leader: None });
         match before {
@@ -383,6 +396,7 @@ impl Replica {
             now,
             term: self.term,
             commit: self.commit,
+            hibernates: self.hibernates,
             log: &self.log,
             snapshot: &self.snapshot,
             options: &self.options,
@@ -432,6 +446,9 @@ fn entries_behind(snapshot: &SnapshotMeta, entries: Vec<Entry>) -> impl Iterator
 impl crate::replica::Replica for Replica {
     fn step(&mut self, now: Instant, event: Event, out: &mut Effects) {
         self.saves.begin_step();
+        if self.hibernates && wakes(&event) {
+            self.wake(now, matches!(event, Event::Recv(_)));
+        }
         match event {
             Event::Tick => self.tick(now, out),
             Event::Propose { token, data } => self.propose(now, token, data, out),
@@ -446,6 +463,7 @@ impl crate::replica::Replica for Replica {
                 self.configure(now, token, voters, learners, out);
             }
             Event::Transfer { target } => self.transfer(now, target, out),
+            Event::Wake => {}
             Event::Flush => self.flush(now, out),
             Event::Compact(meta) => self.compact(meta),
             Event::Fetched { target, snapshot, offset, data, last } => {
@@ -459,6 +477,7 @@ impl crate::replica::Replica for Replica {
 
     fn deadline(&self) -> Instant {
         match &self.state {
+            _ if self.hibernates => Instant::FAR,
             State::Leader(leader) => leader.deadline(&self.options, self.is_alone()),
             State::Candidate(_) => self.election_at,
             State::Follower { .. } if self.may_lead() => self.election_at,
@@ -468,6 +487,10 @@ impl crate::replica::Replica for Replica {
 
     fn standing(&self) -> (Role, Term, Option<NodeId>) {
         (self.role(), self.term, self.leader())
+    }
+
+    fn hibernates(&self) -> bool {
+        self.hibernates
     }
 
     fn is_handing_over(&self) -> bool {
@@ -505,10 +528,18 @@ impl crate::replica::Replica for Replica {
         assert!(self.configs.index() <= self.log.last(), "configurations stand in the log");
         assert!(self.log.last_term() <= self.term, "no entry is from a later term");
         let recorded = self.vote_record == (self.term, self.vote);
-        assert!(recorded || self.faulty.is_some(), "every vote is handed to the disk");
+        let begins = self.vote_record == (Term(0), None) && self.reached > (Term(0), Index(0));
+        assert!(
+            recorded || begins || self.faulty.is_some(),
+            "every vote is handed to the disk, in the first step of who comes back"
+        );
+        if self.hibernates {
+            assert_eq!(self.commit, self.log.last(), "a group hibernates when all is agreed");
+        }
         match &self.state {
             State::Follower { .. } => {}
             State::Candidate(candidate) => {
+                assert!(!self.hibernates, "who hibernates does not stand for election");
                 assert!(candidate.pre || self.vote == Some(self.options.node), "it stands itself");
             }
             State::Leader(leader) => {

@@ -16,7 +16,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use stdx::Instant;
+use stdx::{Instant, planted};
 
 #[derive(Clone, Copy, Debug)]
 struct Round {
@@ -90,6 +90,14 @@ impl Rounds {
         self.settled = self.number;
         self.lease = None;
         self.active = now;
+    }
+
+    /// Nothing was asked of the quorum for a while, and it need not have answered.
+    pub(super) fn revive(&mut self, now: Instant) {
+        self.active = self.active.max(now);
+        if planted!("lease-in-hibernation") {
+            self.lease = Some(now);
+        }
     }
 
     /// When the lease ends that confirmed rounds give, if each lasts `lease`.

@@ -65,8 +65,9 @@ pub(crate) fn message(envelope: &Envelope) -> String {
             "AppendReply rejects={} hint={}@{} round={sequence}",
             conflict.rejected.0, conflict.hint_index.0, conflict.hint_term.0
         ),
-        Message::Heartbeat { commit, sequence } => {
-            format!("Heartbeat commit={} round={sequence}", commit.0)
+        Message::Heartbeat { commit, sequence, hibernate } => {
+            let last = if *hibernate { " hibernate" } else { "" };
+            format!("Heartbeat commit={} round={sequence}{last}", commit.0)
         }
         Message::HeartbeatReply { sequence } => format!("HeartbeatReply round={sequence}"),
         Message::Snapshot { meta, offset, data, last, sequence } => format!(

@@ -417,12 +417,18 @@ impl Core {
                 }
             }
             Event::DiskFull(full) => {
+                let begins = full && !self.own.full;
+                self.own.full = full;
                 let members = self.seats.inform_all().filter_map(Seat::member_mut);
-                members.for_each(|group| group.set_disk_full(moment, full, out));
+                members.for_each(|group| group.set_disk_full(full));
+                if begins {
+                    self.hand_over_if_full(moment, out);
+                }
             }
             Event::Leave => {
+                let able = self.able(moment.now);
                 let members = self.seats.inform_all().filter_map(Seat::member_mut);
-                members.for_each(|group| group.hand_over(moment, out));
+                members.for_each(|group| group.hand_over(moment, &able, out));
             }
             Event::Saved { group, number } => {
                 self.latency.end(moment.now, group, number);
@@ -551,6 +557,8 @@ impl Core {
         }
         self.next_health = moment.now + HEALTH_INTERVAL;
         self.tell_health(moment, out);
+        self.watch(moment, out);
+        self.hand_over_if_full(moment, out);
         self.mourn(moment);
         if self.moves {
             self.move_groups(moment, out);

@@ -12,7 +12,7 @@ use super::Core;
 use crate::effects::Effects;
 use crate::group::Group;
 use crate::latency::slow_from;
-use crate::limits::{HEALTH_TIMEOUT, REQUEST_TIMEOUT};
+use crate::limits::{HEALTH_TIMEOUT, REQUEST_TIMEOUT, WATCH_TIMEOUT};
 use crate::map::Standing;
 use crate::message::{GroupId, Health, Leads, Message};
 use crate::request::Moment;
@@ -171,10 +171,33 @@ impl Core {
         peers.map(|(node, _)| *node).collect()
     }
 
-    /// The nodes that had better not lead: far slower than most, or heard of so irregularly by most of
+    /// The nodes that could take over: alive, and with room on their disks.
+    pub(super) fn able(&self, now: Instant) -> BTreeSet<NodeId> {
+        let able = self.peers.iter().filter(|(_, peer)| peer.is_alive(now) && !peer.health.full);
+        able.map(|(node, _)| *node).collect()
+    }
+
+    /// A node without room offers its places again: whoever they were offered to has not taken them.
+    pub(super) fn hand_over_if_full(&mut self, moment: Moment, out: &mut Effects) {
+        if !self.own.full {
+            return;
+        }
+        let able = self.able(moment.now);
+        self.seats.each_awake(|seat| {
+            if let Some(member) = seat.member_mut() {
+                member.hand_over(moment, &able, out);
+            }
+        });
+    }
+
+    /// The nodes that had better not lead: without room, far slower than most, or heard of so irregularly by most of
     /// the others that they are about to be taken for dead.
     pub(super) fn unfit(&self, now: Instant) -> BTreeSet<NodeId> {
         let own = (self.node, self.latency.at(now), self.unsteady(now));
+        let full = |node: NodeId| match node == self.node {
+            true => self.own.full,
+            false => self.peers.get(&node).is_some_and(|peer| peer.health.full),
+        };
         let others = self.peers.iter().filter(|(_, peer)| peer.is_alive(now));
         let others = others.map(|(node, Peer { health, .. })| {
             let Health { delay, unsteady, .. } = health;
@@ -184,7 +207,7 @@ impl Core {
         let slow_from = slow_from(alive.iter().map(|(_, delay, _)| *delay).collect());
         let is_unfit = |node: NodeId, delay: Duration| {
             let doubters = alive.iter().filter(|(.., unsteady)| unsteady.contains(&node)).count();
-            delay >= slow_from || doubters * 2 >= alive.len()
+            full(node) || delay >= slow_from || doubters * 2 >= alive.len()
         };
         alive.iter().filter(|one| is_unfit(one.0, one.1)).map(|one| one.0).collect()
     }
@@ -211,6 +234,21 @@ impl Core {
         for peer in self.peers.keys() {
             out.send.push((*peer, Message::Health(health.clone())));
         }
+    }
+
+    /// Hibernating groups do not watch each other: it is done for all of them here.
+    pub(super) fn watch(&mut self, moment: Moment, out: &mut Effects) {
+        let heard = |peer: &Peer| peer.heard.is_some_and(|at| moment.now.since(at) < WATCH_TIMEOUT);
+        let silent = self.peers.iter().filter(|(_, peer)| !heard(peer));
+        let silent: Vec<NodeId> = silent.map(|(node, _)| *node).collect();
+        if silent.is_empty() {
+            return;
+        }
+        self.seats.each_awake(|seat| {
+            if let Some(member) = seat.member_mut() {
+                member.watch(moment, &silent, out);
+            }
+        });
     }
 
     /// Peers that fell silent: their clients wait no longer for keys.

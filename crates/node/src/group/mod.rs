@@ -152,6 +152,8 @@ pub struct Group {
     /// When the clock of the log showed what; see `wall`.
     clock_seen: Option<(Instant, Millis)>,
     disk_full: bool,
+    /// How often its place was offered to others.
+    hand_overs: usize,
     /// Something was applied that other nodes should apply soon.
     hurry: bool,
     /// The disk had lost something, and the peers have not brought it back yet.
@@ -220,6 +222,7 @@ impl Group {
             tick_at: Instant(0),
             clock_seen: None,
             disk_full: false,
+            hand_overs: 0,
             hurry: false,
             faulty,
             next_expire: Instant(0),
@@ -378,6 +381,11 @@ impl Group {
         self.standing.2
     }
 
+    /// Does its group hibernate, as far as is known here?
+    pub fn hibernates(&self) -> bool {
+        self.replica.hibernates()
+    }
+
     /// May it take more requests? If not, clients are held back.
     pub fn has_room(&self) -> bool {
         let bytes = self.open.len() + self.flight_bytes + self.gateway.bytes();
@@ -412,15 +420,9 @@ impl Group {
         self.step(moment, Event::Saved(number), out);
     }
 
-    /// The disk has no room, or has it again. A leader without room hands its place on: writes
-    /// that it took already may be committed by the others.
-    pub(crate) fn set_disk_full(&mut self, moment: Moment, full: bool, out: &mut Effects) {
-        let begins = full && !self.disk_full;
+    /// The disk has no room, or has it again.
+    pub(crate) fn set_disk_full(&mut self, full: bool) {
         self.disk_full = full;
-        if begins && self.leads() {
-            mark!("a leader without room hands its place on");
-            self.hand_over(moment, out);
-        }
     }
 
     /// Asks for other members. Whether they are is seen in the configuration, and nowhere else.

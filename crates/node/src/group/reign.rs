@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use consensus::{Event, NodeId, Role};
 use keyspace::op::{Body, Origin};
-use stdx::planted;
+use stdx::{mark, planted};
 
 use super::{Flight, Group};
 use crate::effects::Effects;
@@ -83,18 +83,29 @@ impl Group {
         }
     }
 
-    /// A leader hands its place to the peer that has most of the log. It stays leader if there is
-    /// none, or if that does not take it.
-    pub(crate) fn hand_over(&mut self, moment: Moment, out: &mut Effects) {
+    /// A leader hands its place to the voter that has most of the log, of those that are able; of
+    /// several to one after the other, time by time. It stays leader if there is none, or if that does
+    /// not take it. Without room it does that, as writes that it took already may be committed by the
+    /// others.
+    pub(crate) fn hand_over(&mut self, moment: Moment, able: &BTreeSet<NodeId>, out: &mut Effects) {
         if !self.leads() {
             return;
         }
         let status = self.status();
-        let peers = status.matched.into_iter();
-        let voters = peers.filter(|(peer, _)| *peer != self.node && status.config.is_voter(*peer));
-        if let Some((target, _)) = voters.max_by_key(|(_, index)| *index) {
-            self.step(moment, Event::Transfer { target }, out);
+        let fits = |peer: &NodeId| able.contains(peer) && status.config.is_voter(*peer);
+        let voters = status.matched.iter().filter(|(peer, _)| fits(peer));
+        let most = voters.clone().map(|(_, index)| *index).max();
+        let best: Vec<NodeId> =
+            voters.filter(|(_, index)| Some(*index) == most).map(|(peer, _)| *peer).collect();
+        if best.is_empty() {
+            return;
         }
+        if self.disk_full {
+            mark!("a leader without room hands its place on");
+        }
+        let target = best[self.hand_overs % best.len()];
+        self.hand_overs += 1;
+        self.step(moment, Event::Transfer { target }, out);
     }
 
     /// The connection to a peer was made anew: what was sent to it may be lost.
@@ -112,6 +123,21 @@ impl Group {
         self.alive.remove(&peer.0);
         if self.leads() {
             self.push_silent(moment, Body::DropWaiters { node: Some(peer.0) });
+        }
+    }
+
+    /// These nodes are silent: whoever hibernates behind one of them, or leads one, looks for itself.
+    pub(crate) fn watch(&mut self, moment: Moment, silent: &[NodeId], out: &mut Effects) {
+        if !self.hibernates() || planted!("hibernation-without-a-watch") {
+            return;
+        }
+        let matters = |node: &NodeId| match self.leads() {
+            true => self.config.contains(*node),
+            false => self.leader() == Some(*node),
+        };
+        if silent.iter().any(matters) {
+            mark!("a replica wakes because a node is silent");
+            self.step(moment, Event::Wake, out);
         }
     }
 

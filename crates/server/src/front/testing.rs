@@ -57,7 +57,8 @@ impl Stage {
         let health = Health { addr: "127.0.0.1:2".to_owned(), ..Health::default() };
         stage.hear(leader, Message::Health(health));
         for group in (0..shards).map(GroupId) {
-            let message = consensus::Message::Heartbeat { commit: Index(0), sequence: 1 };
+            let message =
+                consensus::Message::Heartbeat { commit: Index(0), sequence: 1, hibernate: false };
             let envelope = Envelope { source: leader, target: own, term: Term(1), message };
             stage.hear(leader, Message::Consensus { group, envelope });
         }

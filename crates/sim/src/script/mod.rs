@@ -20,6 +20,7 @@
 //! | `DeadWaiters` | the leader falls with clients that wait there for keys, and what they wait for comes at the next leader |
 //! | `Renew` | a follower is behind; while a snapshot is sent to it, its leader takes a newer one |
 //! | `FirstCommit` | a write is acknowledged and known to be agreed by nobody who is left; it is read at a new leader whose first entry is not agreed yet |
+//! | `Slumber` | the clients are silent until the group hibernates, and its leader is cut off: the others must serve all the same |
 //! | `Forgetful` | what a guest has asked for is done, it does not hear of it, and all replicas start anew from a snapshot of behind it |
 //! | `Overtaken` | a leader's word that a guest's wait is over comes after the guest has asked the next leader |
 //! | `Away` | a node loses its replicas while clients wait there for keys, and gets them back: it must serve then; or it has nothing yet when a voter that has not heard of it all stands for election |
@@ -33,12 +34,14 @@ mod moves;
 mod shards;
 
 use node::{Event, GroupId};
+use server::start::GROUP;
 
 pub(crate) use moves::Props;
 use shards::{HUSH_TIME, Late};
 
 use crate::coverage::Mark;
 use crate::history::{Call, Datum, Verb};
+use crate::limits::{LULL_ANSWER, LULL_SETTLE};
 use crate::plan::Evil;
 use crate::workload::Task;
 use crate::world::{Checked, What, World};
@@ -243,6 +246,10 @@ pub(crate) enum Stage {
         node: u32,
         list: u64,
     },
+    /// The clients do nothing, so that the group of `leader` hibernates.
+    Slumber {
+        leader: u32,
+    },
     /// All faults have ended, clients wait for keys, and the leader changes once more.
     LastOrders,
     /// Until the time is up.
@@ -277,6 +284,7 @@ impl World {
         self.network.mend();
         match evil {
             Evil::FirstCommit => self.stage(Stage::FirstHush { leader }, 150),
+            Evil::Slumber => self.stage(Stage::Slumber { leader }, 2_000),
             Evil::Renew => {
                 let node = other(step);
                 self.cut_only(node);
@@ -485,6 +493,7 @@ impl World {
             Stage::Fenced(late) => self.forget_at_one(late),
             Stage::Waits { leader, group } => self.leader_falls(leader, group),
             Stage::Widowed { dead, group, looks } => self.push_at_next(dead, group, looks),
+            Stage::Slumber { leader } => self.cut_off_asleep(leader),
             Stage::FirstHush { leader } => self.write_first(leader),
             Stage::FirstLead { node, list } => self.read_first(node, list),
             Stage::Locked { node, other, client } => self.write_behind(node, other, client),
@@ -522,7 +531,8 @@ impl World {
         let hushed = matches!(
             self.script,
             Some(
-                Stage::FirstHush { .. }
+                Stage::Slumber { .. }
+                    | Stage::FirstHush { .. }
                     | Stage::FirstWrite { .. }
                     | Stage::FirstDeposed { .. }
                     | Stage::FirstLead { .. }
@@ -537,6 +547,18 @@ impl World {
             )
         );
         hushed && self.is_chaos()
+    }
+
+    /// The leader of a group that hibernates is gone, and nobody in the group looks for it.
+    fn cut_off_asleep(&mut self, leader: u32) {
+        let group = self.machine(leader).running.as_ref().and_then(|one| one.group(GROUP));
+        if !group.is_some_and(node::Group::hibernates) || !self.begin_lull(Some(leader)) {
+            return self.end_script();
+        }
+        self.coverage.hit(Mark::CutInHibernation);
+        self.cut_only(leader);
+        let after = (LULL_SETTLE + 2 * LULL_ANSWER).as_millis() as u64;
+        self.stage(Stage::Rest, after);
     }
 
     fn write_first(&mut self, leader: u32) {
