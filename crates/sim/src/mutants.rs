@@ -100,7 +100,7 @@ pub const MUTANTS: &[Mutant] = &[
         "a leader that wakes believes that its lease has lasted",
         "Raft thesis, section 6.4.1; TiKV: hibernate regions",
     )
-    .about(Theme::Lease),
+    .rare(),
     mutant(
         "hibernation-without-a-watch",
         "nobody wakes a group that hibernates behind a node that is gone",
