@@ -371,13 +371,15 @@ impl Machine {
             let Some(group) = seat.member() else { continue };
             let (status, applied, id) = (group.status(), group.applied(), group.id());
             text.push_str(&format!(
-                ", {id:?}: {:?} in {:?} of {:?}, applied {applied:?} of {:?} {:?}, faulty {}, by {:?}",
+                ", {id:?}: {:?} in {:?} of {:?}, applied {applied:?} of {:?} {:?}, faulty {}, hibernates {}, matched {:?}, by {:?}",
                 status.role,
                 status.term,
                 status.leader,
                 status.last_term,
                 status.last,
                 status.faulty,
+                group.hibernates(),
+                status.matched,
                 status.config
             ));
         }
