@@ -68,7 +68,8 @@ impl Network {
         least + rng.below(most - least + 1)
     }
 
-    /// Sends a message, which takes so long if nothing comes between. `strict`: it travels on the connection, in order, or breaks it.
+    /// Sends a message, which takes so long if nothing comes between. `strict`: it travels on the
+    /// connection, in order, or breaks it.
     pub(crate) fn send(
         &mut self,
         rng: &mut Rng,

@@ -193,23 +193,18 @@ impl Core {
     /// The nodes that had better not lead: without room, far slower than most, or heard of so irregularly by most of
     /// the others that they are about to be taken for dead.
     pub(super) fn unfit(&self, now: Instant) -> BTreeSet<NodeId> {
-        let own = (self.node, self.latency.at(now), self.unsteady(now));
-        let full = |node: NodeId| match node == self.node {
-            true => self.own.full,
-            false => self.peers.get(&node).is_some_and(|peer| peer.health.full),
-        };
+        let own = (self.node, self.latency.at(now), self.own.full, self.unsteady(now));
         let others = self.peers.iter().filter(|(_, peer)| peer.is_alive(now));
         let others = others.map(|(node, Peer { health, .. })| {
-            let Health { delay, unsteady, .. } = health;
-            (*node, *delay, unsteady.clone())
+            (*node, health.delay, health.full, health.unsteady.clone())
         });
         let alive: Vec<_> = others.chain([own]).collect();
-        let slow_from = slow_from(alive.iter().map(|(_, delay, _)| *delay).collect());
-        let is_unfit = |node: NodeId, delay: Duration| {
+        let slow_from = slow_from(alive.iter().map(|(_, delay, ..)| *delay).collect());
+        let is_unfit = |&(node, delay, full, _): &(NodeId, Duration, bool, Vec<NodeId>)| {
             let doubters = alive.iter().filter(|(.., unsteady)| unsteady.contains(&node)).count();
-            full(node) || delay >= slow_from || doubters * 2 >= alive.len()
+            full || delay >= slow_from || doubters * 2 >= alive.len()
         };
-        alive.iter().filter(|one| is_unfit(one.0, one.1)).map(|one| one.0).collect()
+        alive.iter().filter(|one| is_unfit(one)).map(|one| one.0).collect()
     }
 
     /// Tells the others at once if this node leads other groups than before, for whoever has no replica

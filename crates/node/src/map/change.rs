@@ -169,12 +169,7 @@ impl Map {
 
     /// The ring must take everyone who may come to stand on it.
     pub(super) fn check_ring(&self) -> Result<(), Refusal> {
-        let nodes = self.members.iter().map(|(node, member)| {
-            let stands = hashring::Node::new(member.weight, member.zone.clone())?;
-            Ok((hashring::NodeId(node.0), stands))
-        });
-        let nodes = nodes.collect::<Result<Vec<_>, hashring::Error>>()?;
-        Ok(hashring::Ring::check(nodes)?)
+        Ok(hashring::Ring::check(self.standing_where(|_| true)?)?)
     }
 
     fn invite(

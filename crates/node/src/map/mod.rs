@@ -159,13 +159,21 @@ impl Map {
 
     /// The circle of the nodes that take a share.
     pub fn ring(&self) -> Ring {
-        let active = self.members.iter().filter(|(_, one)| one.standing == Standing::Active);
-        let nodes = active.map(|(node, member)| {
+        let active = self.standing_where(|member| member.standing == Standing::Active);
+        active.and_then(Ring::of).expect("a change that the ring does not take is refused")
+    }
+
+    /// These members, as the ring sees them.
+    fn standing_where(
+        &self,
+        fits: impl Fn(&Member) -> bool,
+    ) -> Result<Vec<(hashring::NodeId, hashring::Node)>, hashring::Error> {
+        let members = self.members.iter().filter(|(_, member)| fits(member));
+        let stands = members.map(|(node, member)| {
             let stands = hashring::Node::new(member.weight, member.zone.clone())?;
             Ok((hashring::NodeId(node.0), stands))
         });
-        let ring = nodes.collect::<Result<Vec<_>, _>>().and_then(Ring::of);
-        ring.expect("a change that the ring does not take is refused")
+        stands.collect()
     }
 
     /// The same with everything where the ring wants it.
