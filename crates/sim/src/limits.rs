@@ -32,9 +32,8 @@ pub(crate) const SNAPSHOT_STEP_BYTES: [usize; 3] = [512, 4 * 1024, 128 * 1024];
 pub(crate) const REDIAL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// After all faults have ended, every client must be served within this time. It has room for a
-/// request that waits for its timeout of ten seconds behind a leader that is gone, and for a follower
-/// that is some hundred entries behind and is sent one at a time over a slow network (seed 3302448).
-pub(crate) const RECOVERY_BOUND: Duration = Duration::from_secs(30);
+/// request that waits for its timeout of ten seconds behind a leader that is gone.
+pub(crate) const RECOVERY_BOUND: Duration = Duration::from_secs(20);
 
 /// A client that got no answer for this long gives up: it never learns what happened.
 pub(crate) const CLIENT_PATIENCE_MAX: Duration = Duration::from_secs(15);

@@ -34,7 +34,6 @@ mod moves;
 mod shards;
 
 use node::{Event, GroupId};
-use server::start::GROUP;
 
 pub(crate) use moves::Props;
 use shards::{HUSH_TIME, Late};
@@ -551,7 +550,8 @@ impl World {
 
     /// The leader of a group that hibernates is gone, and nobody in the group looks for it.
     fn cut_off_asleep(&mut self, leader: u32) {
-        let group = self.machine(leader).running.as_ref().and_then(|one| one.group(GROUP));
+        let focus = self.focus;
+        let group = self.machine(leader).running.as_ref().and_then(|one| one.group(focus));
         if !group.is_some_and(node::Group::hibernates) || !self.begin_lull(Some(leader)) {
             return self.end_script();
         }

@@ -1,9 +1,9 @@
 //! The end: all faults end, what is open is answered, and everything is read.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Checked, Phase, What, World};
+use crate::limits::NODES_MAX;
 use crate::machine::Machine;
 
 impl World {
@@ -18,7 +18,8 @@ impl World {
         self.plan.directed = crate::plan::Directed::default();
         self.stalled_until.fill(0);
         (self.wish, self.lull) = (None, None);
-        self.network.spare(BTreeSet::new());
+        // A slow network is a fault too: one that is far behind may be sent one entry at a time.
+        self.network.spare((1..=NODES_MAX).collect());
         self.retire_removed()?;
         self.end_changes()?;
         for node in 1..=self.nodes() {
