@@ -41,8 +41,14 @@ pub(crate) struct Probe {
     missing: RefCell<BTreeSet<Str>>,
     /// Keys that were asked for and are here, if anybody wants to know.
     seen: Option<RefCell<BTreeSet<Str>>>,
-    /// Somebody asked for all keys.
+    /// Somebody asked for all keys, whose names are not known.
     walked: Cell<bool>,
+    /// The names of all keys are known.
+    named: bool,
+    /// Keys of which nothing else is known, and which somebody was told.
+    met: RefCell<BTreeSet<Str>>,
+    /// All keys were deleted: whatever is not here is nowhere.
+    cleared: bool,
     /// Somebody asked for any key.
     drawn: Cell<bool>,
     /// Any of those that are here will do for that.
@@ -60,13 +66,18 @@ enum Here {
 #[derive(Debug, Default)]
 pub(crate) struct Noted {
     pub missing: BTreeSet<Str>,
+    pub met: BTreeSet<Str>,
     pub seen: BTreeSet<Str>,
     pub walked: bool,
+    pub cleared: bool,
     pub drawn: bool,
 }
 
 impl Probe {
     fn note(&self, key: &[u8]) {
+        if self.cleared {
+            return;
+        }
         let here = match &self.here {
             Here::Keys(known) => known.contains(key),
             Here::Slots(slots) => slots.contains(&hashring::Slot::of(key).number()),
@@ -132,15 +143,33 @@ impl Db {
 
     /// The table, to walk. Expired keys are in it.
     pub fn dict(&self) -> &Dict<Entry> {
-        if let Some(probe) = &self.probe {
+        if let Some(probe) = self.probe.as_ref().filter(|probe| !probe.named && !probe.cleared) {
             probe.walked.set(true);
+        }
+        &self.dict
+    }
+
+    /// A walk over the table has told somebody of this key.
+    pub(crate) fn met(&self, key: &Str) {
+        if let Some(probe) = &self.probe
+            && matches!(&probe.here, Here::Keys(known) if !known.contains(key))
+        {
+            probe.met.borrow_mut().insert(key.clone());
+        }
+    }
+
+    /// The table, all of which is about to be deleted.
+    pub(crate) fn doomed(&mut self) -> &Dict<Entry> {
+        if let Some(probe) = &mut self.probe {
+            probe.cleared = true;
         }
         &self.dict
     }
 
     /// The table, to draw a key from. Expired keys are in it.
     pub(crate) fn lots(&self) -> &Dict<Entry> {
-        if let Some(probe) = self.probe.as_ref().filter(|probe| !probe.draws) {
+        let ready = |probe: &Probe| probe.draws || probe.named || probe.cleared;
+        if let Some(probe) = self.probe.as_ref().filter(|probe| !ready(probe)) {
             probe.drawn.set(true);
         }
         &self.dict
@@ -305,9 +334,17 @@ impl Db {
     }
 
     fn probe(&mut self, here: Here, sees: bool) {
-        let (missing, walked, drawn) = (RefCell::default(), Cell::new(false), Cell::new(false));
-        let seen = sees.then(RefCell::default);
-        self.probe = Some(Box::new(Probe { here, missing, seen, walked, drawn, draws: false }));
+        self.probe = Some(Box::new(Probe {
+            here,
+            missing: RefCell::default(),
+            seen: sees.then(RefCell::default),
+            walked: Cell::new(false),
+            named: false,
+            met: RefCell::default(),
+            cleared: false,
+            drawn: Cell::new(false),
+            draws: false,
+        }));
     }
 
     /// Whoever asks for any key may have one of those that are known.
@@ -325,13 +362,30 @@ impl Db {
         }
     }
 
+    /// The names of all keys are known, once `probe_name` has told them.
+    pub(crate) fn probe_names(&mut self) {
+        self.probe.as_mut().expect("a probe that learns has begun").named = true;
+    }
+
+    /// There is such a key, of which nothing is known but its type and its expiry.
+    pub(crate) fn probe_name(&mut self, key: &[u8], entry: Entry) {
+        let probe = self.probe.as_ref().expect("a probe that learns has begun");
+        if matches!(&probe.here, Here::Keys(known) if known.contains(key)) {
+            return;
+        }
+        self.index_expiry(key, Millis::FAR, entry.expires);
+        self.dict.insert(key, entry);
+    }
+
     /// Takes what was noted; the probe goes on.
     pub(crate) fn probe_take(&mut self) -> Noted {
         let probe = self.probe.as_mut().expect("a probe that tells has begun");
         let missing = std::mem::take(probe.missing.get_mut());
+        let met = std::mem::take(probe.met.get_mut());
         let seen = probe.seen.as_mut().map(|seen| std::mem::take(seen.get_mut()));
         let (walked, drawn) = (probe.walked.take(), probe.drawn.take());
-        Noted { missing, seen: seen.unwrap_or_default(), walked, drawn }
+        let cleared = std::mem::take(&mut probe.cleared);
+        Noted { missing, met, seen: seen.unwrap_or_default(), walked, cleared, drawn }
     }
 
     /// Nothing more is noted.

@@ -20,6 +20,10 @@ pub const DIRECTORY_SLOTS_PER_SEGMENT_MAX: usize = 16;
 /// watch on an absent key see the deletion of another, which costs its client a retry.
 pub const DELETED_PLACES: usize = 16_384;
 
+/// Bytes of the names of all keys of one shard's database, for a transaction over several shards that
+/// asks for all of them: some 500,000 keys. The gateway holds those of all shards.
+pub const NAMES_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Expired keys removed by one tick, so that a mass expiry cannot stall the shard.
 pub const EXPIRES_PER_TICK_MAX: usize = 4_096;
 

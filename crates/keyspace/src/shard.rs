@@ -415,9 +415,10 @@ impl Shard {
     /// Deletes every key of a database. Only keys that lived there are changed for WATCH.
     pub(crate) fn flush(&mut self, number: usize) {
         let db = &mut self.dbs[number];
-        for (key, entry) in db.dict().iter() {
+        let floor = db.floor();
+        for (key, entry) in db.doomed().iter() {
             let live = entry.expires > self.clock;
-            let version = if live { self.sequence } else { db.age(entry) };
+            let version = if live { self.sequence } else { entry.version.max(floor) };
             let deleted = self.deleted.at_mut(deleted_place(number, key));
             *deleted = (*deleted).max(version);
         }

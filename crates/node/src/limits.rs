@@ -88,6 +88,11 @@ pub const TXN_FETCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Rounds of fetching: a script that follows references from key to key needs one for each.
 pub const TXN_FETCHES_MAX: u32 = 256;
 
+/// Runs at the gateway that fetch only the keys which were missed. One that has walked over all keys
+/// and still misses some is likely to touch all that the walk told: a script that adds up what it
+/// reads stops at the first. They are fetched with them then.
+pub const TXN_FETCHES_ALONE_MAX: u32 = 3;
+
 /// How often a read over several shards is tried without locks.
 pub const TXN_SNAPSHOT_TRIES: u32 = 2;
 

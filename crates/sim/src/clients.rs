@@ -462,6 +462,7 @@ fn mark_of(task: &Task, outcome: &Outcome) -> Mark {
         (Outcome::Failed(why), _) if why == "watched" => Mark::TransactionAborted,
         (Outcome::Failed(_), _) => Mark::AnswerRefused,
         (_, How::Script) => Mark::ScriptDone,
+        (_, How::Walk | How::Names) => Mark::WalkDone,
         (_, How::Multi) => Mark::TransactionDone,
         _ if task.calls[0].verb == Verb::BlPop => Mark::Blocked,
         _ if task.reads() => Mark::ReadServed,

@@ -111,6 +111,7 @@ pub enum Mark {
     RolledBack,
     TransactionDone,
     ScriptDone,
+    WalkDone,
     KeyExpired,
     Blocked,
     Unblocked,
@@ -120,7 +121,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 103] = [
+    pub const ALL: [Mark; 104] = [
         Mark::MessageLost,
         Mark::MessageDuplicated,
         Mark::MessageReordered,
@@ -221,6 +222,7 @@ impl Mark {
         Mark::RolledBack,
         Mark::TransactionDone,
         Mark::ScriptDone,
+        Mark::WalkDone,
         Mark::KeyExpired,
         Mark::Blocked,
         Mark::DigestsCompared,

@@ -331,6 +331,12 @@ pub const MUTANTS: &[Mutant] = &[
     )
     .about(Theme::Shards),
     mutant(
+        "names-without-locks",
+        "the names of all keys are told while keys come and go",
+        "Jepsen: predicate reads, phantoms (Adya, G2)",
+    )
+    .about(Theme::Shards),
+    mutant(
         "recovery-commits-one",
         "a recovery commits what one participant has prepared, whatever the others say",
         "Jepsen: fractured writes",

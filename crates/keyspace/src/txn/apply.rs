@@ -199,20 +199,18 @@ impl Shard {
             reply.status(CHANGED);
             return true;
         }
-        let stage = match prepare.span {
-            Span::Keys => match self.run_overlay(prepare) {
-                Ok(stage) => stage,
-                Err((at, error)) => {
-                    reply.error(&format!("{FAILED} {at} {error}"));
-                    return true;
-                }
-            },
-            Span::Whole => Stage::Deferred { proto: prepare.proto, calls: prepare.calls.clone() },
+        let stage = match self.stage_of(prepare) {
+            Ok(stage) => stage,
+            Err((at, error)) => {
+                reply.error(&format!("{FAILED} {at} {error}"));
+                return true;
+            }
         };
         agree(&stage, reply);
-        match prepare.span {
-            Span::Keys => self.txns.locks.lock(txn, &wants),
-            Span::Whole => self.txns.locks.lock_whole(txn),
+        if prepare.span.is_whole() {
+            self.txns.locks.lock_whole(txn);
+        } else {
+            self.txns.locks.lock(txn, &wants);
         }
         let (participants, since) = (prepare.participants.clone(), self.clock);
         self.txns.aborted.remove(&txn);
@@ -237,9 +235,10 @@ impl Shard {
     }
 
     fn obstacles(&self, span: Span, wants: &[Want], each: impl FnMut(TxnId)) {
-        match span {
-            Span::Keys => self.txns.locks.obstacles(wants, each),
-            Span::Whole => self.txns.locks.holders(each),
+        if span.is_whole() {
+            self.txns.locks.holders(each);
+        } else {
+            self.txns.locks.obstacles(wants, each);
         }
     }
 
@@ -254,6 +253,29 @@ impl Shard {
                 waits |= prepare.txn.is_older_than(&holder);
             });
             assert!(waits, "{} is parked, and nobody younger is in its way", prepare.txn);
+        }
+    }
+
+    /// What is ready once this is prepared; or which call fails, and why.
+    fn stage_of(&mut self, prepare: &Prepare) -> Result<Stage, (usize, String)> {
+        match prepare.span {
+            Span::Keys => self.run_overlay(prepare),
+            Span::Whole => {
+                // That is all that can go wrong with what a gateway puts.
+                let receipt = prepare.calls.iter().position(|(db, _)| *db == RECEIPTS);
+                if let Some(at) = receipt
+                    && receipt::is_full(&self.dbs[usize::from(RECEIPTS)])
+                {
+                    return Err((at, receipt::FULL.message().to_owned()));
+                }
+                Ok(Stage::Deferred { proto: prepare.proto, calls: prepare.calls.clone() })
+            }
+            Span::Survey => match self.run_overlay(prepare)? {
+                Stage::Overlay { writes, replies, .. } if writes.is_empty() => {
+                    Ok(Stage::Survey { replies })
+                }
+                _ => Err((0, "ERR a survey changes nothing".to_owned())),
+            },
         }
     }
 
@@ -335,7 +357,7 @@ impl Shard {
         for (number, db) in self.dbs[..DATABASES].iter_mut().enumerate() {
             let noted = db.probe_take();
             db.probe_end();
-            escaped |= noted.walked || noted.drawn || !noted.missing.is_empty();
+            escaped |= noted.walked || noted.cleared || noted.drawn || !noted.missing.is_empty();
             let want = |key: &Str| {
                 let (db, access) = (number as u8, Access::Write);
                 Want { db, key: key.to_vec(), access }
@@ -375,6 +397,7 @@ impl Shard {
             Stage::Deferred { proto, calls } => {
                 replies = self.run_calls(proto, &calls, effects);
             }
+            Stage::Survey { .. } => {}
         }
         self.txns.locks.free(txn, &wants);
         put_replies(&replies, reply);
@@ -474,7 +497,7 @@ enum Obstacle {
 
 fn wants_of(prepare: &Prepare) -> Vec<Want> {
     let mut wants = Vec::new();
-    if prepare.span == Span::Whole {
+    if prepare.span.is_whole() {
         return wants;
     }
     for (db, args) in &prepare.calls {
@@ -489,7 +512,9 @@ fn wants_of(prepare: &Prepare) -> Vec<Want> {
 /// YES.
 fn agree(stage: &Stage, reply: &mut Reply<'_>) {
     match stage {
-        Stage::Overlay { replies, .. } => put_replies(replies, reply),
+        Stage::Overlay { replies, .. } | Stage::Survey { replies } => {
+            put_replies(replies, reply);
+        }
         Stage::Deferred { .. } => reply.array(0),
     }
 }

@@ -7,9 +7,9 @@ use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
 use stdx::{Millis, planted};
 use wire::{ArgsBuf, Proto};
 
+use super::TxnId;
 use super::codec::{put_id, put_list, read_id};
 use super::locks::{Access, Locks, Want};
-use super::{Span, TxnId};
 use crate::db::Entry;
 use crate::op::{self, Op, Origin, put_args, read_owned};
 use crate::shard::Publish;
@@ -44,6 +44,8 @@ pub(super) enum Stage {
     Overlay { writes: Vec<Write>, replies: Vec<Vec<u8>>, publish: Vec<Publish> },
     /// The calls run when it is committed: the whole shard is locked till then.
     Deferred { proto: Proto, calls: Vec<(u8, ArgsBuf)> },
+    /// The calls have run, and change nothing: the whole shard is locked.
+    Survey { replies: Vec<Vec<u8>> },
 }
 
 /// A key as the transaction leaves it: absent without an entry.
@@ -215,22 +217,19 @@ impl Book {
     fn lock(&mut self, txn: TxnId, prepared: &Prepared) -> Option<()> {
         let mut free = true;
         self.locks.obstacles(&prepared.wants, |holder| free &= holder == txn);
-        match prepared.stage.span() {
+        match prepared.stage.locks_all() {
             _ if !free => return None,
-            Span::Whole if !self.locks.is_empty() => return None,
-            Span::Whole => self.locks.lock_whole(txn),
-            Span::Keys => self.locks.lock(txn, &prepared.wants),
+            true if !self.locks.is_empty() => return None,
+            true => self.locks.lock_whole(txn),
+            false => self.locks.lock(txn, &prepared.wants),
         }
         Some(())
     }
 }
 
 impl Stage {
-    fn span(&self) -> Span {
-        match self {
-            Stage::Overlay { .. } => Span::Keys,
-            Stage::Deferred { .. } => Span::Whole,
-        }
+    fn locks_all(&self) -> bool {
+        !matches!(self, Stage::Overlay { .. })
     }
 }
 
@@ -256,6 +255,10 @@ fn put_prepared(out: &mut Vec<u8>, prepared: &Prepared) {
         Stage::Deferred { proto, calls } => {
             out.push(1 + u8::from(*proto == Proto::Resp3));
             put_list(out, calls, |out, (db, args)| put_args(out, *db, args.args()));
+        }
+        Stage::Survey { replies } => {
+            out.push(3);
+            put_list(out, replies, |out, reply| put_bytes(out, reply));
         }
     }
 }
@@ -283,6 +286,7 @@ fn read_prepared(reader: &mut Reader<'_>) -> Result<Prepared, Malformed> {
             let proto = if kind == 2 { Proto::Resp3 } else { Proto::Resp2 };
             Stage::Deferred { proto, calls: reader.list(read_owned)? }
         }
+        3 => Stage::Survey { replies: reader.list(|reader| Ok(reader.bytes()?.to_vec()))? },
         _ => return Err(reader.malformed()),
     };
     Ok(Prepared { participants, since, wants, stage })

@@ -16,6 +16,7 @@ const FORGET: u8 = 3;
 const WHOLE: u8 = 1;
 const ROLLBACK: u8 = 1 << 1;
 const AFTER: u8 = 1 << 2;
+const SURVEY: u8 = 1 << 3;
 
 /// Appends a message. The protocol of a `Prepare` is that of its operation.
 pub(crate) fn put_txn(out: &mut Vec<u8>, txn: &Txn) {
@@ -74,10 +75,9 @@ fn put_prepare(out: &mut Vec<u8>, prepare: &Prepare) {
     put_varint(out, done.end);
     put_list(out, compares, put_watch);
     put_list(out, calls, |out, (db, args)| put_args(out, *db, args.args()));
-    let whole = if *span == Span::Whole { WHOLE } else { 0 };
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
-    let after_flag = flag(after.is_some(), AFTER);
-    out.push(whole | flag(*rollback, ROLLBACK) | after_flag);
+    let span = flag(*span == Span::Whole, WHOLE) | flag(*span == Span::Survey, SURVEY);
+    out.push(span | flag(*rollback, ROLLBACK) | flag(after.is_some(), AFTER));
     if let Some(after) = after {
         put_id(out, after);
     }
@@ -90,10 +90,15 @@ fn read_prepare(reader: &mut Reader<'_>, proto: Proto) -> Result<Prepare, Malfor
     let compares = reader.list(read_watch)?;
     let calls = reader.list(read_owned)?;
     let flags = reader.byte()?;
-    if flags & !(WHOLE | ROLLBACK | AFTER) != 0 {
+    let span = match flags & (WHOLE | SURVEY) {
+        0 => Span::Keys,
+        WHOLE => Span::Whole,
+        SURVEY => Span::Survey,
+        _ => return Err(reader.malformed()),
+    };
+    if flags & !(WHOLE | SURVEY | ROLLBACK | AFTER) != 0 {
         return Err(reader.malformed());
     }
-    let span = if flags & WHOLE != 0 { Span::Whole } else { Span::Keys };
     let rollback = flags & ROLLBACK != 0;
     let after = if flags & AFTER != 0 { Some(read_id(reader)?) } else { None };
     let prepare =

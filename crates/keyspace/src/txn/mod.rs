@@ -27,6 +27,7 @@ mod apply;
 mod book;
 mod codec;
 mod locks;
+mod names;
 mod rollback;
 mod scratch;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use apply::{ESCAPED, FAILED, PARKED, UNDONE};
 pub(crate) use book::Book;
 pub use book::{Doubt, Standing};
 pub(crate) use codec::{put_txn, read_txn};
+pub(crate) use names::names;
 pub use rollback::rolled_back;
 pub use scratch::{Done, Key, Ran, Scratch};
 
@@ -112,6 +114,15 @@ pub enum Span {
     Keys,
     /// All: its calls name no keys. They run when it is committed; nothing can change till then.
     Whole,
+    /// All, for calls that change nothing. They run when it is prepared.
+    Survey,
+}
+
+impl Span {
+    /// Is all of the shard locked?
+    fn is_whole(self) -> bool {
+        matches!(self, Span::Whole | Span::Survey)
+    }
 }
 
 /// A message about a transaction, through the log of a participant.

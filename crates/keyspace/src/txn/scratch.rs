@@ -8,6 +8,10 @@
 //! run that asks for another key is void: the caller fetches what was missing, and runs again. So
 //! scripts may touch keys that they do not name, as on a single Redis.
 //!
+//! Who asks for all keys (KEYS, SCAN, DBSIZE) gets their names, with their types and expiries, from
+//! SYNOD.NAMES; a key that is touched then is fetched as any other. What deletes all keys needs none
+//! of them.
+//!
 //! Not here: whether what was fetched is still true; the compares say that to each participant.
 
 use std::collections::BTreeMap;
@@ -21,6 +25,7 @@ use crate::op::Watch;
 use crate::settings::Settings;
 use crate::shard::{Effects, Publish, Shard};
 use crate::snapshot::{put_value, read_value};
+use crate::txn::names;
 use crate::types::{Machine, Stream, xread_frozen};
 use crate::value::Typed;
 
@@ -34,8 +39,8 @@ pub enum Ran {
     Missing(Vec<Key>),
     /// It asked for any key of these databases.
     Drawn(Vec<u8>),
-    /// It asked for all keys (KEYS, SCAN, DBSIZE, FLUSHALL): no scratch holds them.
-    Walked,
+    /// It asked for all keys of these databases, whose names are not known yet.
+    Walked(Vec<u8>),
     Done(Done),
 }
 
@@ -46,6 +51,8 @@ pub struct Done {
     pub replies: Vec<Vec<u8>>,
     /// What must still be true for it, of every key that was fetched.
     pub compares: Vec<Watch>,
+    /// Databases all of whose keys are deleted, in every shard, before anything is put.
+    pub flushed: Vec<u8>,
     /// Calls of SYNOD.PUT that make it true, by their keys.
     pub puts: Vec<(Key, ArgsBuf)>,
     pub publish: Vec<Publish>,
@@ -56,6 +63,8 @@ pub struct Done {
 pub struct Scratch {
     shard: Shard,
     versions: BTreeMap<Key, u64>,
+    /// Keys that the last run was told by a walk, and that are not fetched.
+    met: Vec<Key>,
 }
 
 impl Scratch {
@@ -64,7 +73,7 @@ impl Scratch {
         let mut shard = Shard::new();
         (shard.clock, shard.sequence) = (clock, seed.max(1));
         shard.dbs.iter_mut().for_each(|db| db.probe_keys());
-        Scratch { shard, versions: BTreeMap::new() }
+        Scratch { shard, versions: BTreeMap::new(), met: Vec::new() }
     }
 
     /// The settings that all shards share, by their names.
@@ -126,6 +135,31 @@ impl Scratch {
         self.shard.dbs[usize::from(db)].probe_draws();
     }
 
+    /// Forgets all keys: they are to be fetched, and named, anew.
+    pub fn forget(&mut self) {
+        self.shard.dbs = Shard::new().dbs;
+        self.shard.dbs.iter_mut().for_each(|db| db.probe_keys());
+        self.versions.clear();
+    }
+
+    /// The names of all keys that a shard has in this database, as SYNOD.NAMES told them. Those of
+    /// keys that are known already change nothing.
+    pub fn name(&mut self, db: u8, names: &[u8]) -> Result<(), Malformed> {
+        let db = &mut self.shard.dbs[usize::from(db)];
+        db.probe_names();
+        names::read(names, |key, entry| db.probe_name(key, entry))
+    }
+
+    /// The keys that were added.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.versions.keys()
+    }
+
+    /// The keys that the last run was told by a walk (KEYS, SCAN), and that were not added.
+    pub fn met(&mut self) -> impl Iterator<Item = Key> {
+        std::mem::take(&mut self.met).into_iter()
+    }
+
     /// A call of XREAD, wrapped or not, with the ids that are the last ones here in place of `$`.
     pub fn freeze(&self, db: u8, args: Args<'_>) -> ArgsBuf {
         let entry = |key: &[u8]| self.shard.dbs[usize::from(db)].get(key);
@@ -137,14 +171,20 @@ impl Scratch {
         self.shard.dbs.iter_mut().for_each(|db| db.journal_begin());
         let mut effects = Effects::default();
         let replies = self.shard.run_calls(proto, calls, &mut effects);
-        let (mut missing, mut drawn, mut walks) = (Vec::new(), Vec::new(), false);
+        let (mut missing, mut drawn, mut walked) = (Vec::new(), Vec::new(), Vec::new());
+        let mut flushed = Vec::new();
+        self.met.clear();
         for (number, db) in self.shard.dbs.iter_mut().enumerate() {
             let noted = db.probe_take();
             missing.extend(noted.missing.iter().map(|key| (number as u8, key.to_vec())));
+            self.met.extend(noted.met.iter().map(|key| (number as u8, key.to_vec())));
             drawn.extend(noted.drawn.then_some(number as u8));
-            walks |= noted.walked;
+            walked.extend(noted.walked.then_some(number as u8));
+            flushed.extend(noted.cleared.then_some(number as u8));
         }
-        let puts = self.shard.take_writes().into_iter().map(|write| {
+        let mut writes = self.shard.take_writes();
+        writes.retain(|write| write.entry.is_some() || !flushed.contains(&write.db));
+        let puts = writes.into_iter().map(|write| {
             let mut args = ArgsBuf::new();
             args.push(b"synod.put");
             args.push(&write.key);
@@ -161,8 +201,8 @@ impl Scratch {
         let puts = puts.collect();
         // What the undoing touched was asked for by nobody.
         self.shard.dbs.iter_mut().for_each(|db| drop(db.probe_take()));
-        if walks {
-            return Ran::Walked;
+        if !walked.is_empty() {
+            return Ran::Walked(walked);
         }
         if !drawn.is_empty() {
             return Ran::Drawn(drawn);
@@ -176,6 +216,6 @@ impl Scratch {
             key: key.clone(),
         });
         let (compares, publish) = (compares.collect(), effects.publish);
-        Ran::Done(Done { replies, compares, puts, publish })
+        Ran::Done(Done { replies, compares, flushed, puts, publish })
     }
 }

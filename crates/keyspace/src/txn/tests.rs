@@ -273,7 +273,15 @@ fn at_gateway(shards: &mut [Participant], number: u64, lines: &[&str]) -> Option
     let done = loop {
         match scratch.run(Proto::Resp2, &calls) {
             Ran::Done(done) => break done,
-            Ran::Walked => return None,
+            Ran::Walked(dbs) => {
+                for db in dbs {
+                    scratch.forget();
+                    shards.iter().for_each(|shard| {
+                        let names = names(&shard.shard.dbs[usize::from(db)], shard.shard.clock);
+                        scratch.name(db, &names.unwrap()).unwrap();
+                    });
+                }
+            }
             Ran::Drawn(dbs) => dbs.into_iter().for_each(|db| scratch.let_draw(db)),
             Ran::Missing(keys) => {
                 for key in keys {
@@ -301,10 +309,13 @@ fn commit(shards: &mut [Participant], number: u64, done: &Done) -> bool {
     let mut agreed = true;
     for (at, shard) in shards.iter_mut().enumerate() {
         let puts = done.puts.iter().filter(|((_, key), _)| place(key) == at);
-        let calls = puts.map(|((db, _), args)| (*db, args.clone())).collect();
+        let puts = puts.map(|((db, _), args)| (*db, args.clone()));
+        let flushes = done.flushed.iter().map(|db| (*db, args("flushdb")));
+        let calls = flushes.chain(puts).collect();
+        let span = if done.flushed.is_empty() { Span::Keys } else { Span::Whole };
         let compares = done.compares.iter().filter(|watch| place(&watch.key) == at);
         let compares = compares.cloned().collect();
-        let one = Prepare { calls, compares, ..prepare(id(number), Span::Keys, &[]) };
+        let one = Prepare { calls, compares, ..prepare(id(number), span, &[]) };
         agreed &= shard.txn(Txn::Prepare(one)).starts_with('*');
     }
     for shard in shards {
@@ -325,7 +336,55 @@ fn calls_over_shards_run_on_a_scratch_with_keys_that_nobody_named() {
     assert_eq!(shards[place(b"a")].call("lrange a 0 -1"), "*2\r\n$1\r\n2\r\n$1\r\n3\r\n");
     assert_eq!(shards[place(b"d")].call("lrange d 0 -1"), "*1\r\n$1\r\n1\r\n");
     assert_eq!(shards[place(b"b")].call("exists b"), ":0\r\n");
-    assert_eq!(at_gateway(&mut shards, 2, &["dbsize"]), None);
+}
+
+#[test]
+fn calls_over_shards_walk_over_all_keys_and_delete_them() {
+    let mut shards = [Participant::new(), Participant::new()];
+    shards[place(b"a")].call("mset a 1 a:1 2");
+    shards[place(b"b")].call("rpush b x");
+    shards[place(b"b")].call("set b:1 3 px 60000");
+    let mut run = |number, lines: &[&str]| at_gateway(&mut shards, number, lines).unwrap();
+    assert_eq!(run(1, &["dbsize", "set c 1", "dbsize"]), [":4\r\n", "+OK\r\n", ":5\r\n"]);
+    let types = "eval \"local all = redis.call('scan', 0, 'type', 'list', 'count', 99) \
+        return {all[1], all[2][1], #redis.call('keys', '*')}\" 0";
+    assert_eq!(run(2, &[types]), ["*3\r\n$1\r\n0\r\n$1\r\nb\r\n:5\r\n"]);
+    // What is touched is fetched, and what is done shows in the next walk.
+    let sum = "eval \"local sum = 0 for _, key in ipairs(redis.call('keys', '?:1')) do \
+        sum = sum + redis.call('get', key) redis.call('del', key) end \
+        return {sum, redis.call('dbsize')}\" 0";
+    assert_eq!(run(3, &[sum, "dbsize"]), ["*2\r\n:5\r\n:3\r\n", ":3\r\n"]);
+    assert_eq!(run(4, &["exists a:1", "exists b:1", "get a"]), [":0\r\n", ":0\r\n", "$1\r\n1\r\n"]);
+    // What deletes all keys needs none of them; what was there before counts still.
+    let renew = ["get a", "flushdb", "dbsize", "get a", "set d 1", "dbsize", "randomkey"];
+    let replies = run(5, &renew);
+    assert_eq!(replies[..4], ["$1\r\n1\r\n", "+OK\r\n", ":0\r\n", "$-1\r\n"]);
+    assert_eq!(replies[4..], ["+OK\r\n", ":1\r\n", "$1\r\nd\r\n"]);
+    assert_eq!(run(6, &["keys *"]), ["*1\r\n$1\r\nd\r\n"]);
+    // A key that came between the two is deleted too.
+    assert_eq!(run(7, &["flushall", "del d"]), ["+OK\r\n", ":0\r\n"]);
+    assert!(shards.iter().all(|shard| shard.shard.dbs[0].is_empty()));
+}
+
+#[test]
+fn a_survey_locks_all_and_is_taken_over_from_snapshots_too() {
+    let mut shard = Participant::new();
+    shard.call("mset a 1 b 2");
+    let survey = Txn::Prepare(prepare(id(1), Span::Survey, &["synod.hold a", "dbsize"]));
+    let told = shard.txn(survey.clone());
+    assert!(told.starts_with("*2"), "{told}");
+    assert_eq!(shard.asks(1, "set c 1"), "(parked)");
+    shard.reload();
+    assert_eq!(shard.txn(survey), told, "asked again, it tells the same");
+    let next = TxnId { attempt: 1, ..id(1) };
+    let one = Prepare { after: Some(id(1)), ..prepare(next, Span::Keys, &["set a 5"]) };
+    assert!(shard.txn(Txn::Prepare(one)).starts_with("*1"));
+    assert_eq!(shard.late(), [(1, "+OK\r\n".into())], "only what it changes is locked now");
+    shard.txn(Txn::Decide { txn: next, commit: true });
+    assert_eq!(shard.call("get a"), "$1\r\n5\r\n");
+    let liar = Txn::Prepare(prepare(id(9), Span::Survey, &["set a 1"]));
+    assert_eq!(shard.txn(liar), "-FAILED 0 ERR a survey changes nothing\r\n");
+    assert_eq!(shard.call("get a"), "$1\r\n5\r\n");
 }
 
 /// One step of a random history: which transaction (or none) does what with which keys.

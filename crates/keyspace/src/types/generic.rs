@@ -276,12 +276,14 @@ fn keys(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
     let pattern = &args[1];
     let (now, clock) = (cx.now(), cx.shard.clock);
     let (mut found, mut due, place) = (0, false, reply.defer());
-    for (key, entry) in cx.database().dict().iter() {
+    let db = cx.database();
+    for (key, entry) in db.dict().iter() {
         if pattern != b"*" && !glob::matches(pattern, key) {
             continue;
         }
         if entry.expires > now {
             reply.bulk(key);
+            db.met(key);
             found += 1;
         } else {
             due |= entry.expires > clock;

@@ -45,7 +45,10 @@ fn scan(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
     reply.array(2);
     reply.bulk(itoa::Buffer::new().format(next).as_bytes());
     reply.array(seen.len());
-    seen.iter().for_each(|(key, _)| reply.bulk(key));
+    for (key, _) in &seen {
+        reply.bulk(key);
+        cx.database().met(key);
+    }
     Ok(())
 }
 

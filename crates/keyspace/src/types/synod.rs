@@ -17,6 +17,7 @@ use crate::reject::Reject;
 use crate::settings::Settings;
 use crate::shard::{Cut, feeds};
 use crate::snapshot::{Saver, put_value, read_value};
+use crate::txn::names;
 
 const SYNOD: &[Command] = &[
     Command::new("help", 2, Flags::ANYTIME, Keys::None, Run::Pure(help)).doc(
@@ -212,6 +213,12 @@ pub(crate) const COMMANDS: &[Command] = &[
         "O(N) in the size of the values",
         "As SYNOD.FETCH, for a transaction that locks the keys before it changes them",
     ),
+    Command::new("synod.names", 1, Flags::READONLY, Keys::None, Run::Read(all_names)).doc(
+        Group::Transactions,
+        "7.0.0",
+        "O(N) in the keys of the shard",
+        "Tells the names of all keys of a shard, with their types and expiries",
+    ),
     Command::new("synod.put", -3, Flags::WRITE.and(Flags::DENYOOM), Keys::one(1), Run::Write(put))
         .doc(
             Group::Transactions,
@@ -293,6 +300,11 @@ fn fetch(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
             }
         }
     }
+    Ok(())
+}
+
+fn all_names(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
+    reply.bulk(&names(cx.database(), cx.now())?);
     Ok(())
 }
 

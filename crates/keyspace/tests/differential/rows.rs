@@ -386,6 +386,7 @@ pub(crate) const EXCEPTIONS: &[(&str, &str)] = &[
     ("synod.idem", OURS),
     ("synod.library", OURS),
     ("synod.multi", OURS),
+    ("synod.names", OURS),
     ("synod.put", OURS),
     ("synod.script", OURS),
     ("synod.backup *", OURS),

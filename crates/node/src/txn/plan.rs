@@ -7,6 +7,8 @@
 //! | that names no key and writes (FLUSHALL, SCRIPT LOAD …), DBSIZE, KEYS | a piece for every shard |
 //! | that names no key and reads something that all shards have | one piece, anywhere |
 //! | any other over several shards, and what may touch keys that it does not name | run at the gateway |
+//!
+//! What names no key and comes with one of the last row runs at the gateway too.
 
 use std::collections::BTreeMap;
 
@@ -51,6 +53,8 @@ pub(super) struct Plan {
     /// For each shard its pieces: the call that it is of, and what is called.
     pub(super) pieces: BTreeMap<usize, Vec<(usize, u8, ArgsBuf)>>,
     merges: Vec<Merge>,
+    /// A call that can't run on a scratch, which knows keys and nothing else of a shard.
+    pub(super) misfit: Option<String>,
     /// Draws among answers that are equally good.
     dice: u64,
 }
@@ -67,12 +71,17 @@ impl Plan {
             mode: Mode::Pieces,
             pieces: BTreeMap::new(),
             merges: Vec::with_capacity(calls.len()),
+            misfit: None,
             dice: 0,
         };
         let mut anywhere = Vec::new();
         for (at, (db, args)) in calls.iter().enumerate() {
             let args = args.args();
             let Some(command) = command::find(args) else { unreachable!("calls are checked") };
+            if is_beside_keys(args) {
+                let words = args.range(0, 2).iter().map(String::from_utf8_lossy);
+                plan.misfit = Some(words.collect::<Vec<_>>().join(" ").to_uppercase());
+            }
             if command::roams(args) {
                 plan.mode = Mode::Scratch;
                 plan.merges.push(Merge::First);
@@ -166,6 +175,11 @@ fn everywhere(command: &Command) -> Option<Merge> {
         (_, Run::Write(_)) | ("set", Run::Session(_)) => Some(Merge::First),
         _ => None,
     }
+}
+
+/// Does this call concern scripts, functions or settings, and no key?
+fn is_beside_keys(args: Args<'_>) -> bool {
+    args.is(0, "script") || args.is(0, "function") || args.is(0, "config") && args.is(1, "set")
 }
 
 /// Does this call, alone, need more than one shard, though it names no key?

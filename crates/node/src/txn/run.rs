@@ -125,6 +125,8 @@ pub(super) struct Running {
     pub(super) changes: u32,
     /// The keys that it touched when it last ran at the gateway.
     pub(super) keys: BTreeSet<Key>,
+    /// The databases all of whose keys it asked for.
+    pub(super) names: BTreeSet<u8>,
     /// What has locked them, and where.
     pub(super) held: Option<(TxnId, BTreeSet<usize>)>,
     /// What the client gets in place of replies: one of its calls has failed, and undoes all.
@@ -147,6 +149,7 @@ impl Running {
             timed: false,
             changes: 0,
             keys: BTreeSet::new(),
+            names: BTreeSet::new(),
             held: None,
             abort: None,
             deadline,
@@ -240,9 +243,23 @@ impl Coordinator {
         }
         let plan = Plan::of(self.shards, calls).with_dice(serial);
         if plan.mode == Mode::Scratch {
+            if let Some(name) = plan.misfit {
+                return self.refuse_misfit(serial, run, &name);
+            }
             return self.try_out(moment, serial, run, groups);
         }
         self.prepare_plan(moment, serial, run, plan, groups);
+    }
+
+    /// Refuses a call that no scratch can run, as a shard would.
+    fn refuse_misfit(&mut self, serial: u64, run: &mut Running, name: &str) {
+        let refusal = format!(
+            "-ERR {name} can't run in one transaction with scripts, or with commands that need \
+            keys of several shards\r\n"
+        );
+        run.phase = Phase::Trying;
+        let ticket = self.ticket(serial, run, Ask::Try);
+        self.answered(ticket, refusal.as_bytes());
     }
 
     /// WATCH: the version of each key, from its shard.

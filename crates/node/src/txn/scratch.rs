@@ -17,7 +17,8 @@ use super::run::{Answer, Ask, Part, Phase, Running};
 use super::{Coordinator, Question};
 use crate::effects::Effects;
 use crate::limits::{
-    TXN_CHANGES_MAX, TXN_FETCH_BYTES_MAX, TXN_FETCHES_MAX, TXN_KEYS_MAX, TXN_SNAPSHOT_TRIES,
+    TXN_CHANGES_MAX, TXN_FETCH_BYTES_MAX, TXN_FETCHES_ALONE_MAX, TXN_FETCHES_MAX, TXN_KEYS_MAX,
+    TXN_SNAPSHOT_TRIES,
 };
 use crate::message::Kind;
 use crate::request::{Moment, too_many_keys};
@@ -76,6 +77,7 @@ impl Running {
         if let Some((at, error)) = first {
             let text = rolled_back(at, request.exec.calls[at].1.args(), &error);
             self.abort = Some(format!("-{text}\r\n").into_bytes());
+            done.flushed.clear();
             done.puts.clear();
             done.publish.clear();
         }
@@ -115,10 +117,10 @@ impl Coordinator {
         }
         keys.sort();
         keys.dedup();
-        let mut holds = run.changes >= TXN_CHANGES_MAX;
+        let mut holds = run.changes >= TXN_CHANGES_MAX || !run.names.is_empty();
         if holds {
             run.keys.extend(std::mem::take(&mut keys));
-            holds = !run.keys.is_empty();
+            holds = !(run.keys.is_empty() && run.names.is_empty());
         }
         let trial = Trial {
             scratch,
@@ -263,6 +265,8 @@ impl Coordinator {
         let Trial { scratch, .. } = &mut **trial;
         let (proto, calls) = (request.exec.proto, &request.exec.calls);
         let ran = lend(&mut self.machine, scratch, |scratch| scratch.run(proto, calls));
+        let fits = trial.fetches < TXN_FETCHES_MAX && trial.bytes < TXN_FETCH_BYTES_MAX;
+        let known = || trial.scratch.keys().cloned();
         let too_many;
         let refusal: &[u8] = match ran {
             Ran::Done(done) if done.puts.len().max(done.compares.len()) <= TXN_KEYS_MAX => {
@@ -272,7 +276,32 @@ impl Coordinator {
                 too_many = too_many_keys();
                 &too_many
             }
-            Ran::Missing(keys) if trial.fetches < TXN_FETCHES_MAX && trial.bytes < TXN_FETCH_BYTES_MAX => {
+            Ran::Missing(_) | Ran::Walked(_) if !fits => {
+                b"-ERR a transaction over several shards read too much: at most 64 MiB, in 256 rounds\r\n"
+            }
+            // Their names are true as long as all is locked, and so is what is fetched with them.
+            Ran::Walked(dbs) => {
+                run.keys.extend(known());
+                run.names.extend(dbs);
+                return self.hold_anew(moment, serial, run, groups);
+            }
+            Ran::Drawn(dbs) if !run.names.is_empty() => {
+                run.names.extend(dbs);
+                return self.hold_anew(moment, serial, run, groups);
+            }
+            Ran::Missing(keys) if !run.names.is_empty() => {
+                run.keys.extend(keys);
+                if trial.fetches >= TXN_FETCHES_ALONE_MAX {
+                    let left = TXN_KEYS_MAX.saturating_sub(run.keys.len());
+                    run.keys.extend(trial.scratch.met().take(left));
+                }
+                if run.keys.len() <= TXN_KEYS_MAX {
+                    return self.hold_anew(moment, serial, run, groups);
+                }
+                too_many = too_many_keys();
+                &too_many
+            }
+            Ran::Missing(keys) => {
                 // To wait for them with locks in hand could be to wait in a circle.
                 self.release(moment, run, groups);
                 return self.fetch(moment, serial, run, keys, groups);
@@ -281,30 +310,37 @@ impl Coordinator {
                 self.release(moment, run, groups);
                 return self.draw(moment, serial, run, dbs, groups);
             }
-            Ran::Missing(_) => {
-                b"-ERR a transaction over several shards read too much: at most 64 MiB, in 256 rounds\r\n"
-            }
-            Ran::Walked => {
-                b"-ERR KEYS, SCAN, DBSIZE and FLUSHALL can't run together with scripts or \
-                commands whose keys are on several shards\r\n"
-            }
         };
         run.reply(refusal, out);
         run.phase = Phase::Over;
         self.release(moment, run, groups);
     }
 
-    /// Locks the keys that the calls are known to touch.
+    /// More is to be locked: what is locked is freed first.
+    fn hold_anew(&mut self, moment: Moment, serial: u64, run: &mut Running, groups: &mut Seats) {
+        self.release(moment, run, groups);
+        self.hold(moment, serial, run, groups);
+    }
+
+    /// Locks the keys that the calls are known to touch; all, if they ask for the names of all.
     fn hold(&mut self, moment: Moment, serial: u64, run: &mut Running, groups: &mut Seats) {
         let Phase::Trial(trial) = std::mem::replace(&mut run.phase, Phase::Idle) else {
             unreachable!("a trial locks its keys")
         };
         let mut parts: BTreeMap<usize, Part> = BTreeMap::new();
+        for db in &run.names {
+            for shard in 0..groups.len() {
+                let call = (*db, [&b"synod.names"[..]].into_iter().collect());
+                parts.entry(shard).or_default().calls.push(call);
+            }
+        }
         for ((shard, db), keys) in self.places_of(run) {
             let words = [&b"synod.hold"[..]].into_iter().chain(keys.iter().map(Vec::as_slice));
             parts.entry(shard).or_default().calls.push((db, words.collect()));
         }
-        self.prepare(moment, serial, run, (parts, Span::Keys, Answer::Held(trial)), groups);
+        let locks_all = !run.names.is_empty() && !planted!("names-without-locks");
+        let span = if locks_all { Span::Survey } else { Span::Keys };
+        self.prepare(moment, serial, run, (parts, span, Answer::Held(trial)), groups);
     }
 
     /// The keys that are locked, by their shards and databases.
@@ -331,14 +367,31 @@ impl Coordinator {
         run.id.attempt += 1;
         let answers = votes.into_iter().map(|(shard, replies)| (shard, replies.into_iter()));
         let mut answers: BTreeMap<usize, _> = answers.collect();
-        let mut fits = true;
-        for ((shard, db), keys) in self.places_of(run) {
+        let mut answer = |shard| {
             let reply = answers.get_mut(&shard).and_then(Iterator::next).unwrap_or_default();
             let value = Decoder::new(ReplyLimits::default()).decode(&reply);
-            let Ok(Some((Value::Array(items), _))) = value else {
+            let Ok(Some((value, _))) = value else { unreachable!("a group answers in RESP") };
+            (value, reply.len())
+        };
+        if !run.names.is_empty() {
+            trial.scratch.forget();
+            trial.bytes = 0;
+        }
+        for db in &run.names {
+            for shard in 0..groups.len() {
+                let (Value::Bulk(names), bytes) = answer(shard) else {
+                    unreachable!("SYNOD.NAMES tells them in one piece")
+                };
+                trial.bytes += bytes;
+                trial.scratch.name(*db, &names).expect("a group writes names whole");
+            }
+        }
+        let mut fits = true;
+        for ((shard, db), keys) in self.places_of(run) {
+            let (Value::Array(items), bytes) = answer(shard) else {
                 unreachable!("SYNOD.HOLD tells of each key")
             };
-            trial.bytes += reply.len();
+            trial.bytes += bytes;
             for (key, item) in keys.into_iter().zip(items) {
                 fits &= add(&mut trial, run.request.as_deref(), (db, key), item);
             }
@@ -398,7 +451,7 @@ impl Coordinator {
             done.puts.retain(|((db, _), _)| *db != RECEIPTS);
         }
         run.note_failure(&mut done);
-        let reads = done.puts.is_empty() && done.publish.is_empty();
+        let reads = done.puts.is_empty() && done.flushed.is_empty() && done.publish.is_empty();
         if reads && run.held.is_some() {
             // All of it stood there at the same time.
             run.reply_all(&done.replies, out);
@@ -415,9 +468,19 @@ impl Coordinator {
         if reads && run.tries < TXN_SNAPSHOT_TRIES {
             return self.check(moment, serial, run, (parts, done), groups, out);
         }
+        for db in &done.flushed {
+            for shard in 0..groups.len() {
+                let call = (*db, [&b"flushdb"[..]].into_iter().collect());
+                parts.entry(shard).or_default().calls.push(call);
+            }
+        }
         for ((db, key), args) in &done.puts {
             let part = parts.entry(self.home_of_key(run, *db, key)).or_default();
             part.calls.push((*db, args.clone()));
+        }
+        if !(run.names.is_empty() && done.flushed.is_empty()) {
+            // Whoever is locked has to be told, and whoever has keys to delete them.
+            (0..groups.len()).for_each(|shard| _ = parts.entry(shard).or_default());
         }
         if parts.len() <= 1 && run.held.is_none() {
             let (shard, part) = parts.pop_first().unwrap_or_default();
@@ -425,8 +488,9 @@ impl Coordinator {
             trial.done = Some(done);
             return self.alone(moment, serial, run, (shard, part), groups);
         }
+        let span = if done.flushed.is_empty() { Span::Keys } else { Span::Whole };
         let answer = Answer::Known { replies: done.replies, publish: done.publish };
-        self.prepare(moment, serial, run, (parts, Span::Keys, answer), groups);
+        self.prepare(moment, serial, run, (parts, span, answer), groups);
     }
 
     /// Nothing was changed: if what was read is so still, it was so at one moment in between.

@@ -179,6 +179,7 @@ impl Held {
             Verb::ZAdd | Verb::ZIncrBy | Verb::ZRem | Verb::ZRange | Verb::ZPopMin => {
                 self.answer_sorted(call)?
             }
+            Verb::Exists => Datum::Int(i64::from(self.len() > 0)),
             Verb::SetPx | Verb::SPop => unreachable!("the state answers these"),
         };
         if self.len() == 0 {

@@ -16,6 +16,8 @@ pub enum Verb {
     /// Value.
     GetSet,
     Del,
+    /// Of any type; answers 1 or 0.
+    Exists,
     /// The value expected, the one to put in its place. A script; answers 1 or 0.
     Cas,
     /// A value: the rest of the operation happens only to a key that holds it. What WATCH, GET and
@@ -61,12 +63,13 @@ pub enum Verb {
 }
 
 /// Name in files, arguments beside the key, and whether it only looks.
-const VERBS: [(Verb, &str, usize, bool); 28] = [
+const VERBS: [(Verb, &str, usize, bool); 29] = [
     (Verb::Get, "get", 0, true),
     (Verb::Set, "set", 1, false),
     (Verb::SetPx, "setpx", 2, false),
     (Verb::GetSet, "getset", 1, false),
     (Verb::Del, "del", 0, false),
+    (Verb::Exists, "exists", 0, true),
     (Verb::Cas, "cas", 2, false),
     (Verb::Guard, "guard", 1, true),
     (Verb::IncrBy, "incrby", 1, false),

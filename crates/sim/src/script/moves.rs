@@ -47,6 +47,8 @@ const WAITERS: usize = 2;
 pub(crate) struct Props {
     /// Clients wait for these keys.
     pub(super) queues: Vec<String>,
+    /// Makes keys, of which another client is to see all or none.
+    pub(super) made: Option<Task>,
     /// Groups that had a replica at the node that is drained.
     left: BTreeSet<GroupId>,
     /// What a node was asked at last.

@@ -89,22 +89,22 @@ impl World {
         }
     }
 
-    /// Who leads the shards of the lists.
-    fn leaders_of_lists(&self) -> Vec<u32> {
-        let keys = (0..LISTS).map(|list| format!("list{list}"));
-        keys.filter_map(|key| self.leader_of(self.group_of(&key))).collect()
-    }
-
-    /// A gateway appends to all lists; `other` leads some of them, and so does a third if it can be.
+    /// A gateway appends to all lists, or makes new keys; `other` leads the shards of some of them, and
+    /// so does a third if it can be.
     pub(super) fn begin_one_decided(&mut self) {
-        let leaders = self.leaders_of_lists();
+        let makes = self.rng.one_in(2);
+        let task =
+            if makes { self.workload.make_keys() } else { self.workload.append_to_all(How::Multi) };
+        self.props.made = makes.then(|| task.clone());
+        let groups = task.calls.iter().map(|call| self.group_of(&call.key));
+        let leaders: Vec<u32> = groups.filter_map(|group| self.leader_of(group)).collect();
         let at = self.rng.below(leaders.len().max(1) as u64) as usize;
         let Some(other) = leaders.get(at).copied() else { return self.end_script() };
         let is_third = |node: &u32| *node != other && leaders.contains(node);
         let third = (1..=self.nodes()).find(is_third);
         let able = |node: &u32| *node != other && Some(*node) != third;
         let Some(gateway) = (1..=self.nodes()).find(able) else { return self.end_script() };
-        let (client, task) = (self.idle_client(), self.workload.append_to_all(How::Multi));
+        let client = self.idle_client();
         self.drive(client, gateway, task);
         self.stage(Stage::Decided { gateway, other, client }, 1_000);
     }
@@ -120,7 +120,11 @@ impl World {
         }
         let third = |node: &u32| *node != gateway && *node != other;
         let node = (1..=self.nodes()).find(third).unwrap_or(other);
-        let (client, task) = (self.idle_client(), self.workload.append_to_all(How::Script));
+        let client = self.idle_client();
+        let task = match self.props.made.take() {
+            Some(made) => made.names(),
+            None => self.workload.append_to_all(How::Script),
+        };
         self.drive(client, node, task);
         self.stage(Stage::Locked { node, other, client }, 40);
     }

@@ -31,6 +31,7 @@ pub(super) fn list_key(rng: &mut Rng) -> String {
 /// Several calls at once: as a MULTI block or as a script. A single one mostly by itself.
 pub(super) fn together(calls: Vec<Call>, rng: &mut Rng) -> Task {
     let how = match rng.below(3) {
+        0 if rng.one_in(5) => How::Walk,
         0 => How::Script,
         _ if calls.len() == 1 => How::Plain,
         _ => How::Multi,
@@ -126,8 +127,32 @@ pub(super) fn sorted(rng: &mut Rng, key: String) -> Call {
     }
 }
 
+/// All keys that `mix` uses: are they there, or gone, or made anew.
+fn flock(rng: &mut Rng, name: &str, value: impl FnMut() -> Datum) -> Task {
+    let keys = ["register", "queue", "set", "hash", "sorted"];
+    let all = |verb| {
+        let calls = keys.map(|kind| Call::new(verb, format!("{name}{kind}"), vec![]));
+        calls.to_vec()
+    };
+    match rng.below(3) {
+        0 => Task::new(How::Multi, all(Verb::Exists)).names(),
+        1 => together(all(Verb::Del), rng),
+        _ => together(make(name, value), rng),
+    }
+}
+
+/// Makes some of the keys that `mix` uses.
+pub(super) fn make(name: &str, mut value: impl FnMut() -> Datum) -> Vec<Call> {
+    let verbs = [("register", Verb::Set), ("queue", Verb::Append), ("set", Verb::SAdd)];
+    let calls = verbs.map(|(kind, verb)| Call::new(verb, format!("{name}{kind}"), vec![value()]));
+    calls.to_vec()
+}
+
 /// Some calls on keys of several types at once.
 pub(super) fn mix(rng: &mut Rng, name: &str, mut value: impl FnMut() -> Datum) -> Task {
+    if rng.one_in(3) {
+        return flock(rng, name, value);
+    }
     let calls = (0..1 + rng.below(4)).map(|_| match rng.below(10) {
         0 => Call::new(Verb::IncrBy, format!("{name}register"), vec![Datum::Int(1)]),
         1 => Call::new(Verb::Set, format!("{name}register"), vec![value()]),

@@ -185,6 +185,14 @@ impl Workload {
         Task::new(how, (0..LISTS).flat_map(append).collect())
     }
 
+    /// Makes keys that were not there, in several shards, if there are any.
+    pub fn make_keys(&mut self) -> Task {
+        let slot = self.new_slot(Kind::Mix);
+        let name = slot.name.clone();
+        self.retired.push(slot);
+        Task::new(How::Multi, draw::make(&name, || self.value()))
+    }
+
     /// Money goes from one account to another: keys that are in several shards, if there are any.
     pub fn transfer(&mut self, rng: &mut Rng) -> Task {
         Task::new(How::Multi, self.draw_transfer(rng))
@@ -380,7 +388,7 @@ mod tests {
             }
             assert!(!task.ask().is_empty());
         }
-        assert_eq!(verbs.len(), 28);
+        assert_eq!(verbs.len(), 29);
         let reads = workload.last_reads();
         let read: BTreeSet<String> =
             reads.iter().flat_map(|task| &task.calls).map(|call| call.key.clone()).collect();

@@ -4,6 +4,7 @@
 //! ```text
 //! Plain    the one call                      Script   EVAL of all calls
 //! Multi    MULTI, the calls, EXEC            Watch    WATCH, GET, then MULTI, the calls, EXEC
+//! Walk     the same, if KEYS in it agrees    Names    EXISTS of all, told by KEYS alone
 //! Rollback SYNOD.MULTI ROLLBACK, the calls, one that fails, EXEC: nothing may happen
 //! ```
 //!
@@ -21,6 +22,10 @@ pub enum How {
     Multi,
     Rollback,
     Script,
+    /// A script that compares what KEYS tells with what it meets.
+    Walk,
+    /// A script that touches no key, and is told by KEYS which there are.
+    Names,
     /// The calls begin with a guard, whose value is known once GET was answered.
     Watch,
 }
@@ -51,6 +56,17 @@ pub enum Said {
     Error(String),
 }
 
+/// An error if KEYS does not tell the truth about the script's own keys.
+const WALK: &str = "local found = {} \
+    for _, key in ipairs(redis.call('KEYS', '*')) do found[key] = 1 end \
+    for _, key in ipairs(KEYS) do if redis.call('EXISTS', key) ~= (found[key] or 0) then \
+    return redis.error_reply('MISSED ' .. key) end end ";
+
+/// Which of its arguments are keys.
+const NAMES: &str = "local found, r = {}, {} \
+    for _, key in ipairs(redis.call('KEYS', '*')) do found[key] = 1 end \
+    for at, key in ipairs(ARGV) do r[at] = found[key] or 0 end return r";
+
 /// Errors by which a server says that a command did not happen and will not.
 const REFUSALS: [&str; 6] =
     ["LOADING", "TRYAGAIN", "DISKFULL", "UNBLOCKED", "EXECABORT", "CLUSTERDOWN"];
@@ -69,13 +85,24 @@ impl Task {
         Task::new(How::Plain, vec![call])
     }
 
+    /// Asks which of its keys are there.
+    pub fn names(&self) -> Task {
+        let calls = self.calls.iter().map(|call| Call::new(Verb::Exists, &call.key, vec![]));
+        Task::new(How::Names, calls.collect())
+    }
+
     /// The commands to send, in one go.
     pub fn ask(&self) -> Vec<Vec<String>> {
         let word = |text: &str| vec![text.to_owned()];
         let key = || self.calls[0].key.clone();
         match self.how {
             How::Plain => vec![self.once(self.calls[0].words())],
-            How::Script => vec![self.once(self.script())],
+            How::Script => vec![self.once(self.script(""))],
+            How::Walk => vec![self.once(self.script(WALK))],
+            How::Names => {
+                let words = ["EVAL", NAMES, "0"].map(str::to_owned).into_iter();
+                vec![words.chain(self.calls.iter().map(|call| call.key.clone())).collect()]
+            }
             How::Watch if !self.watched => {
                 vec![vec!["WATCH".to_owned(), key()], vec!["GET".to_owned(), key()]]
             }
@@ -94,7 +121,7 @@ impl Task {
 
     /// Can it be put by SYNOD.IDEM?
     pub fn takes_id(&self) -> bool {
-        matches!(self.how, How::Plain | How::Script) && !self.reads()
+        matches!(self.how, How::Plain | How::Script | How::Walk) && !self.reads()
     }
 
     fn once(&self, words: Vec<String>) -> Vec<String> {
@@ -109,8 +136,9 @@ impl Task {
     }
 
     /// One script that does all calls: each on its key, with its words as arguments.
-    fn script(&self) -> Vec<String> {
-        let (mut text, mut keys, mut args) = ("local r = {} ".to_owned(), Vec::new(), Vec::new());
+    fn script(&self, before: &str) -> Vec<String> {
+        let (mut keys, mut args) = (Vec::new(), Vec::new());
+        let mut text = format!("{before}local r = {{}} ");
         for (at, call) in self.calls.iter().enumerate() {
             let words = call.words();
             keys.push(call.key.clone());
