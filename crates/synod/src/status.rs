@@ -60,8 +60,9 @@ fn table(json: &Json) -> String {
     for group in list("groups") {
         let leader = group["leader"].as_u64();
         let leader = leader.map_or_else(|| "none".to_owned(), |id| format!("node {id}"));
+        let rests = if group["hibernates"] == true { "  hibernates" } else { "" };
         out.push_str(&format!(
-            "group {}  leader {leader}  term {}  commit {}  applied {}\n",
+            "group {}  leader {leader}  term {}  commit {}  applied {}{rests}\n",
             group["id"], group["term"], group["commit"], group["applied"]
         ));
     }

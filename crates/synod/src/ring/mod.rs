@@ -1,16 +1,16 @@
-//! `synod ring`: who would hold what, and what would move, before there is a cluster.
+//! `synod ring`: who holds what, and what would move, in a cluster that runs or before there is one.
 //!
-//! Nodes, weights, zones and shards are told; the placement is the one that a cluster of them would
-//! make. With `--add` or `--remove` it is shown as it is afterwards, beside what had to move and
-//! the least that any placement could do.
+//! With `--addr` a node is asked for the nodes, who holds each shard now, and who leads it. Else nodes,
+//! weights, zones and shards are told, and the placement is the one that a cluster of them would make.
+//! With `--add` or `--remove` it is shown as it is afterwards, beside what had to move and the least
+//! that any placement could do.
 //!
 //! - [`scene`]: nodes, placement, leaders, keys, and the change.
+//! - [`running`]: the scene of a cluster that runs.
 //! - [`text`]: tables, and a picture made of letters.
 //! - [`svg`]: the circle.
-//!
-//! Not here: a cluster that runs. What `text` and `svg` show is a [`scene::Scene`], wherever that
-//! comes from.
 
+mod running;
 mod scene;
 mod svg;
 mod text;
@@ -26,6 +26,13 @@ use crate::out::print;
 /// What to show.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
+    /// Show the cluster of this node as it is now
+    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(conflicts_with_all = ["nodes", "weights", "zones", "shards", "replicas"])]
+    addr: Option<String>,
+    /// The password, if the cluster has one
+    #[arg(long, env = "SYNOD_PASSWORD", hide_env_values = true)]
+    password: Option<String>,
     /// How many nodes there are
     #[arg(long, default_value_t = 5, value_name = "COUNT")]
     nodes: u32,
@@ -64,7 +71,10 @@ pub(crate) struct Options {
 
 /// Shows it.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
-    let before = Scene::new(options)?;
+    let before = match &options.addr {
+        Some(addr) => running::scene(addr, options.password.as_deref(), options.keys)?,
+        None => Scene::new(options)?,
+    };
     let after = match changed(options, &before)? {
         Some(ring) => Some(before.next(ring)?),
         None => None,
@@ -91,13 +101,14 @@ fn changed(options: &Options, before: &Scene) -> Result<Option<hashring::Ring>, 
     if let Some(node) = options.remove {
         ring.remove(hashring::NodeId(node)).map_err(told)?;
     }
+    let last = before.ring.nodes().last().map_or(0, |(id, _)| id.0);
     for number in 1..=options.add.unwrap_or(0) {
         let zone = match &options.add_zone {
             Some(name) => hashring::Zone::new(name).map_err(told)?,
             None => scene::emptiest_zone(&ring),
         };
         let node = hashring::Node::new(options.add_weight, zone).map_err(told)?;
-        ring.add(hashring::NodeId(options.nodes.saturating_add(number)), node).map_err(told)?;
+        ring.add(hashring::NodeId(last.saturating_add(number)), node).map_err(told)?;
     }
     Ok((ring != before.ring).then_some(ring))
 }

@@ -38,13 +38,8 @@ impl Scene {
         let shards = Shards::new(options.shards).map_err(told)?;
         let ring = ring(options)?;
         let placement = Placement::empty(shards, options.replicas).map_err(told)?;
-        let keys = vec![0; shards.count()];
-        let mut scene = Scene { ring: Ring::new(), placement, leaders: Vec::new(), keys };
-        scene = scene.next(ring)?;
-        for number in 0..options.keys {
-            scene.keys[shards.of_key(format!("key:{number}").as_bytes()).index()] += 1;
-        }
-        Ok(scene)
+        let keys = keys_of(shards, options.keys);
+        Scene { ring: Ring::new(), placement, leaders: Vec::new(), keys }.next(ring)
     }
 
     /// The same cluster once its nodes are those of `ring`.
@@ -78,7 +73,16 @@ impl Scene {
     }
 }
 
-fn told(error: hashring::Error) -> String {
+/// So many keys, by shard.
+pub(super) fn keys_of(shards: Shards, count: u64) -> Vec<u64> {
+    let mut keys = vec![0; shards.count()];
+    for number in 0..count {
+        keys[shards.of_key(format!("key:{number}").as_bytes()).index()] += 1;
+    }
+    keys
+}
+
+pub(super) fn told(error: hashring::Error) -> String {
     error.to_string()
 }
 

@@ -1,7 +1,5 @@
 //! The commands about this node that belong to no other family, and SYNOD.
 
-use std::fmt::Write;
-
 use keyspace::Reject;
 use node::Moment;
 use wire::Args;
@@ -169,58 +167,4 @@ impl Front {
             Ok(())
         })
     }
-
-    /// The cluster as this node sees it, as JSON.
-    pub(crate) fn status_json(&self, moment: Moment) -> String {
-        let parts: Vec<_> = self.core.parts(moment.now).collect();
-        let mut json = String::from("{\"nodes\":[");
-        for (at, (node, health, alive)) in self.core.nodes(moment.now).into_iter().enumerate() {
-            let leads = parts.iter().filter(|part| part.leader == Some(node)).count();
-            let comma = if at == 0 { "" } else { "," };
-            let _ = write!(
-                json,
-                "{comma}{{\"id\":{},\"addr\":\"{}\",\"pid\":{},\"alive\":{alive},\"leads\":{leads},\
-                 \"operations\":{}}}",
-                node.0,
-                escaped(&health.addr),
-                health.pid,
-                health.operations
-            );
-        }
-        json.push_str("],\"groups\":[");
-        let nodes = self.core.nodes(moment.now);
-        for (at, part) in parts.iter().enumerate() {
-            let comma = if at == 0 { "" } else { "," };
-            let leader = part.leader.map(|leader| leader.0.to_string());
-            let leader = leader.as_deref().unwrap_or("null");
-            let status = self.core.member(part.group).map(node::Group::status);
-            let (commit, last) = status.map_or((0, 0), |status| (status.commit.0, status.last.0));
-            let _ = write!(
-                json,
-                "{comma}{{\"id\":{},\"leader\":{leader},\"term\":{},\"commit\":{commit},\"last\":{last},\
-                 \"applied\":{{",
-                part.group.0, part.term.0
-            );
-            let applied = nodes.iter().filter_map(|(node, health, _)| {
-                let index = health.applied.iter().find(|(group, _)| *group == part.group)?.1;
-                Some(format!("\"{}\":{}", node.0, index.0))
-            });
-            json.push_str(&applied.collect::<Vec<_>>().join(","));
-            json.push_str("}}");
-        }
-        json.push_str("]}");
-        json
-    }
-}
-
-/// Text between quotes in JSON.
-fn escaped(text: &str) -> String {
-    let plain = |c: char| !c.is_control();
-    text.chars()
-        .filter(|c| plain(*c))
-        .flat_map(|c| match c {
-            '"' | '\\' => vec!['\\', c],
-            c => vec![c],
-        })
-        .collect()
 }

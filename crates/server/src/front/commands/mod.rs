@@ -12,6 +12,7 @@ mod connection;
 mod info;
 mod nodes;
 mod pubsub;
+mod status;
 mod transaction;
 
 use keyspace::Reject;
