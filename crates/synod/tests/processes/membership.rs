@@ -27,7 +27,7 @@ fn prepare(nodes: u16, more: &[&str]) -> Cluster {
     cluster
 }
 
-/// Runs `synod node …` or `synod rebalance …`, which must succeed.
+/// Runs `synod node …`, `synod rebalance …` or `synod ring …`, which must succeed.
 fn tool(cluster: &Cluster, words: &[&str]) -> String {
     let out = synod().args(words).args(["--addr", cluster.addr(0)]).output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
@@ -67,6 +67,12 @@ fn count(addr: &str, name: &str, stop: &AtomicBool) -> i64 {
         let pair = client.must(&["MGET", &left, &right]);
         let expect = Value::Bulk(value.into_bytes());
         assert_eq!(pair, Value::Array(vec![expect.clone(), expect]), "{name}");
+        if done % 50 == 0 {
+            let walk = "local n = 0 for _, key in ipairs(redis.call('keys', ARGV[1])) do \
+                n = n + redis.call('exists', key) end return n";
+            let found = client.must(&["EVAL", walk, "0", &format!("*:{name}")]);
+            assert_eq!(found, Value::Int(3), "{name}");
+        }
     }
     done
 }
@@ -100,6 +106,9 @@ fn a_cluster_grows_from_three_to_five_and_shrinks_again_and_no_client_hears_an_e
             let fair = |id| matches!(told(&cluster, 4, id, "replicas"), Some(Value::Int(5..=6)));
             (1..=5).all(fair).then_some(())
         });
+        let shown = tool(&cluster, &["ring", "--remove", "5", "--keys", "0"]);
+        assert!(shown.contains("4 nodes, 8 shards of 2048 slots, 3 replicas"), "{shown}");
+        assert!(shown.contains("node 5 goes"), "{shown}");
         // Whoever comes later serves everybody.
         let mut late = cluster.client(4);
         assert_eq!(late.must(&["INCR", "late"]), Value::Int(1));
