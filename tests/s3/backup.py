@@ -1,6 +1,6 @@
 """A backup to a bucket and back, against a server that speaks S3's protocol.
 
-`cargo xtask s3` runs it: SYNOD is the binary, SYNOD_ADDR a node of an empty cluster, S3 the server.
+`cargo xtask s3` runs it: SYNOD is the binary, SYNOD_ADDR a node of a cluster of its own, S3 the server.
 """
 
 import os
@@ -69,6 +69,8 @@ s3 = boto3.client(
 )
 s3.create_bucket(Bucket="backups")
 client = Client()
+# Whoever started the cluster has tried whether it takes writes.
+client.call("FLUSHALL")
 for first in range(0, KEYS, 100):
     for n in range(first, first + 100):
         client.send("SET", f"key:{n}", f"{VALUE}{n}")
