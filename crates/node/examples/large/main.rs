@@ -46,6 +46,7 @@ fn main() {
         seed: 1,
         replace_after: Duration::from_secs(5),
         kib: 64,
+        hibernate_after: Duration::from_secs(5),
     };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -55,8 +56,14 @@ fn main() {
             ("--shards", Some(value)) => options.shards = value as usize,
             ("--seed", Some(value)) => options.seed = value,
             ("--kib", Some(value)) => options.kib = value,
+            ("--hibernate-ms", Some(value)) => {
+                options.hibernate_after = Duration::from_millis(value);
+            }
             _ => {
-                eprintln!("large [--nodes N] [--shards N] [--seed N] [--kib KIB_OF_EACH_SHARD]");
+                eprintln!(
+                    "large [--nodes N] [--shards N] [--seed N] [--kib KIB_OF_EACH_SHARD] \
+                     [--hibernate-ms MS, 0: never]"
+                );
                 std::process::exit(2);
             }
         }
@@ -108,6 +115,9 @@ impl Run {
 
     fn idle(&mut self) {
         const MILLIS: u64 = 4_000;
+        // Until those that hibernate do.
+        self.world.run(self.options.hibernate_after.as_millis() as u64 + 1_000);
+        row("replicas of groups that hibernate", &self.world.hibernating().to_string());
         self.world.traffic = Traffic::default();
         self.world.run(MILLIS);
         self.world.traffic.millis = MILLIS;

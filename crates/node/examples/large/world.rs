@@ -32,6 +32,8 @@ pub(crate) struct Options {
     pub(crate) replace_after: Duration,
     /// What clients write to each shard.
     pub(crate) kib: u64,
+    /// A group that nobody used for so long hibernates; never if it is zero.
+    pub(crate) hibernate_after: Duration,
 }
 
 /// A snapshot on a simulated disk.
@@ -65,6 +67,7 @@ pub(crate) struct World {
     patience: Vec<u64>,
     next_ticket: u64,
     replace_after: Duration,
+    hibernate_after: Duration,
     seed: u64,
     buffer: Vec<u8>,
 }
@@ -85,6 +88,7 @@ impl World {
             patience: Vec::new(),
             next_ticket: 1,
             replace_after: options.replace_after,
+            hibernate_after: options.hibernate_after,
             seed: options.seed,
             buffer: Vec::new(),
         };
@@ -97,12 +101,14 @@ impl World {
 
     fn machine(&self, node: NodeId, map: Arc<Map>, founds: bool) -> Machine {
         let (seed, shards) = (self.seed, map.shards().count());
+        let hibernate_after = self.hibernate_after;
         let options = move |group: GroupId| {
             // As `server::start` does it.
             let seed = (seed ^ u64::from(node.0) << 32)
                 .wrapping_add(u64::from(group.0).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             let mut options = consensus::Options::new(node, seed);
             options.tail_bytes_max /= shards;
+            options.hibernate_after = Some(hibernate_after).filter(|after| !after.is_zero());
             options
         };
         let make = move |group: GroupId, stored: Stored, now: Instant| {
@@ -334,6 +340,12 @@ impl World {
     pub(crate) fn leaderless(&self) -> usize {
         let shards = self.lives().next().map_or(0, |(_, core)| core.shards().count());
         shards - self.leaders().len()
+    }
+
+    /// How many replicas hibernate.
+    pub(crate) fn hibernating(&self) -> usize {
+        let members = self.lives().flat_map(|(_, core)| core.members());
+        members.filter(|group| group.hibernates()).count()
     }
 
     /// The terms of all shards, summed.
