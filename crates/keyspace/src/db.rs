@@ -191,6 +191,11 @@ impl Db {
         self.dict.find(key)
     }
 
+    /// Has these keys, by their hashes, at hand for what comes next.
+    pub(crate) fn warm(&self, hashes: &[u64]) {
+        self.dict.warm(hashes, |entry| entry.value.touch());
+    }
+
     /// The entry at a place.
     pub fn at(&self, place: Place) -> &Entry {
         self.dict.at(place)

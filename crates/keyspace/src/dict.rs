@@ -21,6 +21,8 @@
 //! Extendible hashing: Fagin et al., ACM TODS 4(3), 1979. Here a directory that outgrows its
 //! segments (many keys whose hashes begin alike) stops, and segments become longer instead.
 
+use std::hint::black_box;
+
 use stdx::Rng;
 
 use crate::limits::{DIRECTORY_SLOTS_PER_SEGMENT_MAX, SEGMENT_ENTRIES_MAX};
@@ -30,6 +32,10 @@ use crate::str::Str;
 /// Hashes are cut to this many bits: an item is then eight bytes, and a cursor fits a double. A
 /// million keys have a hundred pairs that share a hash, a hundred million one in a hundred.
 pub const HASH_BITS: u32 = 32;
+
+/// Keys that are looked for at once by `Dict::warm`: more than waits for memory that a processor has
+/// under way at a time.
+pub const WARM_MAX: usize = 16;
 
 /// The seed of the hash. Fixed, so that cursors and orders agree between replicas and clusters. So
 /// keys can be chosen whose hashes are all the same. What that costs is bounded: they are told
@@ -114,6 +120,29 @@ impl<V> Dict<V> {
         let segment = &self.segments[self.segment_of(hash)];
         let at = self.search(segment, hash, key).ok()?;
         Some(Place { number: segment.items[at].number })
+    }
+
+    /// Reads what look-ups of these hashes will wait for, level by level, so that the waits for memory
+    /// overlap: each by itself is three or four, one after the other. `touch` reads what lies behind a
+    /// value. As Valkey 8 does it before it executes a batch; there is nothing to see of it but time.
+    pub fn warm(&self, hashes: &[u64], touch: impl Fn(&V) -> usize) {
+        let segments = || hashes.iter().map(|hash| (*hash, &self.segments[self.segment_of(*hash)]));
+        black_box(segments().map(|(_, segment)| segment.items.len()).sum::<usize>());
+        let guessed = |(hash, segment): (u64, &Segment)| {
+            segment.items.get(segment.guess(hash)).map_or(0, |item| item.number as usize)
+        };
+        black_box(segments().map(guessed).sum::<usize>());
+        let mut numbers = [0; WARM_MAX];
+        let mut count = 0;
+        for (hash, segment) in segments().take(WARM_MAX) {
+            if let Some(item) = segment.items.get(segment.position(hash)) {
+                numbers[count] = item.number;
+                count += 1;
+            }
+        }
+        let entries = || numbers[..count].iter().map(|number| self.slab.get(*number));
+        black_box(entries().map(|(key, _)| key.len()).sum::<usize>());
+        black_box(entries().map(|(_, value)| touch(value)).sum::<usize>());
     }
 
     /// The value at a place.
@@ -350,6 +379,12 @@ impl<V> Dict<V> {
 }
 
 impl Segment {
+    /// Where an item with this hash is, if all are even.
+    fn guess(&self, hash: u64) -> usize {
+        let fraction = hash << (64 - HASH_BITS) << self.depth;
+        ((u128::from(fraction) * self.items.len() as u128) >> 64) as usize
+    }
+
     /// Where the items begin whose hash is not below this one. Hashes are even, so the guess by
     /// proportion is about three items off in a full segment; an overlong one is not even.
     fn position(&self, hash: u64) -> usize {
@@ -357,8 +392,7 @@ impl Segment {
         if items.len() > SEGMENT_ENTRIES_MAX {
             return items.partition_point(|item| item.hash() < hash);
         }
-        let fraction = hash << (64 - HASH_BITS) << self.depth;
-        let mut at = ((u128::from(fraction) * items.len() as u128) >> 64) as usize;
+        let mut at = self.guess(hash);
         while at > 0 && items[at - 1].hash() >= hash {
             at -= 1;
         }

@@ -208,6 +208,22 @@ pub fn read_call(reader: &mut Reader<'_>, spans: &mut Vec<Span>) -> Result<u8, M
     Ok(db)
 }
 
+/// The next operation's database and first argument behind the name, which is a key in most: nothing
+/// if there is none, or if it is no call. Reads past the operation then, and not otherwise.
+pub fn skim_key<'a>(reader: &mut Reader<'a>) -> Option<(u8, &'a [u8])> {
+    read_head(reader).ok().filter(|head| head.is_call())?;
+    let db = reader.byte().ok()?;
+    let count = reader.length().ok()?;
+    let mut key = None;
+    for at in 0..count {
+        let arg = reader.bytes().ok()?;
+        if at == 1 {
+            key = Some((db, arg));
+        }
+    }
+    key
+}
+
 /// Reads the body of an operation that is not a call, or of any as owned values.
 pub fn read_body(reader: &mut Reader<'_>, head: Head) -> Result<Body, Malformed> {
     Ok(match head.kind {

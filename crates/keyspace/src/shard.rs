@@ -16,7 +16,7 @@ use crate::blocking::{Waiter, Waiters};
 use crate::command::{self, Flags, Run};
 use crate::context::{Asker, Context, Mode, OnTimeout, Scope, notify};
 use crate::db::Db;
-use crate::dict;
+use crate::dict::{self, WARM_MAX};
 use crate::limits::{DATABASES, DELETED_PLACES, EXPIRES_PER_TICK_MAX};
 use crate::op::{Body, Op, Origin, Unblock, Watch};
 use crate::reject::Reject;
@@ -383,6 +383,20 @@ impl Shard {
     pub(crate) fn is_dirty(&self, watch: &Watch) -> bool {
         self.version_at(self.clock, watch.db, &watch.key) != watch.version
             && !planted!("exec-ignores-watch")
+    }
+
+    /// The keys of operations that come next, by database and name: what they will wait for in memory
+    /// is read at once. At most `WARM_MAX`.
+    pub fn warm<'a>(&self, keys: impl Iterator<Item = (u8, &'a [u8])>) {
+        let (mut hashes, mut count, mut database) = ([0; WARM_MAX], 0, 0);
+        for (db, key) in keys.take(WARM_MAX) {
+            if count > 0 && db != database {
+                continue;
+            }
+            (hashes[count], database) = (dict::hash(key), db);
+            count += 1;
+        }
+        self.dbs[usize::from(database)].warm(&hashes[..count]);
     }
 
     /// The log shows this time: what is due by then has expired.

@@ -83,7 +83,12 @@ impl Group {
         // read by nobody here.
         let takes = self.leads() && entry.term == self.standing.1 && self.kept.is_none();
         self.shard.take_cut(takes);
+        let mut warm = 0;
         while !reader.is_empty() {
+            if warm == 0 {
+                warm = self.warm(reader.clone());
+            }
+            warm -= 1;
             let request = self.reads_before_op(moment, &batch, &mut items, out);
             let head = op::read_head(&mut reader).expect(WHOLE);
             self.reads_of_gateway_before_op(moment, request, head.origin, out);
@@ -114,6 +119,19 @@ impl Group {
             };
             self.run_read(moment, *request, batch.read_at(range.clone()), out);
         }
+    }
+
+    /// Has the keys of the operations that come next at hand. Returns how many operations those are: one
+    /// at least.
+    fn warm(&self, mut ahead: Reader<'_>) -> usize {
+        let mut count = 0;
+        let keys = std::iter::from_fn(|| {
+            let key = op::skim_key(&mut ahead)?;
+            count += 1;
+            Some(key)
+        });
+        self.shard.warm(keys);
+        count.max(1)
     }
 
     /// Runs the reads of a batch up to its next operation, and says who asked for that.
