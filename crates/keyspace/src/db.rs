@@ -191,9 +191,9 @@ impl Db {
         self.dict.find(key)
     }
 
-    /// Has these keys, by their hashes, at hand for what comes next.
-    pub(crate) fn warm(&self, hashes: &[u64]) {
-        self.dict.warm(hashes, |entry| entry.value.touch());
+    /// The table, to warm.
+    pub(crate) fn table(&self) -> &Dict<Entry> {
+        &self.dict
     }
 
     /// The entry at a place.

@@ -33,7 +33,7 @@ use crate::str::Str;
 /// million keys have a hundred pairs that share a hash, a hundred million one in a hundred.
 pub const HASH_BITS: u32 = 32;
 
-/// Keys that are looked for at once by `Dict::warm`: more than waits for memory that a processor has
+/// Keys that are looked for at once by `warm`: more than waits for memory that a processor has
 /// under way at a time.
 pub const WARM_MAX: usize = 16;
 
@@ -91,6 +91,33 @@ pub fn full_hash(key: &[u8]) -> u64 {
     stdx::hash_bytes(HASH_SEED, key)
 }
 
+/// Reads what these look-ups, by table and hash, will wait for: level by level, so that the waits for
+/// memory overlap. By itself each has three or four, one after the other. `touch` reads what lies
+/// behind a value. There is nothing to see of it but time. At most `WARM_MAX` are warmed.
+///
+/// As Valkey 8 does before it executes a batch ("memory access amortization").
+pub fn warm<V>(lookups: &[(&Dict<V>, u64)], touch: impl Fn(&V) -> usize) {
+    let lookups = &lookups[..lookups.len().min(WARM_MAX)];
+    let segments = || lookups.iter().map(|(dict, hash)| (*dict, dict.segment(*hash), *hash));
+    black_box(segments().map(|(_, segment, _)| segment.items.len()).sum::<usize>());
+    let guessed = |(_, segment, hash): (&Dict<V>, &Segment, u64)| {
+        segment.items.get(segment.guess(hash)).map_or(0, |item| item.number as usize)
+    };
+    black_box(segments().map(guessed).sum::<usize>());
+    let (mut numbers, mut count) = ([0; WARM_MAX], 0);
+    let mut dicts = [lookups.first().map(|(dict, _)| *dict); WARM_MAX];
+    for (dict, segment, hash) in segments() {
+        if let Some(item) = segment.items.get(segment.position(hash)) {
+            (dicts[count], numbers[count]) = (Some(dict), item.number);
+            count += 1;
+        }
+    }
+    let found = || dicts[..count].iter().flatten().zip(&numbers);
+    let entries = || found().map(|(dict, number)| dict.slab.get(*number));
+    black_box(entries().map(|(key, _)| key.len()).sum::<usize>());
+    black_box(entries().map(|(_, value)| touch(value)).sum::<usize>());
+}
+
 impl<V> Default for Dict<V> {
     fn default() -> Self {
         Dict::new()
@@ -120,29 +147,6 @@ impl<V> Dict<V> {
         let segment = &self.segments[self.segment_of(hash)];
         let at = self.search(segment, hash, key).ok()?;
         Some(Place { number: segment.items[at].number })
-    }
-
-    /// Reads what look-ups of these hashes will wait for, level by level, so that the waits for memory
-    /// overlap: each by itself is three or four, one after the other. `touch` reads what lies behind a
-    /// value. As Valkey 8 does it before it executes a batch; there is nothing to see of it but time.
-    pub fn warm(&self, hashes: &[u64], touch: impl Fn(&V) -> usize) {
-        let segments = || hashes.iter().map(|hash| (*hash, &self.segments[self.segment_of(*hash)]));
-        black_box(segments().map(|(_, segment)| segment.items.len()).sum::<usize>());
-        let guessed = |(hash, segment): (u64, &Segment)| {
-            segment.items.get(segment.guess(hash)).map_or(0, |item| item.number as usize)
-        };
-        black_box(segments().map(guessed).sum::<usize>());
-        let mut numbers = [0; WARM_MAX];
-        let mut count = 0;
-        for (hash, segment) in segments().take(WARM_MAX) {
-            if let Some(item) = segment.items.get(segment.position(hash)) {
-                numbers[count] = item.number;
-                count += 1;
-            }
-        }
-        let entries = || numbers[..count].iter().map(|number| self.slab.get(*number));
-        black_box(entries().map(|(key, _)| key.len()).sum::<usize>());
-        black_box(entries().map(|(_, value)| touch(value)).sum::<usize>());
     }
 
     /// The value at a place.
@@ -343,6 +347,10 @@ impl<V> Dict<V> {
         (hash >> (HASH_BITS - self.depth)) as usize
     }
 
+    fn segment(&self, hash: u64) -> &Segment {
+        &self.segments[self.segment_of(hash)]
+    }
+
     fn segment_of(&self, hash: u64) -> usize {
         self.directory[self.slot_of(hash)] as usize
     }
@@ -415,6 +423,27 @@ mod tests {
             assert_eq!(dict.insert(format!("key:{n}").as_bytes(), n), None);
         }
         dict
+    }
+
+    #[test]
+    fn look_ups_are_warmed_whatever_is_there() {
+        let (full, empty) = (filled(3_000), Dict::new());
+        let touched = std::cell::Cell::new(0);
+        let touch = |value: &u32| {
+            touched.set(touched.get() + 1);
+            *value as usize
+        };
+        for n in 0..4_000_u32 {
+            let hash = super::hash(format!("key:{n}").as_bytes());
+            let lookups = [(&full, hash), (&empty, hash), (&full, !hash & 0xffff_ffff)];
+            super::warm(&lookups, touch);
+        }
+        assert!(touched.get() >= 3_000, "each that is there, and some neighbours");
+        super::warm(&[], touch);
+        let many: Vec<(&Dict<u32>, u64)> = (0..99).map(|n| (&full, n << 20)).collect();
+        touched.set(0);
+        super::warm(&many, touch);
+        assert!(touched.get() <= super::WARM_MAX);
     }
 
     #[test]

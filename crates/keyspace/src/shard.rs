@@ -154,6 +154,17 @@ impl Default for Shard {
     }
 }
 
+/// The keys of operations that come next, by shard, database and name: what they will wait for in
+/// memory is read at once. At most `WARM_MAX`; returns how many there were.
+pub fn warm<'a>(keys: impl Iterator<Item = (&'a Shard, u8, &'a [u8])>) -> usize {
+    let mut lookups = Vec::with_capacity(WARM_MAX);
+    for (shard, db, key) in keys.take(WARM_MAX) {
+        lookups.push((shard.dbs[usize::from(db)].table(), dict::hash(key)));
+    }
+    dict::warm(&lookups, |entry| entry.value.touch());
+    lookups.len()
+}
+
 impl Shard {
     /// An empty shard.
     pub fn new() -> Shard {
@@ -383,20 +394,6 @@ impl Shard {
     pub(crate) fn is_dirty(&self, watch: &Watch) -> bool {
         self.version_at(self.clock, watch.db, &watch.key) != watch.version
             && !planted!("exec-ignores-watch")
-    }
-
-    /// The keys of operations that come next, by database and name: what they will wait for in memory
-    /// is read at once. At most `WARM_MAX`.
-    pub fn warm<'a>(&self, keys: impl Iterator<Item = (u8, &'a [u8])>) {
-        let (mut hashes, mut count, mut database) = ([0; WARM_MAX], 0, 0);
-        for (db, key) in keys.take(WARM_MAX) {
-            if count > 0 && db != database {
-                continue;
-            }
-            (hashes[count], database) = (dict::hash(key), db);
-            count += 1;
-        }
-        self.dbs[usize::from(database)].warm(&hashes[..count]);
     }
 
     /// The log shows this time: what is due by then has expired.

@@ -18,6 +18,7 @@ use consensus::{Index, NodeId, Replica, SnapshotMeta, Status, Stored};
 use hashring::Shards;
 use keyspace::blocking::timeout_place;
 use keyspace::command::{self, Command};
+use keyspace::dict::WARM_MAX;
 use keyspace::op::Unblock;
 use keyspace::txn::{Doubt, TxnId};
 use keyspace::{Settings, Shard, receipt};
@@ -36,7 +37,7 @@ use crate::message::{GroupId, Health, Message};
 use crate::request::{
     Asked, Call, Called, Exec, Moment, Proposing, Ticket, Waiting, XREAD_ONCE, too_many_keys,
 };
-use crate::route::{Home, home};
+use crate::route::{Home, home, shard_of};
 use crate::seat::{Past, Seat};
 use crate::seats::Seats;
 use crate::throttle::Throttle;
@@ -503,6 +504,19 @@ impl Core {
     }
 
     /// The replicas here that lead a shard.
+    /// Has these keys at hand, as far as their shards are led here, for reads that come next. Returns how
+    /// many were taken from `keys`, one at least.
+    pub fn warm<'a>(&self, db: u8, keys: impl Iterator<Item = &'a [u8]>) -> usize {
+        let mut taken = 0;
+        let led = keys.take(WARM_MAX).inspect(|_| taken += 1).filter_map(|key| {
+            let seat = &self.seats()[shard_of(self.shards(), key)];
+            let group = seat.member().filter(|group| group.leads())?;
+            Some((group.shard(), db, key))
+        });
+        keyspace::shard::warm(led);
+        taken.max(1)
+    }
+
     fn led_shards(&self) -> impl Iterator<Item = &Group> {
         self.members().filter(|group| group.leads())
     }

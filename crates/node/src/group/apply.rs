@@ -124,14 +124,8 @@ impl Group {
     /// Has the keys of the operations that come next at hand. Returns how many operations those are: one
     /// at least.
     fn warm(&self, mut ahead: Reader<'_>) -> usize {
-        let mut count = 0;
-        let keys = std::iter::from_fn(|| {
-            let key = op::skim_key(&mut ahead)?;
-            count += 1;
-            Some(key)
-        });
-        self.shard.warm(keys);
-        count.max(1)
+        let keys = std::iter::from_fn(|| op::skim_key(&mut ahead));
+        keyspace::shard::warm(keys.map(|(db, key)| (&self.shard, db, key))).max(1)
     }
 
     /// Runs the reads of a batch up to its next operation, and says who asked for that.

@@ -27,11 +27,12 @@ mod testing;
 mod tests;
 
 use keyspace::command::{Command, Flags, Run};
+use keyspace::dict::WARM_MAX;
 use keyspace::op::Unblock;
 use keyspace::{Publish, Reject, receipt};
 use node::{Call, Called, Core, Effects, Event, Kind, Moment, Proposing, Ticket};
 use stdx::{Instant, Millis};
-use wire::resp::{Limits, Parsed, Parser};
+use wire::resp::{Limits, Parsed, Parser, skim};
 use wire::{Args, Proto, Reply};
 
 use crate::config::Config;
@@ -408,7 +409,7 @@ impl Front {
         input: &[u8],
         parser: &mut Parser,
     ) -> usize {
-        let mut start = 0;
+        let (mut start, mut warm) = (0, 0_usize);
         loop {
             let Some(client) = self.clients[key].as_mut() else { return start };
             client.starving = false;
@@ -416,11 +417,16 @@ impl Front {
             if client.closing || client.held || client.paused || client.throttled {
                 return start;
             }
+            let (db, authenticated) = (client.session.db, client.session.authenticated);
             if !self.core.has_room() {
                 self.stalled.push(key);
                 return start;
             }
-            let limits = self.config.limits(client.session.authenticated);
+            if warm == 0 {
+                warm = self.warm(db, &input[start..]);
+            }
+            warm -= 1;
+            let limits = self.config.limits(authenticated);
             let consumed = match parser.parse(&input[start..], &limits) {
                 Ok(Parsed::Complete { consumed }) => consumed,
                 Ok(Parsed::Blank { consumed }) => {
@@ -428,16 +434,17 @@ impl Front {
                     continue;
                 }
                 Ok(Parsed::Incomplete) => {
-                    client.starving = true;
+                    self.client(key).starving = true;
                     return start;
                 }
                 Err(error) => {
+                    let client = self.client(key);
                     client.give(|out| error.encode(out));
                     client.closing = true;
                     return input.len();
                 }
             };
-            client.pumped = input.len() - start;
+            self.client(key).pumped = input.len() - start;
             let args = parser.args(&input[start..start + consumed]);
             match self.execute(moment, key, args) {
                 Flow::Next | Flow::Refused => start += consumed,
@@ -450,6 +457,20 @@ impl Front {
                     return start;
                 }
             }
+        }
+    }
+
+    /// Has the keys of the reads at hand with which this input begins. Returns after how many commands to
+    /// look again. Writes run later, when they are agreed on.
+    fn warm(&self, db: u8, input: &[u8]) -> usize {
+        let mut calls = skim(input).peekable();
+        let is_read = |name: &[u8]| {
+            let command = keyspace::command::find_name(name);
+            command.is_some_and(|command| command.flags.has(Flags::READONLY))
+        };
+        match calls.peek() {
+            Some((name, _)) if is_read(name) => self.core.warm(db, calls.map(|(_, key)| key)),
+            _ => WARM_MAX,
         }
     }
 

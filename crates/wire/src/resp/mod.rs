@@ -22,4 +22,4 @@ pub use reply::{
     Decoder, Malformed, Scanned, Scanner, Value, elements, encode_arg, encode_call, encode_count,
     is_null,
 };
-pub use request::{Parsed, Parser, ProtocolError};
+pub use request::{Parsed, Parser, ProtocolError, skim};

@@ -80,6 +80,43 @@ const SPANS_KEPT_MAX: usize = 1024;
 /// Lengths of more digits than this are read by the careful road.
 const QUICK_DIGITS_MAX: usize = 9;
 
+/// The name and the first argument of each command that stands whole in `bytes`, up to the first that is
+/// no array of bulk strings or has none. They are looked at, and not checked.
+pub fn skim(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let (count, mut at) = skim_number(rest, b'*')?;
+        let (mut name, mut first) = (&[][..], None);
+        for argument in 0..count {
+            let (length, start) = skim_number(at, b'$')?;
+            let body = start.get(..length)?;
+            at = start.get(length + 2..)?;
+            match argument {
+                0 => name = body,
+                1 => first = Some(body),
+                _ => {}
+            }
+        }
+        rest = at;
+        Some((name, first?))
+    })
+}
+
+/// A number behind its mark, and what stands behind its line.
+fn skim_number(bytes: &[u8], mark: u8) -> Option<(usize, &[u8])> {
+    let (first, mut rest) = bytes.split_first()?;
+    if *first != mark {
+        return None;
+    }
+    let mut number = 0_usize;
+    while let [digit @ b'0'..=b'9', behind @ ..] = rest {
+        // Longer than any that is allowed.
+        number = number.checked_mul(10)?.checked_add(usize::from(digit - b'0'))?;
+        rest = behind;
+    }
+    rest.strip_prefix(b"\r\n").map(|rest| (number, rest))
+}
+
 impl Parser {
     /// A parser at the start of a command.
     pub fn new() -> Parser {
@@ -360,6 +397,51 @@ mod tests {
 
     use super::*;
     use crate::resp::encode_call;
+
+    #[test]
+    fn commands_are_skimmed_as_far_as_they_are_whole() {
+        let mut bytes = Vec::new();
+        let calls: [&[&[u8]]; 4] =
+            [&[b"GET", b"a"], &[b"SET", b"", b"\r\n"], &[b"PING"], &[b"GET", b"z"]];
+        calls.iter().for_each(|call| encode_call(&mut bytes, call));
+        let skimmed =
+            |bytes| skim(bytes).map(|(name, key)| [name, key].concat()).collect::<Vec<_>>();
+        assert_eq!(skimmed(&bytes), [&b"GETa"[..], b"SET"], "until one has no argument");
+        assert_eq!(skimmed(&bytes[..21]), [b"GETa"], "the second is not whole");
+        for odd in [
+            "",
+            "GET a\r\n",
+            "*",
+            "*2\r\n",
+            "*2\r\n$-1\r\n",
+            "*2\r\n$3\r\nGET\r\n$99\r\na\r\n",
+            "*0\r\n",
+        ] {
+            assert!(skimmed(odd.as_bytes()).is_empty(), "{odd:?}");
+        }
+        let huge = "*99999999999999999999\r\n$18446744073709551615\r\nx\r\n";
+        assert!(skimmed(huge.as_bytes()).is_empty());
+        assert!(skimmed(b"*2\r\n$18446744073709551614\r\nx\r\n").is_empty());
+    }
+
+    proptest! {
+        /// What is skimmed is what the parser finds, whatever the bytes are.
+        #[test]
+        fn what_is_skimmed_is_what_is_parsed(calls in proptest::collection::vec(
+            proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..9), 1..4), 0..9), cut in 0..200_usize)
+        {
+            let mut bytes = Vec::new();
+            for call in &calls {
+                let args: Vec<&[u8]> = call.iter().map(Vec::as_slice).collect();
+                encode_call(&mut bytes, &args);
+            }
+            bytes.truncate(cut);
+            let skimmed: Vec<_> = skim(&bytes).map(|(name, key)| (name.to_vec(), key.to_vec())).collect();
+            let (parsed, _) = feed(&[&bytes], &Limits::default());
+            let parsed: Vec<_> = parsed.into_iter().map_while(|call| Some((call[0].clone(), call.get(1)?.clone()))).collect();
+            prop_assert_eq!(skimmed, parsed);
+        }
+    }
 
     /// What a stream of bytes says: each command, then the error that ended it, if any.
     type Story = (Vec<Vec<Vec<u8>>>, Option<ProtocolError>);
