@@ -279,6 +279,20 @@ impl<'a> Context<'a> {
 
     /// As `insert_expiring`, in another database.
     pub fn insert_in(&mut self, db: usize, key: &[u8], value: Value, expires: Millis) {
+        if self.put(db, key, value, expires) {
+            self.notify_in(db, notify::NEW, "new", key);
+        }
+        self.changed(db, key);
+    }
+
+    /// As `insert_expiring`, of a value that was made elsewhere, where it was told that the key is new.
+    pub fn insert_made(&mut self, key: &[u8], value: Value, expires: Millis) {
+        self.put(self.db, key, value, expires);
+        self.changed(self.db, key);
+    }
+
+    /// Puts a value. Returns whether no live one was there.
+    fn put(&mut self, db: usize, key: &[u8], value: Value, expires: Millis) -> bool {
         self.assert_write();
         let version = self.shard.sequence;
         let old = self.shard.dbs[db].insert(key, Entry { value, version, expires });
@@ -286,10 +300,7 @@ impl<'a> Context<'a> {
         if expired {
             self.notify_in(db, notify::EXPIRED, "expired", key);
         }
-        if expired || old.is_none() {
-            self.notify_in(db, notify::NEW, "new", key);
-        }
-        self.changed(db, key);
+        expired || old.is_none()
     }
 
     /// As `insert_expiring`, of a string: it takes the place of a live value without a second

@@ -46,7 +46,7 @@ pub(crate) struct Probe {
     /// The names of all keys are known.
     named: bool,
     /// Keys of which nothing else is known, and which somebody was told.
-    met: RefCell<BTreeSet<Str>>,
+    met: RefCell<Vec<Str>>,
     /// All keys were deleted: whatever is not here is nowhere.
     cleared: bool,
     /// Somebody asked for any key.
@@ -66,7 +66,7 @@ enum Here {
 #[derive(Debug, Default)]
 pub(crate) struct Noted {
     pub missing: BTreeSet<Str>,
-    pub met: BTreeSet<Str>,
+    pub met: Vec<Str>,
     pub seen: BTreeSet<Str>,
     pub walked: bool,
     pub cleared: bool,
@@ -74,9 +74,10 @@ pub(crate) struct Noted {
 }
 
 impl Probe {
-    fn note(&self, key: &[u8]) {
+    /// Is anything known of the key? If not, that is noted.
+    fn note(&self, key: &[u8]) -> bool {
         if self.cleared {
-            return;
+            return true;
         }
         let here = match &self.here {
             Here::Keys(known) => known.contains(key),
@@ -87,6 +88,7 @@ impl Probe {
         } else if let Some(seen) = &self.seen {
             seen.borrow_mut().insert(Str::from(key));
         }
+        here
     }
 }
 
@@ -154,8 +156,15 @@ impl Db {
         if let Some(probe) = &self.probe
             && matches!(&probe.here, Here::Keys(known) if !known.contains(key))
         {
-            probe.met.borrow_mut().insert(key.clone());
+            probe.met.borrow_mut().push(key.clone());
         }
+    }
+
+    /// Is only a part of all keys here, so that who deletes all has to do it elsewhere? That is noted.
+    pub(crate) fn escapes(&mut self) -> bool {
+        let Some(probe) = &mut self.probe else { return false };
+        probe.cleared |= matches!(probe.here, Here::Slots(_));
+        matches!(probe.here, Here::Slots(_))
     }
 
     /// The table, all of which is about to be deleted.
@@ -177,16 +186,16 @@ impl Db {
 
     /// The entry at `key`, expired or not.
     pub fn get(&self, key: &[u8]) -> Option<&Entry> {
-        if let Some(probe) = &self.probe {
-            probe.note(key);
+        if !self.knows(key) {
+            return None;
         }
         self.dict.get(key)
     }
 
     /// Where `key` stands, until a key comes or goes.
     pub fn find(&self, key: &[u8]) -> Option<Place> {
-        if let Some(probe) = &self.probe {
-            probe.note(key);
+        if !self.knows(key) {
+            return None;
         }
         self.dict.find(key)
     }
@@ -194,6 +203,11 @@ impl Db {
     /// The table, to warm.
     pub(crate) fn table(&self) -> &Dict<Entry> {
         &self.dict
+    }
+
+    /// Is the key here, or nowhere? Of one with a name alone there is no value to be met.
+    fn knows(&self, key: &[u8]) -> bool {
+        self.probe.as_ref().is_none_or(|probe| probe.note(key))
     }
 
     /// The entry at a place.
@@ -209,13 +223,15 @@ impl Db {
 
     /// The entry at `key`, expired or not, to change its value or version.
     pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
-        self.before_change(key);
+        if !self.before_change(key) {
+            return None;
+        }
         self.dict.get_mut(key)
     }
 
     /// Puts an entry and returns what was there.
     pub fn insert(&mut self, key: &[u8], entry: Entry) -> Option<Entry> {
-        self.before_change(key);
+        let known = self.before_change(key);
         let expires = entry.expires;
         if let Some(bytes) = &mut self.bytes {
             *bytes += entry.bytes(key, 0);
@@ -224,7 +240,7 @@ impl Db {
         self.unmeter(key, old.as_ref());
         let was = old.as_ref().map_or(Millis::FAR, |old| old.expires);
         self.index_expiry(key, was, expires);
-        old
+        old.filter(|_| known)
     }
 
     /// Sets when the key at `place` expires (`Millis::FAR`: never).
@@ -235,16 +251,18 @@ impl Db {
 
     /// Takes an entry out.
     pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
-        self.before_change(key);
+        let known = self.before_change(key);
         let old = self.dict.remove(key)?;
         self.unmeter(key, Some(&old));
         self.index_expiry(key, old.expires, Millis::FAR);
-        Some(old)
+        Some(old).filter(|_| known)
     }
 
     /// Sets when `key` expires (`Millis::FAR`: never). False if there is no such key.
     pub fn set_expires(&mut self, key: &[u8], expires: Millis) -> bool {
-        self.before_change(key);
+        if !self.before_change(key) {
+            return false;
+        }
         let Some(entry) = self.dict.get_mut(key) else { return false };
         let was = std::mem::replace(&mut entry.expires, expires);
         self.index_expiry(key, was, expires);
@@ -382,6 +400,16 @@ impl Db {
         self.dict.insert(key, entry);
     }
 
+    /// About how many bytes a key takes of which only the name is known.
+    pub(crate) fn named_bytes(&self, key: &[u8]) -> usize {
+        self.dict.get(key).map_or(0, |entry| entry.version as usize)
+    }
+
+    /// Exchanges the probe.
+    pub(crate) fn probe_aside(&mut self, probe: Option<Box<Probe>>) -> Option<Box<Probe>> {
+        std::mem::replace(&mut self.probe, probe)
+    }
+
     /// Takes what was noted; the probe goes on.
     pub(crate) fn probe_take(&mut self) -> Noted {
         let probe = self.probe.as_mut().expect("a probe that tells has begun");
@@ -403,11 +431,10 @@ impl Db {
         self.journal.is_some()
     }
 
-    /// A running snapshot that has not passed `key` yet writes it first, and so does a journal.
-    fn before_change(&mut self, key: &[u8]) {
-        if let Some(probe) = &self.probe {
-            probe.note(key);
-        }
+    /// A running snapshot that has not passed `key` yet writes it first, and so does a journal. False if
+    /// nothing is known of the key but its name.
+    fn before_change(&mut self, key: &[u8]) -> bool {
+        let known = self.knows(key);
         if let Some(journal) = &mut self.journal
             && !journal.contains_key(key)
         {
@@ -416,6 +443,7 @@ impl Db {
         for saving in self.saving.iter_mut().flatten() {
             saving.before_change(key, dict::hash(key), &self.dict);
         }
+        known
     }
 
     fn unmeter(&mut self, key: &[u8], old: Option<&Entry>) {

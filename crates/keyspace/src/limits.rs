@@ -24,6 +24,10 @@ pub const DELETED_PLACES: usize = 16_384;
 /// asks for all of them: some 500,000 keys. The gateway holds those of all shards.
 pub const NAMES_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Bytes of the keys' values that a gateway fetches to run a transaction over several shards: it and
+/// each shard hold them while it runs.
+pub const FETCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Expired keys removed by one tick, so that a mass expiry cannot stall the shard.
 pub const EXPIRES_PER_TICK_MAX: usize = 4_096;
 

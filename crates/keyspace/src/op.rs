@@ -329,9 +329,11 @@ mod tests {
             span: txn::Span::Keys,
             rollback: true,
             after: None,
+            unbroken: false,
         };
         let forget = Txn::Forget { txns: vec![txn, txn] };
-        let whole = Prepare { span: txn::Span::Whole, after: Some(txn), ..prepare.clone() };
+        let whole =
+            Prepare { span: txn::Span::Whole, after: Some(txn), unbroken: true, ..prepare.clone() };
         let decide = Txn::Decide { txn, commit: true };
         let all = [Txn::Prepare(prepare), Txn::Prepare(whole), decide, Txn::Fence { txn }, forget];
         for txn in all {

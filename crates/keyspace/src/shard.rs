@@ -426,6 +426,9 @@ impl Shard {
     /// Deletes every key of a database. Only keys that lived there are changed for WATCH.
     pub(crate) fn flush(&mut self, number: usize) {
         let db = &mut self.dbs[number];
+        if db.escapes() {
+            return;
+        }
         let floor = db.floor();
         for (key, entry) in db.doomed().iter() {
             let live = entry.expires > self.clock;

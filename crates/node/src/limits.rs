@@ -81,17 +81,19 @@ pub const TXNS_MAX: usize = 16_384;
 /// two rounds.
 pub const TXN_KEYS_MAX: usize = 65_536;
 
-/// Bytes that a gateway fetches to run calls over several shards: a scratch holds them in memory, and
-/// what it changes of them goes through the log.
-pub const TXN_FETCH_BYTES_MAX: usize = 64 * 1024 * 1024;
-
 /// Rounds of fetching: a script that follows references from key to key needs one for each.
 pub const TXN_FETCHES_MAX: u32 = 256;
 
-/// Runs at the gateway that fetch only the keys which were missed. One that has walked over all keys
-/// and still misses some is likely to touch all that the walk told: a script that adds up what it
-/// reads stops at the first. They are fetched with them then.
-pub const TXN_FETCHES_ALONE_MAX: u32 = 3;
+/// Keys that a script which has walked over all of them is given with the first that it missed: the next
+/// of its walk. Twice as many each time, so that it comes again some ten times, and not for each key.
+pub const TXN_KEYS_AHEAD_MIN: usize = 32;
+
+/// Keys given so, altogether: half of `TXN_KEYS_MAX`, for nobody has asked for them.
+pub const TXN_KEYS_AHEAD_MAX: usize = TXN_KEYS_MAX / 2;
+
+/// Bytes of the keys that are given so at a time: a script that touches one small key among large ones
+/// fetches no more than that beside it.
+pub const TXN_BYTES_AHEAD_MAX: usize = 4 * 1024 * 1024;
 
 /// How often a read over several shards is tried without locks.
 pub const TXN_SNAPSHOT_TRIES: u32 = 2;

@@ -167,6 +167,7 @@ impl Shard {
     /// Agrees or refuses, into `reply`. False: it has to wait.
     fn prepare(&mut self, prepare: &Prepare, reply: &mut Reply<'_>, effects: &mut Effects) -> bool {
         let txn = prepare.txn;
+        let is_held = prepare.after.is_none_or(|before| self.txns.prepared.contains_key(&before));
         if let Some(before) = prepare.after {
             self.commit(before, &mut Reply::new(&mut Vec::new(), prepare.proto), effects);
         }
@@ -195,7 +196,8 @@ impl Shard {
                 return true;
             }
         }
-        if prepare.compares.iter().any(|watch| self.is_dirty(watch)) {
+        let is_broken = prepare.unbroken && !is_held;
+        if is_broken || prepare.compares.iter().any(|watch| self.is_dirty(watch)) {
             reply.status(CHANGED);
             return true;
         }
@@ -299,6 +301,8 @@ impl Shard {
         self.waiters.take_ready();
         let mut writes = Vec::new();
         for db in 0..self.dbs.len() {
+            // Nobody asks for what is undone.
+            let probe = self.dbs[db].probe_aside(None);
             for (key, old) in self.dbs[db].journal_end() {
                 let entry = self.dbs[db].remove(&key);
                 let changed = match (&entry, &old) {
@@ -313,6 +317,7 @@ impl Shard {
                     writes.push(Write { db: db as u8, key: key.to_vec(), entry });
                 }
             }
+            self.dbs[db].probe_aside(probe);
         }
         writes
     }

@@ -17,6 +17,7 @@ const WHOLE: u8 = 1;
 const ROLLBACK: u8 = 1 << 1;
 const AFTER: u8 = 1 << 2;
 const SURVEY: u8 = 1 << 3;
+const UNBROKEN: u8 = 1 << 4;
 
 /// Appends a message. The protocol of a `Prepare` is that of its operation.
 pub(crate) fn put_txn(out: &mut Vec<u8>, txn: &Txn) {
@@ -68,7 +69,7 @@ pub(super) fn read_id(reader: &mut Reader<'_>) -> Result<TxnId, Malformed> {
 
 fn put_prepare(out: &mut Vec<u8>, prepare: &Prepare) {
     let Prepare { txn, proto: _, participants, done, compares, calls, span, .. } = prepare;
-    let Prepare { rollback, after, .. } = prepare;
+    let Prepare { rollback, after, unbroken, .. } = prepare;
     put_id(out, txn);
     put_list(out, participants, |out, group| put_varint(out, u64::from(*group)));
     put_varint(out, done.start);
@@ -77,7 +78,8 @@ fn put_prepare(out: &mut Vec<u8>, prepare: &Prepare) {
     put_list(out, calls, |out, (db, args)| put_args(out, *db, args.args()));
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
     let span = flag(*span == Span::Whole, WHOLE) | flag(*span == Span::Survey, SURVEY);
-    out.push(span | flag(*rollback, ROLLBACK) | flag(after.is_some(), AFTER));
+    let after_flags = flag(after.is_some(), AFTER) | flag(*unbroken, UNBROKEN);
+    out.push(span | flag(*rollback, ROLLBACK) | after_flags);
     if let Some(after) = after {
         put_id(out, after);
     }
@@ -96,14 +98,13 @@ fn read_prepare(reader: &mut Reader<'_>, proto: Proto) -> Result<Prepare, Malfor
         SURVEY => Span::Survey,
         _ => return Err(reader.malformed()),
     };
-    if flags & !(WHOLE | SURVEY | ROLLBACK | AFTER) != 0 {
+    if flags & !(WHOLE | SURVEY | ROLLBACK | AFTER | UNBROKEN) != 0 {
         return Err(reader.malformed());
     }
     let rollback = flags & ROLLBACK != 0;
     let after = if flags & AFTER != 0 { Some(read_id(reader)?) } else { None };
-    let prepare =
-        Prepare { txn, proto, participants, done, compares, calls, span, rollback, after };
-    Ok(prepare)
+    let unbroken = flags & UNBROKEN != 0;
+    Ok(Prepare { txn, proto, participants, done, compares, calls, span, rollback, after, unbroken })
 }
 
 pub(super) fn put_list<T>(out: &mut Vec<u8>, list: &[T], put: impl Fn(&mut Vec<u8>, &T)) {

@@ -49,6 +49,10 @@ use wire::{ArgsBuf, Proto};
 
 use crate::op::Watch;
 
+/// What a client is told whose calls read more than `FETCH_BYTES_MAX`, or in too many rounds.
+pub const READ_TOO_MUCH: &str =
+    "ERR a transaction over several shards read too much: at most 64 MiB, in 256 rounds";
+
 /// Names one attempt of a transaction. The order is the priority: the older goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TxnId {
@@ -105,6 +109,9 @@ pub struct Prepare {
     /// What locked the keys for this one, and changes nothing. All have agreed to it, so it is
     /// committed; this one takes its keys over.
     pub after: Option<TxnId>,
+    /// It is a NO if that has lost its locks meanwhile. Versions tell of keys that were read, and of none
+    /// that has come.
+    pub unbroken: bool,
 }
 
 /// How much of a shard a transaction locks.

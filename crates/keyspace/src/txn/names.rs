@@ -1,8 +1,8 @@
 //! The names of all keys of a database, with their types and expiries: what a gateway needs to run
 //! KEYS, SCAN and DBSIZE, and little beside what they give.
 //!
-//! For each key, behind each other: its length and bytes, the number of its type as a byte,
-//! and when it expires, plus one, as a varint; 0 is never.
+//! For each key, behind each other: its length and bytes, the number of its type as a byte, when it
+//! expires, plus one, as a varint, where 0 is never, and about how many bytes its value takes.
 
 use stdx::Millis;
 use stdx::codec::{Malformed, Reader, put_bytes, put_varint};
@@ -26,6 +26,23 @@ fn number(value: &Value) -> u8 {
     }
 }
 
+/// About how many bytes it takes to tell: of replicas with equal values equal, unlike what they take in
+/// memory.
+fn size(value: &Value) -> u64 {
+    const ELEMENT_BYTES: usize = 64;
+    let bytes = match value {
+        Value::Int(_) => 8,
+        Value::Str(text) => text.len(),
+        Value::Buffer(buffer) => buffer.len(),
+        Value::List(list) => list.len() * ELEMENT_BYTES,
+        Value::Set(set) => set.len() * ELEMENT_BYTES,
+        Value::Hash(hash) => hash.len() * ELEMENT_BYTES,
+        Value::Zset(zset) => zset.len() * ELEMENT_BYTES,
+        Value::Stream(stream) => stream.len() * ELEMENT_BYTES,
+    };
+    bytes as u64
+}
+
 fn empty(number: u8) -> Option<Value> {
     Some(match number {
         0 => Value::Str(Str::default()),
@@ -45,6 +62,7 @@ pub(crate) fn names(db: &Db, now: Millis) -> Result<Vec<u8>, Reject> {
         put_bytes(&mut out, key);
         out.push(number(&entry.value));
         put_varint(&mut out, entry.expires.0.wrapping_add(1));
+        put_varint(&mut out, size(&entry.value));
         if out.len() > NAMES_BYTES_MAX {
             return Err(Reject::text(
                 "ERR too many keys for a transaction over several shards that asks for all of them",
@@ -55,13 +73,13 @@ pub(crate) fn names(db: &Db, now: Millis) -> Result<Vec<u8>, Reject> {
 }
 
 /// Calls `each` with what `names` told: the value of a key is an empty one of its type.
-pub(super) fn read(names: &[u8], mut each: impl FnMut(&[u8], Entry)) -> Result<(), Malformed> {
+pub(super) fn read(names: &[u8], mut each: impl FnMut(&[u8], Entry, u64)) -> Result<(), Malformed> {
     let mut reader = Reader::new(names);
     while !reader.is_empty() {
         let (key, number) = (reader.bytes()?, reader.byte()?);
         let expires = Millis(reader.varint()?.wrapping_sub(1));
         let value = empty(number).ok_or_else(|| reader.malformed())?;
-        each(key, Entry { value, version: 0, expires });
+        each(key, Entry { value, version: 0, expires }, reader.varint()?);
     }
     Ok(())
 }

@@ -147,7 +147,10 @@ impl Scratch {
     pub fn name(&mut self, db: u8, names: &[u8]) -> Result<(), Malformed> {
         let db = &mut self.shard.dbs[usize::from(db)];
         db.probe_names();
-        names::read(names, |key, entry| db.probe_name(key, entry))
+        // What it takes stands where a version would, which no name has.
+        names::read(names, |key, entry, bytes| {
+            db.probe_name(key, Entry { version: bytes, ..entry });
+        })
     }
 
     /// The keys that were added.
@@ -155,9 +158,12 @@ impl Scratch {
         self.versions.keys()
     }
 
-    /// The keys that the last run was told by a walk (KEYS, SCAN), and that were not added.
-    pub fn met(&mut self) -> impl Iterator<Item = Key> {
-        std::mem::take(&mut self.met).into_iter()
+    /// Of the keys that a walk (KEYS, SCAN) told the last run and that were not added, those behind the
+    /// first of `missing`, in the order of the walk, each with about how many bytes it takes.
+    pub fn met_behind<'a>(&'a self, missing: &[Key]) -> impl Iterator<Item = (&'a Key, usize)> {
+        let first = self.met.iter().position(|key| missing.contains(key));
+        let met = self.met[first.unwrap_or(self.met.len())..].iter();
+        met.map(|key| (key, self.shard.dbs[usize::from(key.0)].named_bytes(&key.1)))
     }
 
     /// A call of XREAD, wrapped or not, with the ids that are the last ones here in place of `$`.
@@ -199,8 +205,6 @@ impl Scratch {
             ((write.db, write.key), args)
         });
         let puts = puts.collect();
-        // What the undoing touched was asked for by nobody.
-        self.shard.dbs.iter_mut().for_each(|db| drop(db.probe_take()));
         if !walked.is_empty() {
             return Ran::Walked(walked);
         }

@@ -30,7 +30,18 @@ fn prepare(txn: TxnId, span: Span, lines: &[&str]) -> Prepare {
     let calls = lines.iter().map(|line| (0, args(line))).collect();
     let (participants, compares) = (vec![1, 2], Vec::new());
     let (proto, done, rollback) = (Proto::Resp2, 0..0, false);
-    Prepare { txn, proto, participants, done, compares, calls, span, rollback, after: None }
+    Prepare {
+        txn,
+        proto,
+        participants,
+        done,
+        compares,
+        calls,
+        span,
+        rollback,
+        after: None,
+        unbroken: false,
+    }
 }
 
 impl Participant {
@@ -355,6 +366,16 @@ fn calls_over_shards_walk_over_all_keys_and_delete_them() {
         return {sum, redis.call('dbsize')}\" 0";
     assert_eq!(run(3, &[sum, "dbsize"]), ["*2\r\n:5\r\n:3\r\n", ":3\r\n"]);
     assert_eq!(run(4, &["exists a:1", "exists b:1", "get a"]), [":0\r\n", ":0\r\n", "$1\r\n1\r\n"]);
+    // Of a key with a name alone no command meets a value.
+    let every = "eval \"redis.call('keys', '*') local r = {} for at, name in ipairs(ARGV) do \
+        r[at] = redis.pcall(name, 'b') end return #r\" 0 \
+        lpop rpop spop srandmember zpopmin hgetall hrandfield zrandmember llen scard strlen xlen \
+        getdel persist type object del get incr";
+    shards[place(b"b")].call("rpush b x");
+    assert_eq!(at_gateway(&mut shards, 40, &[every]).unwrap(), [":19\r\n"]);
+    shards[place(b"b")].call("del b");
+    shards[place(b"b")].call("rpush b x");
+    let mut run = |number, lines: &[&str]| at_gateway(&mut shards, number, lines).unwrap();
     // What deletes all keys needs none of them; what was there before counts still.
     let renew = ["get a", "flushdb", "dbsize", "get a", "set d 1", "dbsize", "randomkey"];
     let replies = run(5, &renew);
@@ -382,9 +403,31 @@ fn a_survey_locks_all_and_is_taken_over_from_snapshots_too() {
     assert_eq!(shard.late(), [(1, "+OK\r\n".into())], "only what it changes is locked now");
     shard.txn(Txn::Decide { txn: next, commit: true });
     assert_eq!(shard.call("get a"), "$1\r\n5\r\n");
+    // Somebody else has settled it, and a key has come of which it knows nothing.
+    let again = TxnId { attempt: 3, ..id(1) };
+    let survey = |txn| Txn::Prepare(prepare(txn, Span::Survey, &["dbsize"]));
+    let then = |after| {
+        let next = TxnId { attempt: 4, ..id(1) };
+        let one = prepare(next, Span::Keys, &["set a 6"]);
+        Txn::Prepare(Prepare { after: Some(after), unbroken: true, ..one })
+    };
+    assert!(shard.txn(survey(again)).starts_with("*1"));
+    assert_eq!(shard.txn(Txn::Fence { txn: again }), "+PREPARED\r\n");
+    shard.txn(Txn::Decide { txn: again, commit: true });
+    assert_eq!(shard.call("set new x"), "+OK\r\n");
+    assert_eq!(shard.txn(then(again)), "+CHANGED\r\n");
+    assert_eq!(shard.call("get a"), "$1\r\n5\r\n");
+    let held = TxnId { attempt: 5, ..id(1) };
+    assert!(shard.txn(survey(held)).starts_with("*1"));
+    let one = then(held);
+    let told = shard.txn(one.clone());
+    assert!(told.starts_with("*1"), "{told}");
+    assert_eq!(shard.txn(one), told, "asked again, it is as it was");
+    shard.txn(Txn::Decide { txn: TxnId { attempt: 4, ..id(1) }, commit: true });
+    assert_eq!(shard.call("get a"), "$1\r\n6\r\n");
     let liar = Txn::Prepare(prepare(id(9), Span::Survey, &["set a 1"]));
     assert_eq!(shard.txn(liar), "-FAILED 0 ERR a survey changes nothing\r\n");
-    assert_eq!(shard.call("get a"), "$1\r\n5\r\n");
+    assert_eq!(shard.call("get a"), "$1\r\n6\r\n");
 }
 
 /// One step of a random history: which transaction (or none) does what with which keys.

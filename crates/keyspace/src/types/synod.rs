@@ -10,14 +10,14 @@ use wire::{Args, Reply};
 use crate::command::{Command, Flags, Group, Keys, Run};
 use crate::context::{Context, OnTimeout};
 use crate::introspection::help;
-use crate::limits::BACKUP_ID_BYTES_MAX;
+use crate::limits::{BACKUP_ID_BYTES_MAX, FETCH_BYTES_MAX};
 use crate::number::parse_i64;
 use crate::receipt::{self, RECEIPTS};
 use crate::reject::Reject;
 use crate::settings::Settings;
 use crate::shard::{Cut, feeds};
 use crate::snapshot::{Saver, put_value, read_value};
-use crate::txn::names;
+use crate::txn::{READ_TOO_MUCH, names};
 
 const SYNOD: &[Command] = &[
     Command::new("help", 2, Flags::ANYTIME, Keys::None, Run::Pure(help)).doc(
@@ -280,25 +280,29 @@ fn versions(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
 
 /// For each key its version, when it expires in milliseconds (-1: never, or absent), its value.
 fn fetch(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
-    reply.array(args.len() - 1);
+    let (mut values, mut ends) = (Vec::new(), Vec::new());
     for key in args.from(1).iter() {
         let version = cx.version(key);
+        let expires = cx.entry(key).map(|entry| {
+            put_value(&mut values, &entry.value);
+            if entry.expires == Millis::FAR { -1 } else { entry.expires.0 as i64 }
+        });
+        ends.push((version, expires, values.len()));
+        if values.len() > FETCH_BYTES_MAX {
+            return Err(Reject::text(READ_TOO_MUCH));
+        }
+    }
+    reply.array(ends.len());
+    let mut start = 0;
+    for (version, expires, end) in ends {
         reply.array(3);
         reply.int(version as i64);
-        let mut value = Vec::new();
-        match cx.entry(key) {
-            Some(entry) => {
-                let expires =
-                    if entry.expires == Millis::FAR { -1 } else { entry.expires.0 as i64 };
-                put_value(&mut value, &entry.value);
-                reply.int(expires);
-                reply.bulk(&value);
-            }
-            None => {
-                reply.int(-1);
-                reply.null();
-            }
+        reply.int(expires.unwrap_or(-1));
+        match expires {
+            Some(_) => reply.bulk(&values[start..end]),
+            None => reply.null(),
         }
+        start = end;
     }
     Ok(())
 }
@@ -331,7 +335,7 @@ fn put(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
             let mut reader = Reader::new(bytes);
             let value = read_value(&mut reader).ok().filter(|_| reader.is_empty());
             let value = value.ok_or(Reject::text("ERR the serialized value is malformed"))?;
-            cx.insert_expiring(&args[1], value, expires);
+            cx.insert_made(&args[1], value, expires);
         }
     }
     reply.ok();

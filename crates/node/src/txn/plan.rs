@@ -177,9 +177,10 @@ fn everywhere(command: &Command) -> Option<Merge> {
     }
 }
 
-/// Does this call concern scripts, functions or settings, and no key?
+/// Does this call concern scripts, functions or settings and no key, or whole databases as such?
 fn is_beside_keys(args: Args<'_>) -> bool {
-    args.is(0, "script") || args.is(0, "function") || args.is(0, "config") && args.is(1, "set")
+    let is = |name| args.is(0, name);
+    is("script") || is("function") || is("swapdb") || is("config") && args.is(1, "set")
 }
 
 /// Does this call, alone, need more than one shard, though it names no key?

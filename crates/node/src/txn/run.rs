@@ -88,8 +88,12 @@ pub(super) struct Preparing {
 impl Preparing {
     /// What the client is told if somebody does not answer. What only locks changes nothing, whatever
     /// becomes of it.
-    fn unknown(&self) -> &'static [u8] {
-        if let Answer::Held(_) = self.answer { NO_LEADER } else { UNKNOWN }
+    fn unknown(&self, tries: u32) -> &'static [u8] {
+        match self.answer {
+            Answer::Held(_) if tries > 0 => CONTENDED,
+            Answer::Held(_) => NO_LEADER,
+            _ => UNKNOWN,
+        }
     }
 }
 
@@ -378,10 +382,21 @@ impl Coordinator {
         let participants: Vec<u32> = parts.keys().map(|shard| *shard as u32).collect();
         let (txn, proto, rollback) = (run.id, run.proto(), run.rolls_back());
         let after = run.held.as_ref().map(|(id, _)| *id);
+        let unbroken = after.is_some() && !run.names.is_empty();
         for (shard, Part { compares, calls }) in parts {
             let (participants, done) = (participants.clone(), self.done());
-            let prepare =
-                Prepare { txn, proto, participants, done, compares, calls, span, rollback, after };
+            let prepare = Prepare {
+                txn,
+                proto,
+                participants,
+                done,
+                compares,
+                calls,
+                span,
+                rollback,
+                after,
+                unbroken,
+            };
             let message = (shard, Ask::Vote(shard), Txn::Prepare(prepare));
             self.tell(moment, serial, run, message, groups);
         }
@@ -500,7 +515,7 @@ impl Coordinator {
         }
         let unknown = |vote: &Vote| matches!(vote, Vote::Unknown);
         if preparing.votes.values().any(unknown) {
-            let told = preparing.unknown();
+            let told = preparing.unknown(run.tries);
             run.reply(told, out);
             return self.fence(moment, serial, run, groups);
         }
@@ -606,7 +621,7 @@ impl Coordinator {
             Phase::Deciding(_) => self.tell_again(moment, serial, run, groups),
             Phase::Fencing(_) => self.fence(moment, serial, run, groups),
             Phase::Preparing(preparing) if late => {
-                let told = preparing.unknown();
+                let told = preparing.unknown(run.tries);
                 run.reply(told, out);
                 self.fence(moment, serial, run, groups);
             }

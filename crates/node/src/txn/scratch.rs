@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use keyspace::blocking::{Unit, awaits, timeout_place};
-use keyspace::command;
+use keyspace::command::{self, Flags};
+use keyspace::limits::FETCH_BYTES_MAX;
 use keyspace::op::{Unblock, Watch};
 use keyspace::receipt::{self, RECEIPTS};
-use keyspace::txn::{Done, Key, Machine, Ran, Scratch, Span, rolled_back};
+use keyspace::txn::{Done, Key, Machine, READ_TOO_MUCH, Ran, Scratch, Span, rolled_back};
 use stdx::{Instant, planted};
 use wire::resp::{Decoder, ReplyLimits, Value, is_null};
 use wire::{Args, ArgsBuf, Proto};
@@ -17,8 +18,8 @@ use super::run::{Answer, Ask, Part, Phase, Running};
 use super::{Coordinator, Question};
 use crate::effects::Effects;
 use crate::limits::{
-    TXN_CHANGES_MAX, TXN_FETCH_BYTES_MAX, TXN_FETCHES_ALONE_MAX, TXN_FETCHES_MAX, TXN_KEYS_MAX,
-    TXN_SNAPSHOT_TRIES,
+    TXN_BYTES_AHEAD_MAX, TXN_CHANGES_MAX, TXN_FETCHES_MAX, TXN_KEYS_AHEAD_MAX, TXN_KEYS_AHEAD_MIN,
+    TXN_KEYS_MAX, TXN_SNAPSHOT_TRIES,
 };
 use crate::message::Kind;
 use crate::request::{Moment, too_many_keys};
@@ -41,6 +42,8 @@ pub(super) struct Trial {
     awaits: Vec<(usize, u64)>,
     /// The keys are to be locked first.
     holds: bool,
+    /// Keys that were fetched because they were likely to be touched next.
+    ahead: usize,
 }
 
 impl Trial {
@@ -55,11 +58,38 @@ impl Trial {
     }
 }
 
+impl Trial {
+    /// A script that stops at the first key that it misses, as one that adds up what it reads, would come
+    /// again for each: it gets the next ones of its walk with it, twice as many each time.
+    fn likely_next(&mut self, missing: &[Key]) -> Vec<Key> {
+        let count = TXN_KEYS_AHEAD_MIN << self.fetches.min(16);
+        let left = TXN_KEYS_AHEAD_MAX.saturating_sub(self.ahead);
+        let mut bytes = 0;
+        let small = |(key, its): (&Key, usize)| {
+            bytes += its;
+            (bytes <= TXN_BYTES_AHEAD_MAX).then(|| key.clone())
+        };
+        let next = self.scratch.met_behind(missing).take(count.min(left)).map_while(small);
+        let next: Vec<Key> = next.collect();
+        self.ahead += next.len();
+        next
+    }
+}
+
 impl Running {
     /// Is it a call of SYNOD.IDEM?
     pub(super) fn is_once(&self) -> bool {
         let calls = self.request.as_ref().map(|request| &request.exec.calls[..]);
         matches!(calls, Some([(_, args)]) if receipt::unwrap(args.args()).is_some())
+    }
+
+    /// Does it only read, as far as its commands tell?
+    fn reads(&self) -> bool {
+        let reads = |args: Args<'_>| {
+            command::find(receipt::bare(args)).is_some_and(|one| one.flags.has(Flags::READONLY))
+        };
+        let request = self.request.as_ref();
+        request.is_some_and(|request| request.exec.calls.iter().all(|(_, args)| reads(args.args())))
     }
 
     /// If one of the calls has failed that may not, none of them changes anything, and that is the
@@ -132,6 +162,7 @@ impl Coordinator {
             changed: false,
             awaits: Vec::new(),
             holds,
+            ahead: 0,
         };
         run.waits.clear();
         run.phase = Phase::Trial(Box::new(trial));
@@ -265,9 +296,9 @@ impl Coordinator {
         let Trial { scratch, .. } = &mut **trial;
         let (proto, calls) = (request.exec.proto, &request.exec.calls);
         let ran = lend(&mut self.machine, scratch, |scratch| scratch.run(proto, calls));
-        let fits = trial.fetches < TXN_FETCHES_MAX && trial.bytes < TXN_FETCH_BYTES_MAX;
+        let fits = trial.fetches < TXN_FETCHES_MAX && trial.bytes < FETCH_BYTES_MAX;
         let known = || trial.scratch.keys().cloned();
-        let too_many;
+        let (too_many, too_much);
         let refusal: &[u8] = match ran {
             Ran::Done(done) if done.puts.len().max(done.compares.len()) <= TXN_KEYS_MAX => {
                 return self.ran(moment, serial, run, done, groups, out);
@@ -277,7 +308,8 @@ impl Coordinator {
                 &too_many
             }
             Ran::Missing(_) | Ran::Walked(_) if !fits => {
-                b"-ERR a transaction over several shards read too much: at most 64 MiB, in 256 rounds\r\n"
+                too_much = format!("-{READ_TOO_MUCH}\r\n").into_bytes();
+                &too_much
             }
             // Their names are true as long as all is locked, and so is what is fetched with them.
             Ran::Walked(dbs) => {
@@ -290,11 +322,9 @@ impl Coordinator {
                 return self.hold_anew(moment, serial, run, groups);
             }
             Ran::Missing(keys) if !run.names.is_empty() => {
+                let ahead = trial.likely_next(&keys);
                 run.keys.extend(keys);
-                if trial.fetches >= TXN_FETCHES_ALONE_MAX {
-                    let left = TXN_KEYS_MAX.saturating_sub(run.keys.len());
-                    run.keys.extend(trial.scratch.met().take(left));
-                }
+                run.keys.extend(ahead);
                 if run.keys.len() <= TXN_KEYS_MAX {
                     return self.hold_anew(moment, serial, run, groups);
                 }
@@ -441,7 +471,7 @@ impl Coordinator {
         if self.wait_for_keys(moment, serial, run, &done, groups) {
             return;
         }
-        if run.is_once() && done.puts.is_empty() {
+        if run.is_once() && done.puts.is_empty() && !run.reads() {
             // Its receipt was there, and that never changes.
             run.reply_all(&done.replies, out);
             run.phase = Phase::Over;

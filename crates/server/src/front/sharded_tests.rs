@@ -716,11 +716,46 @@ fn scripts_and_multi_walk_over_all_keys() {
 }
 
 #[test]
+fn a_script_that_walks_among_large_keys_fetches_few_of_them() {
+    let mut stage = Stage::sharded(16);
+    let client = stage.open();
+    stage.say(client, "mset c0 c1 c1 c2 c2 c3 c3 c4 c4 c5");
+    for n in 0..90 {
+        let line = format!("setrange {{t}}large:{n} 999999 x");
+        assert_eq!(stage.say(client, &line), ":1000000\r\n");
+    }
+    let chain = "eval \"local n, k, d = #redis.call('keys', '*'), 'c0', 0 \
+        while true do local v = redis.call('get', k) if not v then break end \
+        k = v d = d + 1 end return {n, d}\" 0";
+    assert_eq!(stage.say(client, chain), "*2\r\n:95\r\n:5\r\n");
+    let all = "eval \"local n = 0 for _, k in ipairs(redis.call('keys', '*')) do \
+        n = n + #redis.call('get', k) end return n\" 0";
+    let refused =
+        "-ERR a transaction over several shards read too much: at most 64 MiB, in 256 rounds\r\n";
+    assert_eq!(stage.say(client, all), refused);
+    assert_eq!(stage.say(client, "dbsize"), ":95\r\n");
+}
+
+#[test]
+fn what_a_gateway_has_made_is_told_once() {
+    let mut stage = Stage::sharded(16);
+    let (client, ears) = (stage.open(), stage.open());
+    stage.say(client, "config set notify-keyspace-events KEAn");
+    stage.say(ears, "subscribe __keyevent@0__:new");
+    stage.say(client, "eval \"redis.call('flushall') redis.call('set', 'a', 1) return 1\" 0");
+    stage.say(client, "eval \"redis.call('set', 'b', redis.call('get', 'a')) return 1\" 0");
+    stage.settle();
+    let heard = stage.heard(ears);
+    assert_eq!(heard.matches("__keyevent@0__:new").count(), 2, "{heard}");
+}
+
+#[test]
 fn what_no_gateway_can_run_is_refused_whole() {
     let mut lines = vec![("set a 1".to_owned(), "+OK\r\n".to_owned())];
     for (line, name) in [
         ("script load \"return 7\"", "SCRIPT LOAD"),
         ("function flush", "FUNCTION FLUSH"),
+        ("swapdb 0 1", "SWAPDB 0"),
         ("config set list-max-listpack-size 4", "CONFIG SET"),
     ] {
         let refusal = format!(
