@@ -98,6 +98,9 @@ pub fn full_hash(key: &[u8]) -> u64 {
 /// As Valkey 8 does before it executes a batch ("memory access amortization").
 pub fn warm<V>(lookups: &[(&Dict<V>, u64)], touch: impl Fn(&V) -> usize) {
     let lookups = &lookups[..lookups.len().min(WARM_MAX)];
+    if lookups.len() < 2 {
+        return;
+    }
     let segments = || lookups.iter().map(|(dict, hash)| (*dict, dict.segment(*hash), *hash));
     black_box(segments().map(|(_, segment, _)| segment.items.len()).sum::<usize>());
     let guessed = |(_, segment, hash): (&Dict<V>, &Segment, u64)| {
@@ -438,6 +441,9 @@ mod tests {
             let lookups = [(&full, hash), (&empty, hash), (&full, !hash & 0xffff_ffff)];
             super::warm(&lookups, touch);
         }
+        let before = touched.get();
+        super::warm(&[(&full, 7)], touch);
+        assert_eq!(touched.get(), before, "one alone has nothing to overlap with");
         assert!(touched.get() >= 3_000, "each that is there, and some neighbours");
         super::warm(&[], touch);
         let many: Vec<(&Dict<u32>, u64)> = (0..99).map(|n| (&full, n << 20)).collect();

@@ -159,7 +159,9 @@ impl Default for Shard {
 pub fn warm<'a>(keys: impl Iterator<Item = (&'a Shard, u8, &'a [u8])>) -> usize {
     let mut lookups = Vec::with_capacity(WARM_MAX);
     for (shard, db, key) in keys.take(WARM_MAX) {
-        lookups.push((shard.dbs[usize::from(db)].table(), dict::hash(key)));
+        if let Some(db) = shard.dbs.get(usize::from(db)) {
+            lookups.push((db.table(), dict::hash(key)));
+        }
     }
     dict::warm(&lookups, |entry| entry.value.touch());
     lookups.len()

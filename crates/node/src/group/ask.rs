@@ -1,6 +1,7 @@
 //! Requests: of this node's clients, and those that other nodes forward to their leader.
 
 use consensus::{Event, NodeId, Role, Term};
+use keyspace::dict::WARM_MAX;
 use keyspace::op::{self, Body, Op, Origin, Unblock};
 use keyspace::txn::Txn;
 use keyspace::{Asker, Outcome};
@@ -93,6 +94,11 @@ impl Group {
         }
         // Nothing to be done, but to say what is committed.
         self.hurry |= requests.is_empty();
+        for some in requests.chunks(WARM_MAX) {
+            let reads = some.iter().filter(|request| request.kind == Kind::Read);
+            let keys = reads.filter_map(|read| op::skim_key(&mut Reader::new(&read.op)));
+            keyspace::shard::warm(keys.map(|(db, key)| (&self.shard, db, key)));
+        }
         for forwarded in requests {
             let Ok(head) = check_op(&forwarded.op) else { continue };
             let origin = Origin { node: source.0, number: forwarded.number };
