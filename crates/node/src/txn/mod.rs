@@ -4,8 +4,8 @@
 //! ```text
 //! calls ─┬─ pieces ──▶ Prepare to each shard ─ all YES ─▶ reply, then Commit to each
 //!        │                       └─ a NO ─▶ Abort to each; busy or changed: again
-//!        ├─ scratch ─▶ fetch ⇄ run ─┬─ nothing changed: the same versions again ─▶ reply
-//!        │                          └─ Prepare with compares and puts, as above
+//!        ├─ scratch ─▶ fetch (or hold) ⇄ run ─┬─ nothing changed: the same versions again ─▶ reply
+//!        │                                    └─ Prepare with compares and puts, as above
 //!        └─ roams ───▶ in its shard, unless a key turns out to be elsewhere: then scratch
 //! ```
 //!
@@ -19,6 +19,7 @@
 //! `shared` design: "Transactions over shards"; Sinfonia (SOSP 2007); CockroachDB's parallel commits
 //! for the reply before the second round.
 
+mod hold;
 mod plan;
 mod run;
 mod scratch;
