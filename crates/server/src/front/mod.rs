@@ -409,7 +409,8 @@ impl Front {
         input: &[u8],
         parser: &mut Parser,
     ) -> usize {
-        let (mut start, mut warm) = (0, 0_usize);
+        // One command alone has nothing to overlap with.
+        let (mut start, mut warm) = (0, 1);
         loop {
             let Some(client) = self.clients[key].as_mut() else { return start };
             client.starving = false;
