@@ -45,6 +45,13 @@ impl Pending {
     }
 }
 
+/// Does a refusal come from another term than that in which a request was sent last? It may be taken
+/// there.
+pub(crate) fn is_late(refused: Option<Term>, sent: Option<Term>) -> bool {
+    let late = refused.is_some_and(|term| sent.is_some_and(|sent| sent != term));
+    late && !planted!("late-refusal-is-believed")
+}
+
 /// All of them, by number.
 #[derive(Debug, Default)]
 pub(crate) struct Gateway {
@@ -119,6 +126,11 @@ impl Gateway {
                 self.unsent.insert(*number);
             }
         }
+    }
+
+    /// Was this refused in another term than that in which it was sent last?
+    pub(crate) fn asks_another(&self, number: u64, refused: Option<Term>) -> bool {
+        is_late(refused, self.pending.get(&number).and_then(|pending| pending.sent))
     }
 
     /// Takes out the writes that were sent in `term` or before.

@@ -23,6 +23,7 @@ use wire::Proto;
 
 use crate::batch::{op_from, read_op};
 use crate::effects::Effects;
+use crate::gateway::is_late;
 use crate::limits::{
     BATCH_BYTES, EXPIRE_INTERVAL, GATEWAY_REQUESTS_MAX, GUEST_PATIENCE, REQUEST_TIMEOUT,
     WAITING_BYTES_MAX,
@@ -347,7 +348,11 @@ impl Guest {
     ) {
         self.hear_applied(applied);
         self.impatient_at = moment.now + GUEST_PATIENCE;
-        for Answer { number, reply } in answers {
+        for Answer { number, reply, refused } in answers {
+            // It has gone, or goes, to the leader that is known now.
+            if is_late(refused, Some(self.leader.0)) {
+                continue;
+            }
             self.end_wait(moment, number, &reply, out);
             let Some(pending) = self.pending.get(&number) else { continue };
             let refused = pending.kind == Kind::Read && reply == NO_LEADER;
@@ -443,7 +448,12 @@ mod tests {
 
     fn answer(guest: &mut Guest, millis: u64, number: u64, reply: &[u8]) -> Vec<(u64, Vec<u8>)> {
         let (mut out, reply) = (Effects::default(), reply.to_vec());
-        guest.answered(moment(millis), Index(9), vec![Answer { number, reply }], &mut out);
+        guest.answered(
+            moment(millis),
+            Index(9),
+            vec![Answer { number, reply, refused: None }],
+            &mut out,
+        );
         let told = out.replies.iter().filter(|(ticket, _)| *ticket != Ticket::NOBODY);
         told.map(|(ticket, reply)| (ticket.0, reply.to_vec())).collect()
     }

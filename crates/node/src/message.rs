@@ -84,6 +84,9 @@ pub enum Kind {
 pub struct Answer {
     pub number: u64,
     pub reply: Vec<u8>,
+    /// The leader of this term has not taken it. That says nothing of what a later one does: whoever has
+    /// asked that one since waits on.
+    pub refused: Option<Term>,
 }
 
 /// How a node is.
@@ -162,8 +165,9 @@ impl Message {
                 put_varint(out, u64::from(group.0));
                 put_varint(out, applied.0);
                 put_varint(out, answers.len() as u64);
-                for Answer { number, reply } in answers {
+                for Answer { number, reply, refused } in answers {
                     put_varint(out, *number);
+                    put_varint(out, refused.map_or(0, |term| term.0 + 1));
                     put_bytes(out, reply);
                 }
             }
@@ -223,7 +227,9 @@ impl Message {
                 let group = read_group(&mut reader)?;
                 let applied = Index(reader.varint()?);
                 let answers = reader.list(|reader| {
-                    Ok(Answer { number: reader.varint()?, reply: reader.bytes()?.to_vec() })
+                    let number = reader.varint()?;
+                    let refused = reader.varint()?.checked_sub(1).map(Term);
+                    Ok(Answer { number, reply: reader.bytes()?.to_vec(), refused })
                 })?;
                 Message::Answers { group, applied, answers }
             }
@@ -572,7 +578,8 @@ mod tests {
         let (number, kind, retry) = (1 << 41, Kind::Write, Some(Index(70_000)));
         let requests = vec![Forwarded { number, kind, after: true, retry, op }];
         check(Message::Forward { group: GroupId(0), term: Term(1), requests });
-        let answers = vec![Answer { number: 6, reply: b"+OK\r\n".to_vec() }];
+        let answers =
+            vec![Answer { number: 6, reply: b"+OK\r\n".to_vec(), refused: Some(Term(0)) }];
         check(Message::Answers { group: GroupId(0), applied: Index(300), answers });
         check(Message::ReadIndex { group: GroupId(9), term: Term(4), question: 1 << 41 });
         check(Message::ReadReady { group: GroupId(9), question: 1 << 41, index: Index(500) });
@@ -667,7 +674,7 @@ mod tests {
             let request = |op: &Vec<u8>| Forwarded { number, kind, after, retry, op: op.clone() };
             let requests = texts.iter().map(request).collect();
             check(Message::Forward { group: GroupId(3), term: Term(number), requests });
-            let answer = |reply: &Vec<u8>| Answer { number, reply: reply.clone() };
+            let answer = |reply: &Vec<u8>| Answer { number, reply: reply.clone(), refused: None };
             let answers = texts.iter().map(answer).collect();
             check(Message::Answers { group: GroupId(3), applied: Index(number), answers });
         }

@@ -331,6 +331,12 @@ pub const MUTANTS: &[Mutant] = &[
     )
     .about(Theme::Shards),
     mutant(
+        "late-refusal-is-believed",
+        "what an earlier leader has refused is told as not executed, though a later one takes it",
+        "Synod, seed 3401693",
+    )
+    .rare(),
+    mutant(
         "names-without-locks",
         "the names of all keys are told while keys come and go",
         "Jepsen: predicate reads, phantoms (Adya, G2)",

@@ -316,7 +316,10 @@ impl Group {
     /// Answers of the leader to requests of this node's clients.
     pub(crate) fn answered(&mut self, applied: Index, answers: Vec<Answer>, out: &mut Effects) {
         self.answered = self.answered.max(applied);
-        for Answer { number, reply } in answers {
+        for Answer { number, reply, refused } in answers {
+            if self.gateway.asks_another(number, refused) {
+                continue;
+            }
             let origin = Origin { node: self.node.0, number };
             let parked = self.parked.remove(&origin);
             if let Some(ticket) = parked.or_else(|| self.waiting_ticket(number)) {

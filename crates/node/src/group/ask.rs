@@ -214,7 +214,7 @@ impl Group {
     fn take_write(&mut self, moment: Moment, source: NodeId, number: u64, op: &[u8]) {
         if self.disk_full || !self.has_room() {
             let reply = if self.disk_full { DISK_FULL } else { FULL };
-            return self.answer_node(source, number, reply.to_vec());
+            return self.refuse_node(source, number, reply.to_vec());
         }
         // A read that was asked for earlier must not see it.
         let seen = self.seen.entry((source, is_guest(number))).or_default();

@@ -734,7 +734,13 @@ impl Group {
 
     /// Gives another node the reply to what it has forwarded; it leaves at the end of the turn.
     fn answer_node(&mut self, node: NodeId, number: u64, reply: Vec<u8>) {
-        self.answers.entry(node).or_default().push(Answer { number, reply });
+        self.answers.entry(node).or_default().push(Answer { number, reply, refused: None });
+    }
+
+    /// As `answer_node`, of what is not taken in this term.
+    fn refuse_node(&mut self, node: NodeId, number: u64, reply: Vec<u8>) {
+        let refused = Some(self.standing.1);
+        self.answers.entry(node).or_default().push(Answer { number, reply, refused });
     }
 }
 
