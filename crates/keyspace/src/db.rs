@@ -74,15 +74,20 @@ pub(crate) struct Noted {
 }
 
 impl Probe {
+    /// Is the key here, or known to be nowhere?
+    fn holds(&self, key: &[u8]) -> bool {
+        match &self.here {
+            Here::Keys(known) => known.contains(key),
+            Here::Slots(slots) => slots.contains(&hashring::Slot::of(key).number()),
+        }
+    }
+
     /// Is anything known of the key? If not, that is noted.
     fn note(&self, key: &[u8]) -> bool {
         if self.cleared {
             return true;
         }
-        let here = match &self.here {
-            Here::Keys(known) => known.contains(key),
-            Here::Slots(slots) => slots.contains(&hashring::Slot::of(key).number()),
-        };
+        let here = self.holds(key);
         if !here {
             self.missing.borrow_mut().insert(Str::from(key));
         } else if let Some(seen) = &self.seen {
@@ -153,9 +158,7 @@ impl Db {
 
     /// A walk over the table has told somebody of this key.
     pub(crate) fn met(&self, key: &Str) {
-        if let Some(probe) = &self.probe
-            && matches!(&probe.here, Here::Keys(known) if !known.contains(key))
-        {
+        if let Some(probe) = self.probe.as_ref().filter(|probe| !probe.holds(key)) {
             probe.met.borrow_mut().push(key.clone());
         }
     }
@@ -163,8 +166,9 @@ impl Db {
     /// Is only a part of all keys here, so that who deletes all has to do it elsewhere? That is noted.
     pub(crate) fn escapes(&mut self) -> bool {
         let Some(probe) = &mut self.probe else { return false };
-        probe.cleared |= matches!(probe.here, Here::Slots(_));
-        matches!(probe.here, Here::Slots(_))
+        let escapes = matches!(probe.here, Here::Slots(_));
+        probe.cleared |= escapes;
+        escapes
     }
 
     /// The table, all of which is about to be deleted.
@@ -393,7 +397,7 @@ impl Db {
     /// There is such a key, of which nothing is known but its type and its expiry.
     pub(crate) fn probe_name(&mut self, key: &[u8], entry: Entry) {
         let probe = self.probe.as_ref().expect("a probe that learns has begun");
-        if matches!(&probe.here, Here::Keys(known) if known.contains(key)) {
+        if probe.holds(key) {
             return;
         }
         self.index_expiry(key, Millis::FAR, entry.expires);

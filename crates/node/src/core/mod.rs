@@ -503,7 +503,6 @@ impl Core {
         self.seats.awake().filter_map(|(_, seat)| seat.member())
     }
 
-    /// The replicas here that lead a shard.
     /// Has these keys at hand, as far as their shards are led here, for reads that come next. Returns how
     /// many were taken from `keys`, one at least.
     pub fn warm<'a>(&self, db: u8, keys: impl Iterator<Item = &'a [u8]>) -> usize {
@@ -517,6 +516,7 @@ impl Core {
         taken.max(1)
     }
 
+    /// The replicas here that lead a shard.
     fn led_shards(&self) -> impl Iterator<Item = &Group> {
         self.members().filter(|group| group.leads())
     }

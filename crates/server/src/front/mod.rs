@@ -25,6 +25,8 @@ mod stats;
 mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod walk_tests;
 
 use keyspace::command::{Command, Flags, Run};
 use keyspace::dict::WARM_MAX;
