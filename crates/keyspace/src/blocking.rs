@@ -200,14 +200,6 @@ impl Waiters {
         self.by_origin.keys().copied()
     }
 
-    /// Drops everybody, or the clients of one node.
-    pub fn drop_of(&mut self, node: Option<u32>) {
-        let of = |origin: &Origin| node.is_none_or(|node| origin.node == node);
-        for origin in self.origins().filter(of).collect::<Vec<_>>() {
-            self.remove(origin);
-        }
-    }
-
     /// Does anybody wait for this key?
     pub fn wants(&self, db: usize, key: &[u8]) -> bool {
         self.queues[db].contains_key(key)

@@ -6,6 +6,7 @@
 //! What always holds: `sequence` counts the operations; no key's version is above it; `clock` never
 //! goes back.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use stdx::codec::{Malformed, Reader, put_varint};
@@ -336,7 +337,7 @@ impl Shard {
                 let unblocked = self.unblock(*target, *how, effects);
                 Reply::new(reply, *proto).int(i64::from(unblocked));
             }
-            Body::DropWaiters { node } => self.waiters.drop_of(*node),
+            Body::DropWaiters { node } => self.drop_waits(*node),
             Body::Txn(_) => unreachable!("a message about a transaction is applied, not run"),
         }
         Outcome::Replied
@@ -460,7 +461,8 @@ impl Shard {
 
     fn tick(&mut self, effects: &mut Effects) {
         while let Some(waiter) = self.waiters.take_overdue(self.clock) {
-            effects.late.push(end_wait(&waiter, Unblock::Timeout));
+            let Waiter { origin, proto, on_timeout, .. } = waiter;
+            effects.late.push(end_wait(origin, proto, on_timeout, Unblock::Timeout));
         }
         for db in 0..self.dbs.len() {
             let due = self.due(db).take_while(|(at, _)| *at <= self.clock);
@@ -474,11 +476,32 @@ impl Shard {
     }
 
     fn unblock(&mut self, target: Origin, how: Unblock, effects: &mut Effects) -> bool {
-        let Some(waiter) = self.waiters.remove(target) else { return false };
+        let (proto, on_timeout) = if let Some(waiter) = self.waiters.remove(target) {
+            (waiter.proto, waiter.on_timeout)
+        } else if let Some(op) = self.unpark(target) {
+            (op.proto, OnTimeout::NullArray)
+        } else {
+            return false;
+        };
         if how != Unblock::Gone {
-            effects.late.push(end_wait(&waiter, how));
+            effects.late.push(end_wait(target, proto, on_timeout, how));
         }
         true
+    }
+
+    /// Whose calls wait for keys, or may when the transactions are over that they wait for: all, or
+    /// those of one node.
+    pub fn waits(&self, node: Option<u32>) -> BTreeSet<Origin> {
+        let parked = self.parked_waits().filter(|_| !planted!("parked-waiter-forgotten"));
+        let mine = |origin: &Origin| node.is_none_or(|node| origin.node == node);
+        self.waiters.origins().chain(parked).filter(mine).collect()
+    }
+
+    fn drop_waits(&mut self, node: Option<u32>) {
+        for origin in self.waits(node) {
+            let dropped = self.waiters.remove(origin).is_some() || self.unpark(origin).is_some();
+            assert!(dropped, "who waits is there");
+        }
     }
 
     /// Serves the calls that waited for what this operation touched. Serving one may touch more.
@@ -575,15 +598,15 @@ fn deleted_place(db: usize, key: &[u8]) -> usize {
     (dict::hash(key) as usize).wrapping_add(db * DELETED_PLACES / DATABASES) % DELETED_PLACES
 }
 
-fn end_wait(waiter: &Waiter, how: Unblock) -> Late {
+fn end_wait(origin: Origin, proto: Proto, on_timeout: OnTimeout, how: Unblock) -> Late {
     let mut bytes = Vec::new();
-    let mut reply = Reply::new(&mut bytes, waiter.proto);
-    match (how, waiter.on_timeout) {
+    let mut reply = Reply::new(&mut bytes, proto);
+    match (how, on_timeout) {
         (Unblock::Error, _) => reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
         (_, OnTimeout::Null) => reply.null(),
         (_, OnTimeout::NullArray) => reply.null_array(),
     }
-    Late { origin: waiter.origin, reply: bytes }
+    Late { origin, reply: bytes }
 }
 
 /// Runs a call: finds its row, checks it, and turns a `Reject` into an error reply.

@@ -32,10 +32,8 @@ pub(crate) enum Fate {
     Replied(Vec<u8>),
     /// It was applied, and its reply is too large to be kept.
     TooLarge,
-    /// It waits for a key: a new leader ends that.
-    Blocked,
-    /// It waits in the shard for a transaction.
-    Parked,
+    /// It waits in the shard, for a key or a transaction.
+    Waits,
 }
 
 /// What can be said about a request that comes again.
@@ -119,6 +117,11 @@ impl Memo {
     /// leader that has applied an entry of its own term may rely on `Never`.
     pub(crate) fn recall(&self, origin: Origin, floor: Index) -> Recall<'_> {
         match self.fates.get(&(origin.node, origin.number)) {
+            Some(Fate::Replied(reply))
+                if planted!("ended-wait-forgotten") && reply == UNBLOCKED =>
+            {
+                Recall::Never
+            }
             Some(fate) => Recall::Known(fate),
             None if self.since <= floor || planted!("memo-claims-never") => Recall::Never,
             None => Recall::Unknown,
@@ -129,24 +132,6 @@ impl Memo {
     pub(crate) fn may_have_later(&self, origin: Origin, floor: Index) -> bool {
         let later = (origin.node, origin.number + 1)..(origin.node + 1, 0);
         self.since > floor || self.fates.range(later).next().is_some()
-    }
-
-    /// The call of a client that is gone waits no longer; should it come again, it is not to begin
-    /// anew.
-    pub(crate) fn end_wait(&mut self, at: Index, origin: Origin) {
-        if self.fates.get(&(origin.node, origin.number)) == Some(&Fate::Blocked) {
-            self.put_reply(at, origin, UNBLOCKED);
-        }
-    }
-
-    /// Takes out those that wait for keys: of one node, or all.
-    pub(crate) fn take_blocked(&mut self, node: Option<u32>) -> Vec<Origin> {
-        let mine = |at: u32| node.is_none_or(|node| node == at);
-        let taken = self.fates.extract_if(.., |(at, _), fate| mine(*at) && *fate == Fate::Blocked);
-        let origins: Vec<Origin> =
-            taken.map(|((node, number), _)| Origin { node, number }).collect();
-        self.bytes -= origins.len() * ENTRY_BYTES;
-        origins
     }
 }
 
@@ -162,7 +147,7 @@ mod tests {
     fn what_is_not_remembered_was_never_applied_unless_it_is_older_than_the_memory() {
         let mut memo = Memo::new(Index(10));
         memo.put_reply(Index(11), origin(1), b"+OK\r\n");
-        memo.put(Index(12), origin(2), Fate::Blocked);
+        memo.put(Index(12), origin(2), Fate::Waits);
         let known = Fate::Replied(b"+OK\r\n".to_vec());
         assert_eq!(memo.recall(origin(1), Index(3)), Recall::Known(&known));
         assert_eq!(memo.recall(origin(3), Index(10)), Recall::Never);
@@ -170,8 +155,6 @@ mod tests {
         let later = |number, floor| memo.may_have_later(origin(number), Index(floor));
         assert!(later(1, 10) && !later(2, 10));
         assert!(later(2, 9), "it may be from before the memory");
-        assert_eq!(memo.take_blocked(Some(6)), []);
-        assert_eq!(memo.take_blocked(None), [origin(2)]);
         memo.put_reply(Index(13), origin(4), &vec![0; MEMO_REPLY_BYTES_MAX + 1]);
         assert_eq!(memo.recall(origin(4), Index(10)), Recall::Known(&Fate::TooLarge));
     }

@@ -39,6 +39,7 @@ pub enum Mark {
     OneDecided,
     FencedLate,
     WaitersDied,
+    WaitersParked,
     AskedTheForgetful,
     AnswerOvertaken,
     LeftAmidWaits,
@@ -121,7 +122,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 104] = [
+    pub const ALL: [Mark; 105] = [
         Mark::MessageLost,
         Mark::MessageDuplicated,
         Mark::MessageReordered,
@@ -151,6 +152,7 @@ impl Mark {
         Mark::OneDecided,
         Mark::FencedLate,
         Mark::WaitersDied,
+        Mark::WaitersParked,
         Mark::AskedTheForgetful,
         Mark::AnswerOvertaken,
         Mark::LeftAmidWaits,

@@ -306,6 +306,12 @@ pub const MUTANTS: &[Mutant] = &[
     )
     .about(Theme::Shards),
     mutant(
+        "parked-waiter-forgotten",
+        "clients of dead nodes that wait behind a transaction outlive their node, and are served",
+        "Synod, seed 3400341",
+    )
+    .about(Theme::Shards),
+    mutant(
         "waiter-served-twice",
         "a blocked client is woken twice",
         "Redis 7.0, handleClientsBlockedOnKeys",

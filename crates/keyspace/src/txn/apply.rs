@@ -148,6 +148,19 @@ impl Shard {
         self.txns.parked.values().map(|parked| parked.origin).collect()
     }
 
+    /// Whose calls wait for transactions here, and may wait for keys when those are over.
+    pub(crate) fn parked_waits(&self) -> impl Iterator<Item = Origin> {
+        let parked = self.txns.parked.values();
+        parked.filter(|parked| parked.may_wait()).map(|parked| parked.origin)
+    }
+
+    /// Takes out a call that may wait for keys when the transactions that it waits for are over.
+    pub(crate) fn unpark(&mut self, target: Origin) -> Option<Op> {
+        let is_it = |parked: &Parked| parked.origin == target && parked.may_wait();
+        let (&number, _) = self.txns.parked.iter().find(|(_, parked)| is_it(parked))?;
+        self.txns.parked.remove(&number).map(|parked| parked.op)
+    }
+
     /// Is there a transaction that is not over?
     pub fn has_doubts(&self) -> bool {
         self.txns.has_doubts()

@@ -10,8 +10,9 @@ use wire::{ArgsBuf, Proto};
 use super::TxnId;
 use super::codec::{put_id, put_list, read_id};
 use super::locks::{Access, Locks, Want};
+use crate::command;
 use crate::db::Entry;
-use crate::op::{self, Op, Origin, put_args, read_owned};
+use crate::op::{self, Body, Op, Origin, put_args, read_owned};
 use crate::shard::Publish;
 use crate::snapshot::{put_value, read_value};
 
@@ -69,6 +70,15 @@ pub(super) struct Parked {
     pub op: Op,
     /// Where its reply goes: its own origin, or one that stands for its number.
     pub origin: Origin,
+}
+
+impl Parked {
+    /// Is it a call that may wait for a key?
+    pub(super) fn may_wait(&self) -> bool {
+        let Body::Call { args, .. } = &self.op.body else { return false };
+        let args = args.args();
+        command::find(args).is_some_and(|command| command::may_block(command, args))
+    }
 }
 
 /// How a transaction stands here.

@@ -6,7 +6,7 @@ use wire::{ArgsBuf, Proto};
 
 use super::scratch::{Done, Ran, Scratch};
 use super::*;
-use crate::op::{Body, Op, Origin};
+use crate::op::{Body, Op, Origin, Unblock};
 use crate::shard::{Effects, Late, Outcome, Shard};
 use crate::snapshot::{Loader, Saver};
 use crate::testing::{shown, split};
@@ -113,6 +113,39 @@ fn nobody_sees_what_is_prepared_until_it_is_committed() {
     assert_eq!(shard.decide(1, true), "*0\r\n");
     assert_eq!(shard.late(), [(1, "$3\r\nnew\r\n".into()), (2, ":4\r\n".into())]);
     assert_eq!(shard.call("lrange l 0 -1"), "*1\r\n$1\r\n1\r\n");
+}
+
+#[test]
+fn a_call_that_would_wait_for_keys_behind_a_transaction_ends_with_its_client() {
+    let unblock = |shard: &mut Participant, number, how| {
+        let target = Origin { node: 9, number };
+        shard.op(Body::Unblock { target, how }, None)
+    };
+    let mut shard = Participant::new();
+    shard.prepare(1, &["set a new", "del l"]);
+    for number in 1..=5 {
+        assert_eq!(shard.asks(number, "blpop l 0"), "(parked)");
+    }
+    assert_eq!(shard.asks(6, "rpush a x"), "(parked)");
+    assert_eq!(shard.asks(7, "synod.idem id brpop l 0"), "(parked)");
+    assert_eq!(unblock(&mut shard, 1, Unblock::Gone), ":1\r\n");
+    assert_eq!(unblock(&mut shard, 2, Unblock::Timeout), ":1\r\n");
+    assert_eq!(unblock(&mut shard, 3, Unblock::Error), ":1\r\n");
+    assert_eq!(unblock(&mut shard, 6, Unblock::Gone), ":0\r\n", "it waits for no key");
+    let unblocked = "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
+    assert_eq!(shard.late(), [(2, "*-1\r\n".into()), (3, unblocked.into())]);
+    shard.reload();
+    assert_eq!(shard.op(Body::DropWaiters { node: Some(8) }, None), "");
+    assert_eq!(shard.shard.waits(Some(9)).len(), 3);
+    assert_eq!(shard.op(Body::DropWaiters { node: Some(9) }, None), "");
+    assert_eq!(shard.shard.waits(None).len(), 0);
+    shard.decide(1, true);
+    assert_eq!(
+        shard.late(),
+        [(6, "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n".into())]
+    );
+    assert_eq!(shard.call("rpush l 1"), ":1\r\n");
+    assert_eq!(shard.call("llen l"), ":1\r\n", "nobody is there to take it");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::effects::Effects;
 use crate::map::Map;
 use crate::memo::{Fate, is_guest};
 use crate::message::Answer;
-use crate::request::{Moment, Ticket, UNBLOCKED, Who};
+use crate::request::{Moment, UNBLOCKED, Who};
 
 impl Group {
     /// Applies one committed entry.
@@ -196,8 +196,11 @@ impl Group {
             Body::Tick => self.tick_pending = false,
             Body::DropWaiters { .. } if planted!("waiters-forgotten") => {}
             Body::DropWaiters { node } => self.drop_waiters(*node, out),
-            Body::Unblock { target, how: Unblock::Gone } => {
-                self.memo.end_wait(self.applied, *target)
+            // Should it come again, it is not to begin anew.
+            Body::Unblock { target, how: Unblock::Gone } if is_guest(target.number) => {
+                if self.shard.waits(Some(target.node)).contains(target) {
+                    self.memo.put_reply(self.applied, *target, UNBLOCKED);
+                }
             }
             _ => {}
         }
@@ -205,17 +208,16 @@ impl Group {
 
     /// The clients of this node, or of all, wait no longer for keys.
     fn drop_waiters(&mut self, node: Option<u32>, out: &mut Effects) {
-        if node.is_none_or(|node| node == self.node.0) {
-            for (_, ticket) in std::mem::take(&mut self.blocked) {
-                out.replies.put(ticket, UNBLOCKED);
-            }
-        }
-        for origin in self.memo.take_blocked(node) {
-            // Whoever did not hear it asks again, and must not begin to wait anew.
-            if !planted!("ended-wait-forgotten") {
+        for origin in self.shard.waits(node) {
+            if is_guest(origin.number) {
+                // Whoever did not hear it asks again, and must not begin to wait anew.
                 self.memo.put_reply(self.applied, origin, UNBLOCKED);
+                self.answer_origin(origin, UNBLOCKED.to_vec());
+            } else if origin.node == self.node.0 {
+                if let Some(ticket) = self.waits.remove(&origin) {
+                    out.replies.put(ticket, UNBLOCKED);
+                }
             }
-            self.answer_origin(origin, UNBLOCKED.to_vec());
         }
     }
 
@@ -237,8 +239,9 @@ impl Group {
         let request = request.or_else(|| self.request_of(origin));
         if let Some(origin) = origin.filter(|origin| is_guest(origin.number)) {
             match outcome {
-                Outcome::Blocked => self.memo.put(self.applied, origin, Fate::Blocked),
-                Outcome::Parked { .. } => self.memo.put(self.applied, origin, Fate::Parked),
+                Outcome::Blocked | Outcome::Parked { .. } => {
+                    self.memo.put(self.applied, origin, Fate::Waits);
+                }
                 _ => self.memo.put_reply(self.applied, origin, out.replies.open()),
             }
         }
@@ -246,12 +249,12 @@ impl Group {
         match (outcome, request.map(|request| request.who)) {
             (Outcome::Blocked, who) => {
                 if let (Some(origin), Some(Who::Client(ticket))) = (origin_here, who) {
-                    self.blocked.insert(origin.number, ticket);
+                    self.waits.insert(origin, ticket);
                 }
             }
             (Outcome::Parked { origin }, who) => {
                 if let Some(Who::Client(ticket)) = who {
-                    self.parked.insert(origin, ticket);
+                    self.waits.insert(origin, ticket);
                 }
             }
             (_, Some(Who::Client(ticket))) => out.replies.close(ticket),
@@ -291,7 +294,7 @@ impl Group {
     /// A blocked call has its reply. The leader tells the gateway at once; the gateway also finds
     /// out by itself.
     fn settle_late(&mut self, origin: Origin, reply: Vec<u8>, out: &mut Effects) {
-        if let Some(ticket) = self.parked.remove(&origin) {
+        if let Some(ticket) = self.waits.remove(&origin) {
             out.replies.put(ticket, &reply);
         } else if is_guest(origin.number) {
             self.memo.put_reply(self.applied, origin, &reply);
@@ -299,18 +302,12 @@ impl Group {
         } else if origin.node == keyspace::txn::PARKED {
             // The replica that took it knows whose it is.
         } else if origin.node == self.node.0 {
-            if let Some(ticket) = self.waiting_ticket(origin.number) {
-                out.replies.put(ticket, &reply);
+            if let Some(pending) = self.gateway.take(origin.number) {
+                out.replies.put(pending.ticket, &reply);
             }
         } else {
             self.answer_origin(origin, reply);
         }
-    }
-
-    /// Takes out who waits under this number, at the gateway or blocked.
-    fn waiting_ticket(&mut self, number: u64) -> Option<Ticket> {
-        let blocked = self.blocked.remove(&number);
-        blocked.or_else(|| self.gateway.take(number).map(|pending| pending.ticket))
     }
 
     /// Answers of the leader to requests of this node's clients.
@@ -321,8 +318,8 @@ impl Group {
                 continue;
             }
             let origin = Origin { node: self.node.0, number };
-            let parked = self.parked.remove(&origin);
-            if let Some(ticket) = parked.or_else(|| self.waiting_ticket(number)) {
+            let asked = || self.gateway.take(number).map(|pending| pending.ticket);
+            if let Some(ticket) = self.waits.remove(&origin).or_else(asked) {
                 out.replies.put(ticket, &reply);
             }
         }

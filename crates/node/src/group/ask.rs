@@ -135,7 +135,7 @@ impl Group {
                         mark!("a guest's retry is answered from memory");
                         reply.clone()
                     }
-                    Recall::Known(Fate::Blocked | Fate::Parked) => continue,
+                    Recall::Known(Fate::Waits) => continue,
                     Recall::Known(Fate::TooLarge) | Recall::Unknown => UNKNOWN.to_vec(),
                     Recall::Never => {
                         mark!("a guest's retry was never agreed on, and is taken");

@@ -114,10 +114,8 @@ pub struct Group {
     answered: Index,
     /// The leader is to be asked what is committed.
     asks_commit: bool,
-    /// Calls of this node's clients that wait for a key.
-    blocked: BTreeMap<u64, Ticket>,
-    /// Requests of this node's clients that wait in the shard for transactions.
-    parked: BTreeMap<Origin, Ticket>,
+    /// Requests of this node's clients that wait in the shard, for a key or for transactions.
+    waits: BTreeMap<Origin, Ticket>,
     /// The newest write taken from each gateway in this term; guests count apart.
     seen: BTreeMap<(NodeId, bool), Seen>,
     /// Its reign has begun, and what earlier ones left is not all applied yet.
@@ -195,8 +193,7 @@ impl Group {
             looks: Looks::default(),
             answered: Index(0),
             asks_commit: false,
-            blocked: BTreeMap::new(),
-            parked: BTreeMap::new(),
+            waits: BTreeMap::new(),
             seen: BTreeMap::new(),
             begins: false,
             last_leader: None,
@@ -254,12 +251,10 @@ impl Group {
 
     /// Of requests of guests that a snapshot holds it is known which of them still wait: it says so.
     fn recall_waits(&mut self) {
-        let blocked = self.shard.waiters().origins().map(|origin| (origin, Fate::Blocked));
-        let parked = self.shard.parked_origins().into_iter();
-        let parked = parked.map(|origin| (origin, Fate::Parked));
-        for (origin, fate) in blocked.chain(parked).filter(|(origin, _)| is_guest(origin.number)) {
+        let waits = self.shard.waiters().origins().chain(self.shard.parked_origins());
+        for origin in waits.filter(|origin| is_guest(origin.number)) {
             mark!("a snapshot says that a guest waits");
-            self.memo.put(self.applied, origin, fate);
+            self.memo.put(self.applied, origin, Fate::Waits);
         }
     }
 
@@ -328,7 +323,8 @@ impl Group {
 
     /// Does a client of this node wait for anything that will come to this replica?
     pub(crate) fn is_owed(&self) -> bool {
-        self.has_asked() || !self.parked.is_empty()
+        let parks = || self.shard.parked_origins().iter().any(|one| self.waits.contains_key(one));
+        self.has_asked() || parks()
     }
 
     /// Is anything that a client of this node has asked for not in the log yet, as far as is known
@@ -343,8 +339,10 @@ impl Group {
 
     /// What waits in the shard for a transaction, and will not be heard of here any more.
     pub(crate) fn give_up_parked(&mut self, out: &mut Effects) {
-        for (_, ticket) in std::mem::take(&mut self.parked) {
-            out.replies.put(ticket, UNKNOWN);
+        for origin in self.shard.parked_origins() {
+            if let Some(ticket) = self.waits.remove(&origin) {
+                out.replies.put(ticket, UNKNOWN);
+            }
         }
     }
 
@@ -361,14 +359,14 @@ impl Group {
     /// Takes out who waits for keys, each with its call, as far as this replica knows it, and the time
     /// that is left of it.
     pub(crate) fn take_blocked(&mut self, moment: Moment) -> Vec<(u64, Ticket, Option<Wait>)> {
-        let (node, wall) = (self.node.0, self.wall(moment));
-        let wait = |number: u64| {
-            let waiter = self.shard.waiters().get(Origin { node, number })?;
+        let wall = self.wall(moment);
+        let wait = |origin: Origin| {
+            let waiter = self.shard.waiters().get(origin)?;
             let left = Duration::from_millis(waiter.deadline.0.saturating_sub(wall.0));
             Some(Wait { waiter: waiter.clone(), until: moment.now + left })
         };
-        let blocked = std::mem::take(&mut self.blocked);
-        blocked.into_iter().map(|(number, ticket)| (number, ticket, wait(number))).collect()
+        let waits = std::mem::take(&mut self.waits).into_iter();
+        waits.map(|(origin, ticket)| (origin.number, ticket, wait(origin))).collect()
     }
 
     /// Takes out the answers of this leader to guests on its own node.

@@ -54,8 +54,9 @@ impl Group {
             !is_deposed
                 && self.alive.get(&origin.node).is_some_and(|boot| boot_of(*origin) >= *boot)
         };
-        let dead = self.shard.waiters().origins().filter(|origin| !lives(origin));
-        let nodes: BTreeSet<u32> = dead.map(|origin| origin.node).collect();
+        let waits = self.shard.waits(None).into_iter();
+        let nodes: BTreeSet<u32> =
+            waits.filter(|origin| !lives(origin)).map(|origin| origin.node).collect();
         if nodes.is_empty() || planted!("waiters-outlive-their-node") {
             return;
         }

@@ -1,6 +1,7 @@
 //! Snapshots of a group: taken a little in each turn, sent to followers in parts, installed.
 
 use consensus::{Chunk, Event, Fetch, Index, SnapshotMeta, Term};
+use keyspace::op::Origin;
 use keyspace::{Saver, Shard};
 
 use super::{Flight, Group, NoBackup};
@@ -265,12 +266,10 @@ impl Group {
                 }
             }
         }
-        let waits = |number: u64| {
-            let origin = keyspace::op::Origin { node: self.node.0, number };
-            self.shard.waiters().get(origin).is_some()
-        };
         let parked = self.shard.parked_origins();
-        let gone: Vec<u64> = self.blocked.keys().copied().filter(|n| !waits(*n)).collect();
+        let waits = |origin: &Origin| {
+            parked.contains(origin) || self.shard.waiters().get(*origin).is_some()
+        };
         let repeats = planted!("retry-behind-a-snapshot");
         let leapt = self.gateway.take_sent(if repeats { Term(0) } else { term });
         if let Some((last, _)) = leapt.last() {
@@ -283,22 +282,15 @@ impl Group {
             mark!("a snapshot leaps over requests that were sent");
         }
         for (number, pending) in leapt {
-            let origin = keyspace::op::Origin { node: self.node.0, number };
-            if waits(number) {
-                self.blocked.insert(number, pending.ticket);
-            } else if parked.contains(&origin) {
-                self.parked.insert(origin, pending.ticket);
+            let origin = Origin { node: self.node.0, number };
+            if waits(&origin) {
+                self.waits.insert(origin, pending.ticket);
             } else {
                 out.replies.put(pending.ticket, LEAPT);
             }
         }
-        for (_, ticket) in self.parked.extract_if(.., |origin, _| !parked.contains(origin)) {
+        for (_, ticket) in self.waits.extract_if(.., |origin, _| !waits(origin)) {
             out.replies.put(ticket, LEAPT);
-        }
-        for number in gone {
-            if let Some(ticket) = self.blocked.remove(&number) {
-                out.replies.put(ticket, LEAPT);
-            }
         }
         self.gateway.resolve(term);
     }

@@ -141,6 +141,11 @@ pub(crate) enum Stage {
     Fenced(Late),
     /// One participant has forgotten what was committed, and is about to hear that question.
     Forgotten,
+    /// A transaction locks the keys that clients of the leader are about to wait for.
+    LocksQueues {
+        leader: u32,
+        group: GroupId,
+    },
     /// Clients of the leader wait for keys.
     Waits {
         leader: u32,
@@ -490,6 +495,7 @@ impl World {
             Stage::Spread { .. } => self.begin_one_decided(),
             Stage::Undecided(late) => self.fence_is_sent(late),
             Stage::Fenced(late) => self.forget_at_one(late),
+            Stage::LocksQueues { leader, group } => self.wait_for_keys(leader, group),
             Stage::Waits { leader, group } => self.leader_falls(leader, group),
             Stage::Widowed { dead, group, looks } => self.push_at_next(dead, group, looks),
             Stage::Slumber { leader } => self.cut_off_asleep(leader),

@@ -32,6 +32,10 @@ const REBIRTH_TIME: u64 = 1_000;
 const LOOKS: u32 = 20;
 const LOOK_INTERVAL: u64 = 100;
 
+/// What locks the keys that clients are about to wait for stays undecided for so long: until the leader
+/// has fallen.
+const LOCK_DELAY: u64 = 300;
+
 /// Clients that wait for keys at the leader that falls, and how long they would.
 const WAITERS: usize = 3;
 const WAIT_SECONDS: &[u8] = b"5";
@@ -46,8 +50,6 @@ pub(crate) struct Late {
     late: u32,
     first: GroupId,
     second: GroupId,
-    /// It takes no part.
-    third: GroupId,
 }
 
 impl World {
@@ -162,13 +164,18 @@ impl World {
         let prompt = self.leader_of(first)?;
         let mut led = groups.iter().filter_map(|group| Some((*group, self.leader_of(*group)?)));
         let (second, late) = led.find(|(_, leader)| *leader != prompt)?;
-        let third = groups.iter().copied().find(|group| *group != first && *group != second)?;
         let able = |node: &u32| {
             let is_awake = self.machines[*node as usize - 1].is_awake(self.now);
             is_awake && *node != prompt && *node != late
         };
         let gateway = (1..=self.nodes()).find(able)?;
-        Some(Late { gateway, prompt, late, first, second, third })
+        Some(Late { gateway, prompt, late, first, second })
+    }
+
+    /// A shard that takes no part.
+    fn third(&self, late: Late) -> Option<GroupId> {
+        let mut groups = self.groups_of_keys().into_iter();
+        groups.find(|group| *group != late.first && *group != late.second)
     }
 
     pub(super) fn groups_of_keys(&self) -> Vec<GroupId> {
@@ -192,7 +199,8 @@ impl World {
 
     /// The second participant is asked so late that the first begins a recovery.
     pub(super) fn begin_late_fence(&mut self) {
-        let Some(late) = self.draw_late() else { return self.end_script() };
+        let late = self.draw_late().filter(|late| self.third(*late).is_some());
+        let Some(late) = late else { return self.end_script() };
         self.network.slow_down(late.gateway, late.late, PREPARE_DELAY * MILLISECOND);
         self.mset_over(late.gateway, [late.first, late.second]);
         self.stage(Stage::Prepares(late), 20);
@@ -215,16 +223,35 @@ impl World {
     /// that it may forget that, and the first does not.
     pub(super) fn forget_at_one(&mut self, late: Late) {
         self.coverage.hit(Mark::FencedLate);
-        self.mset_over(late.gateway, [late.second, late.third]);
+        let third = self.third(late).expect("it was there at the beginning");
+        self.mset_over(late.gateway, [late.second, third]);
         self.stage(Stage::Forgotten, FENCE_DELAY);
     }
 
-    /// Clients wait for keys at the node that leads their group.
+    /// Clients are to wait for keys at the node that leads their group: in half of the runs behind a
+    /// transaction that holds those keys when the leader falls.
     pub(super) fn begin_dead_waiters(&mut self) {
-        let groups = self.groups_of_keys();
-        let group = groups[self.rng.below(groups.len() as u64) as usize];
-        let Some(leader) = self.leader_of(group) else { return self.end_script() };
-        self.props.queues = self.keys_of(group).take(WAITERS).collect();
+        let late = self.draw_late().filter(|_| self.rng.one_in(2));
+        let Some(late) = late else {
+            let groups = self.groups_of_keys();
+            let group = groups[self.rng.below(groups.len() as u64) as usize];
+            let Some(leader) = self.leader_of(group) else { return self.end_script() };
+            self.props.queues = self.keys_of(group).take(WAITERS).collect();
+            return self.wait_for_keys(leader, group);
+        };
+        self.network.slow_down(late.gateway, late.late, LOCK_DELAY * MILLISECOND);
+        self.props.queues = self.keys_of(late.first).take(WAITERS).collect();
+        let mut del: Vec<&[u8]> = vec![b"DEL"];
+        del.extend(self.props.queues.iter().map(String::as_bytes));
+        let other = self.keys_of(late.second).next().expect("each has keys");
+        del.push(other.as_bytes());
+        let mut bytes = Vec::new();
+        wire::resp::encode_call(&mut bytes, &del);
+        self.ask(late.gateway, bytes, b"");
+        self.stage(Stage::LocksQueues { leader: late.prompt, group: late.first }, 20);
+    }
+
+    pub(super) fn wait_for_keys(&mut self, leader: u32, group: GroupId) {
         for key in self.props.queues.clone() {
             let mut bytes = Vec::new();
             wire::resp::encode_call(&mut bytes, &[b"BLPOP", key.as_bytes(), WAIT_SECONDS]);
@@ -237,6 +264,12 @@ impl World {
         if self.leader_of(group) != Some(leader) {
             return self.end_script();
         }
+        let running = self.machines[leader as usize - 1].running.as_ref();
+        let replica = running.and_then(|running| running.front.core().member(group));
+        if replica.is_some_and(|replica| replica.shard().parked() >= WAITERS) {
+            self.coverage.hit(Mark::WaitersParked);
+        }
+        self.network.mend();
         let power = self.rng.one_in(2);
         self.fall(leader, power);
         self.stage(Stage::Widowed { dead: leader, group, looks: LOOKS }, LOOK_INTERVAL);
