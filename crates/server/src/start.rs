@@ -201,13 +201,12 @@ pub fn present(
     for group in first.groups() {
         let stored = storage::GroupId(group.0);
         match presence::of(disk, stored)? {
-            Presence::Unmarked if first.version() == 1 => {
-                let founders = first.wanted_in(group);
-                if founders.contains(&NodeId(about.node)) {
+            Presence::Unmarked => match founders_of(first, group) {
+                Some(founders) if founders.contains(&NodeId(about.node)) => {
                     present.here.insert(group, founders);
                 }
-            }
-            Presence::Unmarked => repair::acquit(store, found, stored)?,
+                _ => repair::acquit(store, found, stored)?,
+            },
             Presence::Joined(reached) => {
                 present.here.insert(group, BTreeSet::new());
                 present.reached.insert(group, reached);
@@ -222,6 +221,11 @@ pub fn present(
         }
     }
     Ok(present)
+}
+
+/// The nodes that founded a group, if the map is still theirs.
+fn founders_of(map: &Map, group: GroupId) -> Option<BTreeSet<NodeId>> {
+    (map.version() == 1).then(|| map.wanted_in(group))
 }
 
 /// The core, with what was found on the disk.
