@@ -213,10 +213,8 @@ impl Group {
                 // Whoever did not hear it asks again, and must not begin to wait anew.
                 self.memo.put_reply(self.applied, origin, UNBLOCKED);
                 self.answer_origin(origin, UNBLOCKED.to_vec());
-            } else if origin.node == self.node.0 {
-                if let Some(ticket) = self.waits.remove(&origin) {
-                    out.replies.put(ticket, UNBLOCKED);
-                }
+            } else if let Some(ticket) = self.waits.remove(&origin) {
+                out.replies.put(ticket, UNBLOCKED);
             }
         }
     }
