@@ -197,10 +197,11 @@ impl Group {
             Body::DropWaiters { .. } if planted!("waiters-forgotten") => {}
             Body::DropWaiters { node } => self.drop_waiters(*node, out),
             // Should it come again, it is not to begin anew.
-            Body::Unblock { target, how: Unblock::Gone } if is_guest(target.number) => {
-                if self.shard.waits(Some(target.node)).contains(target) {
-                    self.memo.put_reply(self.applied, *target, UNBLOCKED);
-                }
+            Body::Unblock { target, how: Unblock::Gone }
+                if is_guest(target.number)
+                    && self.shard.waits(Some(target.node)).contains(target) =>
+            {
+                self.memo.put_reply(self.applied, *target, UNBLOCKED);
             }
             _ => {}
         }
