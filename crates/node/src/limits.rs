@@ -112,7 +112,12 @@ pub const TXN_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// network, well below the five seconds after which nobody should wait for a lock any more.
 pub const TXN_RECOVERY_AFTER: Duration = Duration::from_millis(1_500);
 
-/// How often a leader looks for such transactions.
+/// How long it may be undecided before any other replica of a participant settles it: the leaders may
+/// not reach each other, and this node them all. Twice what a leader waits, and still below those five
+/// seconds.
+pub const TXN_RESCUE_AFTER: Duration = Duration::from_millis(3_000);
+
+/// How often a node looks for such transactions.
 pub const TXN_RECOVERY_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The address of a node: a DNS name has 253 bytes at most, and a port.

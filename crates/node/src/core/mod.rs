@@ -30,7 +30,8 @@ use crate::effects::Effects;
 use crate::group::{Founding, Group};
 use crate::latency::Latency;
 use crate::limits::{
-    HEALTH_INTERVAL, TXN_KEYS_MAX, TXN_RECOVERY_AFTER, TXN_RECOVERY_INTERVAL, TXNS_MAX,
+    HEALTH_INTERVAL, TXN_KEYS_MAX, TXN_RECOVERY_AFTER, TXN_RECOVERY_INTERVAL, TXN_RESCUE_AFTER,
+    TXNS_MAX,
 };
 use crate::map::{Change, Identity, Map};
 use crate::message::{GroupId, Health, Message};
@@ -491,7 +492,7 @@ impl Core {
         let seats = self.seats.awake().map(|(_, seat)| seat.deadline(moment)).min();
         let alone = self.peers.is_empty();
         let health = if alone { Instant::FAR } else { self.next_health };
-        let doubts = self.led_shards().any(|group| group.shard().has_doubts());
+        let doubts = self.members().any(|group| group.shard().has_doubts());
         let recovery = if doubts { self.next_recovery } else { Instant::FAR };
         let own = health.min(recovery).min(self.coordinator.deadline());
         let own = own.min(self.throttle.deadline());
@@ -602,18 +603,24 @@ impl Core {
         true
     }
 
-    /// Settles transactions of the shards led here that nobody has decided for too long.
+    /// Settles transactions that nobody has decided for too long: those of the shards led here, and
+    /// later those of the others, should their leader not reach another participant's that this node
+    /// does reach.
     fn recover(&mut self, moment: Moment) {
-        if self.next_recovery > moment.now || planted!("orphan-locks") {
+        if self.next_recovery > moment.now {
             return;
         }
         self.next_recovery = moment.now + TXN_RECOVERY_INTERVAL;
+        if planted!("orphan-locks") {
+            return;
+        }
         let mut old = Vec::new();
-        for group in self.led_shards() {
+        for group in self.members().filter(|group| group.shard().has_doubts()) {
+            let after = if group.leads() { TXN_RECOVERY_AFTER } else { TXN_RESCUE_AFTER };
             let wall = group.wall(moment).0;
             let age = |doubt: &Doubt| Duration::from_millis(wall.saturating_sub(doubt.since.0));
             let doubts = group.shard().doubts().into_iter();
-            old.extend(doubts.filter(|doubt| age(doubt) >= TXN_RECOVERY_AFTER));
+            old.extend(doubts.filter(|doubt| age(doubt) >= after));
         }
         for doubt in old {
             self.coordinator.recover(moment, doubt, &mut self.seats);
