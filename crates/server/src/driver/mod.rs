@@ -250,6 +250,7 @@ impl Driver {
                 }
                 self.turn(Proposing::Now);
             }
+            self.flush_peers();
             if self.may_end() {
                 self.log.close();
                 return Ok(Ended::Shutdown);
@@ -368,17 +369,22 @@ impl Driver {
                 eprintln!("synod: the replica of shard {} is repaired", group.0);
             }
         }
-        for at in self.peers.take_overfull() {
-            self.drop_connection(at);
-        }
-        for node in self.peers.take_dirty() {
-            self.flush_peer(node);
-        }
         for key in self.front.take_dirty() {
             self.flush_client(key);
         }
         if let Some(map) = map {
             self.follow(&map);
+        }
+    }
+
+    /// Sends what the turns since the last time have for the peers: what was passed on in the first and
+    /// what was proposed in the second go together, for each send wakes the other node up.
+    fn flush_peers(&mut self) {
+        for at in self.peers.take_overfull() {
+            self.drop_connection(at);
+        }
+        for node in self.peers.take_dirty() {
+            self.flush_peer(node);
         }
     }
 
