@@ -223,8 +223,12 @@ impl Book {
         Ok(book)
     }
 
-    /// Locks what a prepared transaction wants; nothing if somebody is in its way.
+    /// Locks what a prepared transaction wants; nothing if somebody is in its way. One that wants
+    /// nothing here may have been prepared before another has locked the whole.
     fn lock(&mut self, txn: TxnId, prepared: &Prepared) -> Option<()> {
+        if prepared.wants.is_empty() && !prepared.stage.locks_all() {
+            return Some(());
+        }
         let mut free = true;
         self.locks.obstacles(&prepared.wants, |holder| free &= holder == txn);
         match prepared.stage.locks_all() {

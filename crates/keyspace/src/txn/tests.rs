@@ -149,6 +149,20 @@ fn a_call_that_would_wait_for_keys_behind_a_transaction_ends_with_its_client() {
 }
 
 #[test]
+fn one_that_wants_nothing_here_is_in_nobodys_way() {
+    let mut shard = Participant::new();
+    assert_eq!(shard.prepare(2, &[]), "*0\r\n");
+    assert!(
+        shard.txn(Txn::Prepare(prepare(id(1), Span::Survey, &["synod.names"]))).starts_with('*')
+    );
+    shard.reload();
+    assert_eq!(shard.decide(2, true), "*0\r\n");
+    assert_eq!(shard.asks(1, "set a 1"), "(parked)");
+    assert_eq!(shard.decide(1, true), "*0\r\n");
+    assert_eq!(shard.late(), [(1, "+OK\r\n".into())]);
+}
+
+#[test]
 fn an_aborted_one_leaves_everything_as_it_was() {
     let mut shard = Participant::new();
     shard.call("set a old px 5000");
