@@ -9,19 +9,21 @@ touches all alike; the table and the picture show medians over the rounds. Nodes
 the processors: what the nodes took of them for each call, from /proc, says more than the
 throughput.
 
-Elections are patient here, lest a machine that is busy with other things has them all the time.
+Nodes that share two processors do less the more they are. With `--processors 0.25` each node gets a
+quarter of one and no more, as on a machine of its own (control groups: it takes root).
+
 MSET writes two keys by chance: on S shards they lie on two of them in (S-1)/S of the calls.
 """
 
 import argparse
-import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+
+from cluster import Cluster
 
 SHARDS = (1, 4, 16, 64)
 NODES = (1, 3, 5)
@@ -31,71 +33,6 @@ LOADS = {
     "GET": ["get", KEY.format("a")],
     "MSET": ["mset", KEY.format("a"), VALUE, KEY.format("b"), VALUE],
 }
-START_SECONDS = 60
-PATIENCE = ["--election-timeout-ms", "2000", "--heartbeat-interval-ms", "100"]
-TICK = os.sysconf("SC_CLK_TCK")
-
-
-def ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    taken = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return taken
-
-
-class Cluster:
-    """Nodes that serve, until the end of a `with`."""
-
-    def __init__(self, synod, nodes, shards, directory):
-        self.ports = ports(nodes)
-        addrs = [f"127.0.0.1:{port}" for port in self.ports]
-        self.processes = []
-        for node, addr in enumerate(addrs):
-            command = [synod, "serve", "--listen", addr, "--data", f"{directory}/node-{node}"]
-            command += ["--shards", str(shards), *PATIENCE]
-            if nodes > 1:
-                command += ["--join", ",".join(addrs), "--secret", "scale"]
-            log = open(f"{directory}/log-{node}", "wb")
-            self.processes.append(subprocess.Popen(command, stdout=log, stderr=log))
-
-    def __enter__(self):
-        until = time.monotonic() + START_SECONDS
-        for port in self.ports:
-            # Keys of all shards, so that each has a leader that this node knows.
-            while not all(answers(port, f"ready:{key}") for key in range(64)):
-                if time.monotonic() > until:
-                    self.__exit__()
-                    sys.exit(f"the node on port {port} does not serve after {START_SECONDS} s")
-                time.sleep(0.1)
-        return self
-
-    def __exit__(self, *_):
-        for process in self.processes:
-            process.kill()
-        for process in self.processes:
-            process.wait()
-
-    def cpu(self):
-        """Seconds of processor time that all nodes have taken."""
-        ticks = 0
-        for process in self.processes:
-            with open(f"/proc/{process.pid}/stat") as stat:
-                fields = stat.read().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / TICK
-
-
-def answers(port, key):
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
-            connection.settimeout(2)
-            connection.sendall(f"SET {key} 1\r\n".encode())
-            return connection.recv(64).startswith(b"+OK")
-    except OSError:
-        return False
 
 
 def load(cluster, arguments, calls, clients):
@@ -120,7 +57,7 @@ def measure(options):
                 directory = tempfile.mkdtemp(prefix="scale-", dir=options.directory)
                 print(f"round {number + 1}: {nodes} nodes, {shards} shards", file=sys.stderr)
                 try:
-                    with Cluster(options.synod, nodes, shards, directory) as cluster:
+                    with Cluster(options.synod, nodes, shards, directory, options.processors) as cluster:
                         for name, arguments in LOADS.items():
                             load(cluster, arguments, options.calls // 5, options.clients)
                             result = load(cluster, arguments, options.calls, options.clients)
@@ -199,6 +136,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--calls", type=int, default=50_000)
     parser.add_argument("--clients", type=int, default=60)
+    parser.add_argument("--processors", type=float, help="for each node; shared by all if not given")
     parser.add_argument("--directory", help="where data goes, for it lies on the disk to measure")
     options = parser.parse_args()
     medians = measure(options)
