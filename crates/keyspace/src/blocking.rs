@@ -289,9 +289,8 @@ pub(crate) fn first_with<'k, T: Typed>(
     keys: impl Iterator<Item = &'k [u8]>,
 ) -> Result<Option<&'k [u8]>, Reject> {
     let ready = cx.ready_key;
-    for key in keys {
+    for key in keys.filter(|key| ready.is_none_or(|ready| ready == *key)) {
         match (cx.get(key).map(T::of), ready) {
-            (_, Some(ready)) if ready != key => {}
             (Some(Some(_)), _) => return Ok(Some(key)),
             (Some(None), None) => return Err(Reject::WrongType),
             (Some(None), Some(_)) | (None, _) => {}

@@ -241,7 +241,12 @@ impl<'a> Context<'a> {
         if self.get_mut(key).is_none() {
             self.insert(key, T::default().wrap());
         }
-        let entry = self.shard.dbs[self.db].get_mut(key).expect("it was put there just before");
+        let Some(entry) = self.shard.dbs[self.db].get_mut(key) else {
+            // Nothing stays of it, and nobody is told.
+            return Err(Reject::text(
+                "ERR the key is in another shard: the gateway has to run this",
+            ));
+        };
         T::expect_mut(&mut entry.value)
     }
 

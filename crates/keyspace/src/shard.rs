@@ -497,6 +497,11 @@ impl Shard {
         self.waiters.origins().chain(parked).filter(mine).collect()
     }
 
+    /// Is it one of those?
+    pub fn is_waiting(&self, origin: Origin) -> bool {
+        self.waiters.get(origin).is_some() || self.parked_waits().any(|parked| parked == origin)
+    }
+
     fn drop_waits(&mut self, node: Option<u32>) {
         for origin in self.waits(node) {
             let dropped = self.waiters.remove(origin).is_some() || self.unpark(origin).is_some();
@@ -535,10 +540,14 @@ impl Shard {
     /// Runs a waiting call again for a key that became ready. False if it goes on waiting.
     fn retry(&mut self, origin: Origin, key: &[u8], effects: &mut Effects) -> bool {
         let waiter = self.waiters.get(origin).expect("who stands in a queue waits").clone();
-        let Waiter { proto, db, args, .. } = waiter;
+        let Waiter { proto, db, args, keys, .. } = waiter;
         if self.txns.is_locking() {
-            let body = Body::Call { db: db as u8, args: args.clone() };
-            if self.is_obstructed(&body) {
+            // Of the keys that it waits for only this one is looked at: the others may be locked.
+            let mut wants = Vec::new();
+            Shard::wants_of(db as u8, args.args(), &mut wants);
+            wants.retain(|want| want.key == key || !keys.contains(&want.key));
+            if self.obstructs(&wants) {
+                let body = Body::Call { db: db as u8, args };
                 self.waiters.remove(origin);
                 self.repark(Op { proto, origin: Some(origin), body });
                 return true;

@@ -6,10 +6,12 @@ use wire::{ArgsBuf, Proto};
 
 use super::scratch::{Done, Ran, Scratch};
 use super::*;
+use crate::context::{Asker, Context};
 use crate::op::{Body, Op, Origin, Unblock};
 use crate::shard::{Effects, Late, Outcome, Shard};
 use crate::snapshot::{Loader, Saver};
 use crate::testing::{shown, split};
+use crate::types::Set;
 
 /// A shard, and what followed from what was applied to it.
 struct Participant {
@@ -160,6 +162,29 @@ fn one_that_wants_nothing_here_is_in_nobodys_way() {
     assert_eq!(shard.asks(1, "set a 1"), "(parked)");
     assert_eq!(shard.decide(1, true), "*0\r\n");
     assert_eq!(shard.late(), [(1, "+OK\r\n".into())]);
+}
+
+#[test]
+fn who_waits_for_a_locked_key_as_well_keeps_its_turn_at_the_others() {
+    let mut shard = Participant::new();
+    assert_eq!(shard.asks(1, "blpop a b 0"), "(blocked)");
+    assert_eq!(shard.asks(2, "blpop a 0"), "(blocked)");
+    shard.prepare(1, &["set b 1"]);
+    assert_eq!(shard.call("rpush a x y"), ":2\r\n");
+    let got = |element: char| format!("*2\r\n$1\r\na\r\n$1\r\n{element}\r\n");
+    assert_eq!(shard.late(), [(1, got('x')), (2, got('y'))]);
+}
+
+/// Within a script a panic would be taken for an error of the call.
+#[test]
+fn a_key_of_another_shard_is_not_made_here() {
+    let (mut shard, mut effects) = (Shard::new(), Effects::default());
+    shard.set_slots(0..=16_383 / 2);
+    shard.dbs[0].probe_slots(0..=16_383 / 2, false);
+    let asker = Asker { db: 0, proto: Proto::Resp2, origin: None };
+    let mut cx = Context::write(&mut shard, &mut effects, asker);
+    assert!(cx.modify_or_new::<Set>(b"a").is_err());
+    assert!(cx.modify_or_new::<Set>(b"{b}k").is_ok());
 }
 
 #[test]
