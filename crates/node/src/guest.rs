@@ -145,26 +145,26 @@ impl Guest {
         self.write(moment, ticket, proto, Body::Txn(Box::new(txn)));
     }
 
-    /// Ends the wait of a blocked call; see `Group::unblock`.
+    /// Ends the wait of a blocked call; see `Group::unblock`. Returns who waited and is not told: one
+    /// that is gone.
     pub(crate) fn unblock(
         &mut self,
         moment: Moment,
         target: u64,
         how: Unblock,
         ticket: Option<Ticket>,
-    ) {
+    ) -> Option<Ticket> {
         let target = self.renamed.get(&target).copied().unwrap_or(target);
         if let Some(orphan) = self.orphans.values_mut().find(|orphan| orphan.target == target) {
             // It begins no wait anew that somebody wants to end.
             orphan.wait = None;
         }
-        if how == Unblock::Gone {
-            // Nobody waits for it: the next leader is not to be asked for it again.
-            self.take(target);
-        }
+        // Nobody waits for it: the next leader is not to be asked for it again.
+        let gone = if how == Unblock::Gone { self.take(target) } else { None };
         let target = Origin { node: self.node.0, number: target };
         let ticket = ticket.unwrap_or(Ticket::NOBODY);
         self.write(moment, ticket, Proto::Resp2, Body::Unblock { target, how });
+        gone.map(|pending| pending.ticket)
     }
 
     /// A call waits for a key, and the replica that would hear what becomes of it is about to go. Its

@@ -167,17 +167,18 @@ impl Seat {
         }
     }
 
-    /// Ends the wait of a blocked call.
+    /// Ends the wait of a blocked call. Returns who waited and is not told: one that is gone.
     pub(crate) fn unblock(
         &mut self,
         moment: Moment,
         target: u64,
         how: Unblock,
         ticket: Option<Ticket>,
-    ) {
+    ) -> Option<Ticket> {
         match self.member.as_deref_mut() {
             Some(member) if !is_guest(target) && !self.guest.adopted(target) => {
-                member.unblock(moment, target, how, ticket)
+                member.unblock(moment, target, how, ticket);
+                None
             }
             _ => self.guest.unblock(moment, target, how, ticket),
         }

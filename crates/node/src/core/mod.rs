@@ -517,6 +517,11 @@ impl Core {
         taken.max(1)
     }
 
+    /// Does nobody wait here: no client for a key or a transaction, no transaction for a shard?
+    pub fn is_at_rest(&self) -> bool {
+        self.coordinator.is_at_rest() && self.members().all(|group| !group.has_waits())
+    }
+
     /// The replicas here that lead a shard.
     fn led_shards(&self) -> impl Iterator<Item = &Group> {
         self.members().filter(|group| group.leads())

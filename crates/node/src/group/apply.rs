@@ -196,12 +196,13 @@ impl Group {
             Body::Tick => self.tick_pending = false,
             Body::DropWaiters { .. } if planted!("waiters-forgotten") => {}
             Body::DropWaiters { node } => self.drop_waiters(*node, out),
-            // Should it come again, it is not to begin anew.
-            Body::Unblock { target, how: Unblock::Gone }
-                if is_guest(target.number)
-                    && self.shard.waits(Some(target.node)).contains(target) =>
-            {
-                self.memo.put_reply(self.applied, *target, UNBLOCKED);
+            Body::Unblock { target, how: Unblock::Gone } if self.shard.is_waiting(*target) => {
+                if is_guest(target.number) {
+                    // Should it come again, it is not to begin anew.
+                    self.memo.put_reply(self.applied, *target, UNBLOCKED);
+                } else if let Some(ticket) = self.waits.remove(target) {
+                    out.replies.put(ticket, UNBLOCKED);
+                }
             }
             _ => {}
         }

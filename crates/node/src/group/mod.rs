@@ -337,6 +337,11 @@ impl Group {
         waits || !(self.gateway.is_empty() && self.rounds.is_empty())
     }
 
+    /// Does any client of this node wait in the shard?
+    pub(crate) fn has_waits(&self) -> bool {
+        !self.waits.is_empty()
+    }
+
     /// What waits in the shard for a transaction, and will not be heard of here any more.
     pub(crate) fn give_up_parked(&mut self, out: &mut Effects) {
         for origin in self.shard.parked_origins() {

@@ -135,7 +135,7 @@ impl Coordinator {
         self.keep(serial, run);
     }
 
-    /// Ends the wait of a blocked call. False if it does not wait.
+    /// Ends a call that waits for keys, or may. False if it is none, or has just found something.
     pub(crate) fn unblock(
         &mut self,
         moment: Moment,
@@ -201,6 +201,11 @@ impl Coordinator {
     /// When `tick` has something to do.
     pub(crate) fn deadline(&self) -> Instant {
         self.wakes.first().map_or(Instant::FAR, |(at, _)| *at)
+    }
+
+    /// Is there nothing to work on, and nothing asked?
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.running.is_empty() && self.asks.is_empty()
     }
 
     /// How many transactions it works on.

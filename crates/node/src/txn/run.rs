@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use keyspace::op::Watch;
-use keyspace::receipt;
+use keyspace::op::{Unblock, Watch};
 use keyspace::txn::{ESCAPED, FAILED, Key, Prepare, Span, Txn, TxnId, UNDONE, rolled_back};
+use keyspace::{command, receipt};
 use stdx::{Instant, Millis, planted};
 use wire::resp::elements;
 use wire::{ArgsBuf, Proto};
@@ -125,6 +125,8 @@ pub(super) struct Running {
     pub(super) tries: u32,
     /// A call that waits for keys has its own deadline.
     pub(super) timed: bool,
+    /// Its client is gone: it is not to wait for keys again.
+    pub(super) leaves: bool,
     /// How often something had changed that it had read.
     pub(super) changes: u32,
     /// The keys that it touched when it last ran at the gateway.
@@ -140,6 +142,16 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Is it one call that may wait for keys?
+    pub(super) fn may_wait(&self) -> bool {
+        let Some(request) = self.request.as_ref().filter(|request| request.is_single) else {
+            return false;
+        };
+        let [(_, call)] = &request.exec.calls[..] else { return false };
+        let args = call.args();
+        command::find(args).is_some_and(|command| command::may_block(command, args))
+    }
+
     pub(super) fn new(id: TxnId, deadline: Instant) -> Running {
         Running {
             id,
@@ -151,6 +163,7 @@ impl Running {
             recovers: false,
             tries: 0,
             timed: false,
+            leaves: false,
             changes: 0,
             keys: BTreeSet::new(),
             names: BTreeSet::new(),
@@ -215,6 +228,11 @@ impl Coordinator {
         groups: &mut Seats,
     ) {
         run.waits.clear();
+        if run.leaves {
+            self.release(moment, run, groups);
+            run.phase = Phase::Over;
+            return;
+        }
         (run.wake, run.abort) = (run.deadline, None);
         if self.begins_with_scripts(moment, serial, run, groups) {
             return;
@@ -224,7 +242,7 @@ impl Coordinator {
         if request.is_single
             && run.tries == 0
             && let [(db, args)] = &calls[..]
-            && keyspace::command::roams(args.args())
+            && command::roams(args.args())
             && let Some(shard) = self.home_of(args)
         {
             let (db, proto, args) = (*db, request.exec.proto, args.clone());
@@ -616,6 +634,9 @@ impl Coordinator {
         out: &mut Effects,
     ) {
         let late = moment.now >= run.deadline;
+        if late && run.timed && self.end_wait(moment, run, Unblock::Timeout, groups, out) {
+            return;
+        }
         match &run.phase {
             Phase::Over => {}
             Phase::Deciding(_) => self.tell_again(moment, serial, run, groups),
@@ -628,9 +649,6 @@ impl Coordinator {
             // The group itself says what became of it.
             Phase::Alone(_) | Phase::Trying | Phase::Gathering(_) | Phase::Scripts(_) => {
                 run.wake = Instant::FAR;
-            }
-            Phase::Trial(trial) if trial.is_waiting() => {
-                self.end_wait(moment, run, keyspace::op::Unblock::Timeout, groups, out);
             }
             Phase::Trial(trial) if trial.done.is_some() && !trial.is_checking() => {
                 run.wake = Instant::FAR;

@@ -12,10 +12,10 @@ use keyspace::receipt::{self, RECEIPTS};
 use keyspace::txn::{Done, Key, Machine, READ_TOO_MUCH, Ran, Scratch, Span, rolled_back};
 use stdx::{Instant, planted};
 use wire::resp::{Decoder, ReplyLimits, Value, is_null};
-use wire::{Args, ArgsBuf, Proto};
+use wire::{Args, ArgsBuf, Proto, Reply};
 
 use super::run::{Answer, Ask, Part, Phase, Running};
-use super::{Coordinator, Question};
+use super::{ASK, Coordinator, Question};
 use crate::effects::Effects;
 use crate::limits::{
     TXN_BYTES_AHEAD_MAX, TXN_CHANGES_MAX, TXN_FETCHES_MAX, TXN_KEYS_AHEAD_MAX, TXN_KEYS_AHEAD_MIN,
@@ -47,11 +47,6 @@ pub(super) struct Trial {
 }
 
 impl Trial {
-    /// Does it wait for a key?
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.awaits.is_empty()
-    }
-
     /// Is it looked at whether anything has changed since?
     pub(super) fn is_checking(&self) -> bool {
         self.checking
@@ -539,11 +534,15 @@ impl Coordinator {
         run.waits.clear();
         let Phase::Trial(trial) = &mut run.phase else { return };
         for (shard, number) in std::mem::take(&mut trial.awaits) {
-            groups[shard].unblock(moment, number, Unblock::Gone, None);
+            if let Some(ticket) = groups[shard].unblock(moment, number, Unblock::Gone, None) {
+                self.asks.remove(&(ticket.0 & !ASK));
+            }
         }
     }
 
-    /// Ends the wait of a blocked call, if it waits.
+    /// Ends a call that waits for keys, or is looking what is there before it waits (again): it has
+    /// done nothing yet. False for any other. One that has just found something is not kept from it;
+    /// should that come to nothing it does not wait again, if its client is gone.
     pub(super) fn end_wait(
         &mut self,
         moment: Moment,
@@ -552,15 +551,24 @@ impl Coordinator {
         groups: &mut Seats,
         out: &mut Effects,
     ) -> bool {
-        let Phase::Trial(trial) = &run.phase else { return false };
-        if !trial.is_waiting() {
+        if !run.may_wait() {
             return false;
         }
-        let replies = trial.done.as_ref().map(|done| done.replies.clone()).unwrap_or_default();
+        if !matches!(run.phase, Phase::Idle | Phase::Trial(_) | Phase::Scripts(_)) {
+            if how == Unblock::Gone {
+                (run.client, run.leaves) = (None, true);
+            }
+            return false;
+        }
         self.stop_waiting(moment, run, groups);
+        self.release(moment, run, groups);
         match how {
             Unblock::Gone => run.client = None,
-            Unblock::Timeout => run.reply_all(&replies, out),
+            Unblock::Timeout => {
+                let mut nothing = Vec::new();
+                Reply::new(&mut nothing, run.proto()).null_array();
+                run.reply(&nothing, out);
+            }
             Unblock::Error => {
                 run.reply(b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n", out);
             }

@@ -421,6 +421,38 @@ fn who_lost_a_race_waits_as_long_as_it_has_asked_for() {
     }
 }
 
+/// Who has lost a race is about to look again: it waits all the same for whoever wants to end that.
+#[test]
+fn a_wait_for_keys_of_several_shards_can_be_ended_while_it_is_tried_anew() {
+    let ends = [
+        ("timeout", "*-1\r\n"),
+        ("error", "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n"),
+        ("gone", ""),
+    ];
+    for (how, told) in ends {
+        let mut stage = Stage::sharded(16);
+        let (one, two, other) = (stage.open(), stage.open(), stage.open());
+        for client in [one, two] {
+            assert_eq!(stage.say(client, "blpop a b 0"), "");
+        }
+        stage.say(other, "rpush b 1");
+        let loser = if stage.heard(one).is_empty() { one } else { two };
+        assert_eq!(stage.heard(loser), "", "it is tried anew");
+        match how {
+            "gone" => stage.front.close(stage.moment, loser),
+            how => {
+                let line = format!("client unblock {} {how}", loser + 1);
+                assert_eq!(stage.say(other, &line), ":1\r\n");
+                assert_eq!(stage.heard(loser), told);
+            }
+        }
+        stage.pass(1_000);
+        assert_eq!(stage.say(other, "rpush a 2"), ":1\r\n");
+        assert_eq!(stage.say(other, "llen a"), ":1\r\n", "nobody is there to take it");
+        assert!(stage.front.core().is_at_rest(), "nothing is left of any wait");
+    }
+}
+
 #[test]
 fn a_script_is_known_by_its_digest_wherever_it_ran() {
     const GET: &str = "fd758d1589d044dd850a6f05d52f2eefd27f033f";

@@ -53,7 +53,13 @@ impl World {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.has_read_all() && self.mapping.as_ref().is_none_or(|mapping| mapping.placed)
+        // Whoever was answered or is gone has left nothing behind.
+        let at_rest = |machine: &Machine| {
+            machine.running.as_ref().is_none_or(|running| running.front.core().is_at_rest())
+        };
+        self.has_read_all()
+            && self.mapping.as_ref().is_none_or(|mapping| mapping.placed)
+            && self.machines.iter().all(at_rest)
     }
 
     pub(super) fn not_recovered(&self, bound: Duration) -> String {
