@@ -86,7 +86,9 @@ impl Core {
         for (place, seat) in self.seats.awake() {
             let Some(member) = seat.member().filter(|member| member.leads()) else { continue };
             let (status, wanted) = (member.status(), self.map.wanted_in(seat.id()));
-            let comes = !status.config.learners.is_disjoint(&wanted);
+            // Who is dead may come back, and keeps nobody else from moving meanwhile.
+            let mut coming = status.config.learners.intersection(&wanted);
+            let comes = coming.any(|node| alive(*node));
             begun += usize::from(comes);
             let (node, may_begin) = (self.node, begun < MOVES_MAX);
             let may_go = |node| self.may_go(moment.now, node, member);
