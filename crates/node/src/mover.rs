@@ -54,6 +54,13 @@ impl Scene<'_> {
         self.is_near(node) && (node == self.node || (self.alive)(node))
     }
 
+    /// Does a replica come that needs the log, to a node that is alive? Who is dead may come back, and
+    /// who has the log waits for others that come with it: neither keeps other groups waiting.
+    pub(crate) fn is_copying(&self) -> bool {
+        let mut coming = self.status.config.learners.intersection(self.wanted);
+        coming.any(|node| (self.alive)(*node) && !self.is_near(*node))
+    }
+
     /// The next step; nothing if all is well, or if something has to happen first.
     pub(crate) fn next(&self) -> Option<Step> {
         let Config { voters, outgoing, learners } = &*self.status.config;
@@ -148,6 +155,21 @@ mod tests {
         let (node, may_begin) = (NodeId(1), true);
         let may_go = |node: NodeId| !owing.contains(&node.0);
         Scene { node, status, wanted: &wanted, alive: &alive, may_go: &may_go, may_begin }.next()
+    }
+
+    #[test]
+    fn only_a_replica_that_needs_the_log_and_lives_keeps_other_groups_waiting() {
+        let copies = |learners: &[u32], matched: &[(u32, u64)]| {
+            let (status, wanted) = (status(&[1, 2, 3], learners, matched), nodes(&[1, 4, 9]));
+            let (alive, may_go) = (|node: NodeId| node.0 != 9, |_| true);
+            let (node, may_begin) = (NodeId(1), false);
+            let (status, wanted, alive, may_go) = (&status, &wanted, &alive, &may_go);
+            Scene { node, status, wanted, alive, may_go, may_begin }.is_copying()
+        };
+        assert!(copies(&[4], &[(4, 10)]));
+        assert!(!copies(&[4], &[(4, 1_000)]));
+        assert!(!copies(&[4, 9], &[(4, 1_000), (9, 0)]), "node 9 is dead");
+        assert!(!copies(&[2], &[(2, 10)]), "it is about to go");
     }
 
     fn configure(voters: &[u32], learners: &[u32]) -> Option<Step> {

@@ -86,14 +86,13 @@ impl Core {
         for (place, seat) in self.seats.awake() {
             let Some(member) = seat.member().filter(|member| member.leads()) else { continue };
             let (status, wanted) = (member.status(), self.map.wanted_in(seat.id()));
-            // Who is dead may come back, and keeps nobody else from moving meanwhile.
-            let mut coming = status.config.learners.intersection(&wanted);
-            let comes = coming.any(|node| alive(*node));
-            begun += usize::from(comes);
-            let (node, may_begin) = (self.node, begun < MOVES_MAX);
             let may_go = |node| self.may_go(moment.now, node, member);
-            let (status, wanted, alive) = (&status, &wanted, &alive);
-            let scene = Scene { node, status, wanted, alive, may_go: &may_go, may_begin };
+            let (node, status, wanted, alive) = (self.node, &status, &wanted, &alive);
+            let mut scene =
+                Scene { node, status, wanted, alive, may_go: &may_go, may_begin: false };
+            let comes = scene.is_copying();
+            begun += usize::from(comes);
+            scene.may_begin = begun < MOVES_MAX;
             if let Some(step) = scene.next() {
                 if matches!(step, Step::Transfer(_)) {
                     mark!("a leader hands over because it is not wanted");
