@@ -118,13 +118,14 @@ def run(options, directory):
         move(options, cluster, counter)
         told = result(load)
         counter.ends = True
+        counter.join()
         # The last second or two are those in which the load ended.
         shown = counter.seconds[: max(counter.notes) + CALM_SECONDS]
         for second, calls in enumerate(shown):
             note = counter.notes.get(second, "")
             print(f"{second:4} s  {calls:10,.0f}  {calls / rate * 100:4.0f} %  {note}")
         worst = min(shown)
-        print(f"worst second {worst:,.0f}, {100 - worst / rate * 100:.0f} % below the load; errors {told['errors']}, lost {told['lost']}")
+        print(f"worst second {worst:,.0f}, {100 - worst / rate * 100:.0f} % below the load; errors {told['errors']}")
 
 
 def main():
