@@ -241,12 +241,14 @@ impl World {
         };
         self.network.slow_down(late.gateway, late.late, LOCK_DELAY * MILLISECOND);
         self.props.queues = self.keys_of(late.first).take(WAITERS).collect();
-        let mut del: Vec<&[u8]> = vec![b"DEL"];
-        del.extend(self.props.queues.iter().map(String::as_bytes));
         let other = self.keys_of(late.second).next().expect("each has keys");
-        del.push(other.as_bytes());
+        // It changes nothing, however often it is tried.
         let mut bytes = Vec::new();
-        wire::resp::encode_call(&mut bytes, &del);
+        wire::resp::encode_call(&mut bytes, &[b"MULTI"]);
+        for key in self.props.queues.iter().chain([&other]) {
+            wire::resp::encode_call(&mut bytes, &[b"PERSIST", key.as_bytes()]);
+        }
+        wire::resp::encode_call(&mut bytes, &[b"EXEC"]);
         self.ask(late.gateway, bytes, b"");
         self.stage(Stage::LocksQueues { leader: late.prompt, group: late.first }, 20);
     }
