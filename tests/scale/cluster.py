@@ -1,5 +1,6 @@
 """Clusters of real processes on loopback, each node with a processor of its own if so wished."""
 
+import argparse
 import os
 import socket
 import subprocess
@@ -22,7 +23,7 @@ class Share:
     """So much of a processor for a process, by the kernel's control groups. It takes root."""
 
     def __init__(self, pid, processors):
-        first = os.path.exists(f"{CGROUP_1}/cpu.cfs_quota_us") or os.path.isdir(CGROUP_1)
+        first = os.path.isdir(CGROUP_1)
         self.folder = f"{CGROUP_1 if first else CGROUP_2}/synod-scale-{pid}"
         quota = int(PERIOD_US * processors)
         try:
@@ -95,6 +96,15 @@ class Cluster:
                 fields = stat.read().rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
         return ticks / TICK
+
+
+def parser_of(about):
+    """What both measurements are told."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--synod", default="target/release/synod")
+    parser.add_argument("--processors", type=float, help="for each node; shared by all if not given")
+    parser.add_argument("--directory", help="where data goes, for it lies on the disk to measure")
+    return parser
 
 
 def ports(count):

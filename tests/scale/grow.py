@@ -12,7 +12,6 @@ Five nodes on the processors of three do less than those: `--processors 0.25` gi
 one and no more, as on a machine of its own (control groups: it takes root).
 """
 
-import argparse
 import json
 import shutil
 import socket
@@ -22,7 +21,7 @@ import tempfile
 import threading
 import time
 
-from cluster import SECRET, Cluster, ports
+from cluster import SECRET, Cluster, parser_of, ports
 
 NODES, SHARDS, KEYS = 3, 16, 200_000
 PEAK_SECONDS = 6
@@ -129,14 +128,11 @@ def run(options, directory):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--synod", default="target/release/synod")
+    parser = parser_of(__doc__)
     parser.add_argument("--load", type=float, default=95, help="in a hundred of the peak")
     parser.add_argument("--clients", type=int, default=12)
     parser.add_argument("--pipeline", type=int, default=16)
     parser.add_argument("--seconds", type=int, default=45)
-    parser.add_argument("--processors", type=float, help="for each node; shared by all if not given")
-    parser.add_argument("--directory", help="where data goes, for it lies on the disk to measure")
     options = parser.parse_args()
     directory = tempfile.mkdtemp(prefix="grow-", dir=options.directory)
     try:

@@ -15,7 +15,6 @@ quarter of one and no more, as on a machine of its own (control groups: it takes
 MSET writes two keys by chance: on S shards they lie on two of them in (S-1)/S of the calls.
 """
 
-import argparse
 import shutil
 import statistics
 import subprocess
@@ -23,7 +22,7 @@ import sys
 import tempfile
 import time
 
-from cluster import Cluster
+from cluster import Cluster, parser_of
 
 SHARDS = (1, 4, 16, 64)
 NODES = (1, 3, 5)
@@ -130,14 +129,11 @@ def draw(medians, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--synod", default="target/release/synod")
+    parser = parser_of(__doc__)
     parser.add_argument("--svg", help="where to draw")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--calls", type=int, default=50_000)
     parser.add_argument("--clients", type=int, default=60)
-    parser.add_argument("--processors", type=float, help="for each node; shared by all if not given")
-    parser.add_argument("--directory", help="where data goes, for it lies on the disk to measure")
     options = parser.parse_args()
     medians = measure(options)
     table(medians)

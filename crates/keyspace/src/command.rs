@@ -246,6 +246,11 @@ pub fn may_block(command: &Command, args: Args<'_>) -> bool {
     }
 }
 
+/// As `may_block`, of a call whose row is not known yet.
+pub fn may_wait(args: Args<'_>) -> bool {
+    find(args).is_some_and(|command| may_block(command, args))
+}
+
 /// Finds the row of a call. For a container it is the row of the subcommand, if that is known.
 pub fn find(args: Args<'_>) -> Option<&'static Command> {
     let command = find_name(args.get(0)?)?;

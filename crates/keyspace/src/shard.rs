@@ -337,7 +337,12 @@ impl Shard {
                 let unblocked = self.unblock(*target, *how, effects);
                 Reply::new(reply, *proto).int(i64::from(unblocked));
             }
-            Body::DropWaiters { node } => self.drop_waits(*node),
+            Body::DropWaiters { node } => {
+                for origin in self.waits(*node) {
+                    let dropped = self.unblock(origin, Unblock::Gone, effects);
+                    assert!(dropped, "who waits is there");
+                }
+            }
             Body::Txn(_) => unreachable!("a message about a transaction is applied, not run"),
         }
         Outcome::Replied
@@ -462,7 +467,8 @@ impl Shard {
     fn tick(&mut self, effects: &mut Effects) {
         while let Some(waiter) = self.waiters.take_overdue(self.clock) {
             let Waiter { origin, proto, on_timeout, .. } = waiter;
-            effects.late.push(end_wait(origin, proto, on_timeout, Unblock::Timeout));
+            let reply = end_of_wait(proto, on_timeout, Unblock::Timeout);
+            effects.late.push(Late { origin, reply });
         }
         for db in 0..self.dbs.len() {
             let due = self.due(db).take_while(|(at, _)| *at <= self.clock);
@@ -484,7 +490,8 @@ impl Shard {
             return false;
         };
         if how != Unblock::Gone {
-            effects.late.push(end_wait(target, proto, on_timeout, how));
+            let reply = end_of_wait(proto, on_timeout, how);
+            effects.late.push(Late { origin: target, reply });
         }
         true
     }
@@ -500,13 +507,6 @@ impl Shard {
     /// Is it one of those?
     pub fn is_waiting(&self, origin: Origin) -> bool {
         self.waiters.get(origin).is_some() || self.parked_waits().any(|parked| parked == origin)
-    }
-
-    fn drop_waits(&mut self, node: Option<u32>) {
-        for origin in self.waits(node) {
-            let dropped = self.waiters.remove(origin).is_some() || self.unpark(origin).is_some();
-            assert!(dropped, "who waits is there");
-        }
     }
 
     /// Serves the calls that waited for what this operation touched. Serving one may touch more.
@@ -607,7 +607,8 @@ fn deleted_place(db: usize, key: &[u8]) -> usize {
     (dict::hash(key) as usize).wrapping_add(db * DELETED_PLACES / DATABASES) % DELETED_PLACES
 }
 
-fn end_wait(origin: Origin, proto: Proto, on_timeout: OnTimeout, how: Unblock) -> Late {
+/// What a client is told whose wait ends so.
+pub fn end_of_wait(proto: Proto, on_timeout: OnTimeout, how: Unblock) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut reply = Reply::new(&mut bytes, proto);
     match (how, on_timeout) {
@@ -615,7 +616,7 @@ fn end_wait(origin: Origin, proto: Proto, on_timeout: OnTimeout, how: Unblock) -
         (_, OnTimeout::Null) => reply.null(),
         (_, OnTimeout::NullArray) => reply.null_array(),
     }
-    Late { origin, reply: bytes }
+    bytes
 }
 
 /// Runs a call: finds its row, checks it, and turns a `Reject` into an error reply.

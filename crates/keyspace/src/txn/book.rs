@@ -75,9 +75,7 @@ pub(super) struct Parked {
 impl Parked {
     /// Is it a call that may wait for a key?
     pub(super) fn may_wait(&self) -> bool {
-        let Body::Call { args, .. } = &self.op.body else { return false };
-        let args = args.args();
-        command::find(args).is_some_and(|command| command::may_block(command, args))
+        matches!(&self.op.body, Body::Call { args, .. } if command::may_wait(args.args()))
     }
 }
 

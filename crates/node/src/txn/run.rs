@@ -147,9 +147,7 @@ impl Running {
         let Some(request) = self.request.as_ref().filter(|request| request.is_single) else {
             return false;
         };
-        let [(_, call)] = &request.exec.calls[..] else { return false };
-        let args = call.args();
-        command::find(args).is_some_and(|command| command::may_block(command, args))
+        matches!(&request.exec.calls[..], [(_, call)] if command::may_wait(call.args()))
     }
 
     pub(super) fn new(id: TxnId, deadline: Instant) -> Running {

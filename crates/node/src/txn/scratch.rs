@@ -4,15 +4,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use keyspace::OnTimeout;
 use keyspace::blocking::{Unit, awaits, timeout_place};
 use keyspace::command::{self, Flags};
 use keyspace::limits::FETCH_BYTES_MAX;
 use keyspace::op::{Unblock, Watch};
 use keyspace::receipt::{self, RECEIPTS};
+use keyspace::shard::end_of_wait;
 use keyspace::txn::{Done, Key, Machine, READ_TOO_MUCH, Ran, Scratch, Span, rolled_back};
 use stdx::{Instant, planted};
 use wire::resp::{Decoder, ReplyLimits, Value, is_null};
-use wire::{Args, ArgsBuf, Proto, Reply};
+use wire::{Args, ArgsBuf, Proto};
 
 use super::run::{Answer, Ask, Part, Phase, Running};
 use super::{ASK, Coordinator, Question};
@@ -524,7 +526,7 @@ impl Coordinator {
             run.timed = true;
         }
         let Phase::Trial(trial) = &mut run.phase else { unreachable!("a trial waits") };
-        (trial.awaits, trial.done) = (awaits, Some(done.clone()));
+        trial.awaits = awaits;
         run.wake = run.deadline;
         true
     }
@@ -562,16 +564,8 @@ impl Coordinator {
         }
         self.stop_waiting(moment, run, groups);
         self.release(moment, run, groups);
-        match how {
-            Unblock::Gone => run.client = None,
-            Unblock::Timeout => {
-                let mut nothing = Vec::new();
-                Reply::new(&mut nothing, run.proto()).null_array();
-                run.reply(&nothing, out);
-            }
-            Unblock::Error => {
-                run.reply(b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n", out);
-            }
+        if how != Unblock::Gone {
+            run.reply(&end_of_wait(run.proto(), OnTimeout::NullArray, how), out);
         }
         run.phase = Phase::Over;
         true
