@@ -16,6 +16,8 @@ TICK = os.sysconf("SC_CLK_TCK")
 # A node that has used up its share of a period stands still for the rest of it: short ones, lest that
 # looks like a fault.
 PERIOD_US = 5_000
+# The kernel's least share of a period.
+QUOTA_US_MIN = 1_000
 CGROUP_1, CGROUP_2 = "/sys/fs/cgroup/cpu", "/sys/fs/cgroup"
 
 
@@ -25,14 +27,15 @@ class Share:
     def __init__(self, pid, processors):
         first = os.path.isdir(CGROUP_1)
         self.folder = f"{CGROUP_1 if first else CGROUP_2}/synod-scale-{pid}"
-        quota = int(PERIOD_US * processors)
+        period = max(PERIOD_US, int(QUOTA_US_MIN / processors) + 1)
+        quota = max(QUOTA_US_MIN, int(period * processors))
         try:
             os.mkdir(self.folder)
             if first:
-                self.put("cpu.cfs_period_us", PERIOD_US)
+                self.put("cpu.cfs_period_us", period)
                 self.put("cpu.cfs_quota_us", quota)
             else:
-                self.put("cpu.max", f"{quota} {PERIOD_US}")
+                self.put("cpu.max", f"{quota} {period}")
             self.put("cgroup.procs", pid)
         except OSError as error:
             sys.exit(f"--processors needs root and control groups for cpu: {error}")

@@ -163,8 +163,7 @@ impl Bench {
         let shards = if knows_cluster { shards.max(CLUSTER_SHARDS) } else { shards };
         let directory = tempfile::Builder::new().prefix("data-").tempdir_in(&self.target);
         let directory = directory.map_err(|error| error.to_string())?;
-        let mut running =
-            Running::start_sharded(System::Synod3, &self.synod, directory.path(), shards)?;
+        let mut running = Running::start(System::Synod3, &self.synod, directory.path(), shards)?;
         let leader = wait_for_leader(&self.synod, &running)?;
         let follower = &running.addrs[(leader + 1) % running.addrs.len()];
         let log = self.target.join(format!("{}.log", check.name().replace(' ', "-")));

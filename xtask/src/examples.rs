@@ -30,7 +30,7 @@ pub(crate) fn run() -> Result<(), String> {
     }
     let synod = build(&root)?;
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let running = Running::start(System::Synod3, &synod, directory.path())?;
+    let running = Running::start(System::Synod3, &synod, directory.path(), 1)?;
     for script in &scripts {
         let name = script.file_name().unwrap_or_default().to_string_lossy();
         run_one(script, &running.addrs[0])

@@ -67,7 +67,7 @@ fn check(root: &Path, synod: &Path, python: &Path, port: u16) -> Result<(), Stri
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let spool = directory.path().join("spool");
     fs::create_dir(&spool).map_err(|error| format!("{}: {error}", spool.display()))?;
-    let running = Running::start_sharded(System::Synod3, synod, directory.path(), 4)?;
+    let running = Running::start(System::Synod3, synod, directory.path(), 4)?;
     let mut script = Command::new(python);
     script.arg(root.join("tests/s3/backup.py")).env("SYNOD", synod).env("TMPDIR", &spool);
     script.env("SYNOD_ADDR", &running.addrs[0]).env("S3", format!("http://127.0.0.1:{port}"));

@@ -38,6 +38,9 @@ pub(crate) struct Options {
     /// How often everything is repeated.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// How many shards Synod has.
+    #[arg(long, default_value_t = SHARDS)]
+    shards: u32,
     /// Use the binary that lies in the target directory.
     #[arg(long)]
     no_build: bool,
@@ -69,6 +72,9 @@ const ETCD_LOADS: &[Load] = &[Load { workload: "set", clients: 64, pipeline: 1, 
 const ETCD_CONNECTIONS: &str = "4";
 
 const KEYS: &str = "100000";
+
+/// As many shards as a cluster has by itself.
+const SHARDS: u32 = 16;
 
 /// Load before each measurement, that nobody counts.
 const WARMUP_SECONDS: &str = "0.4";
@@ -138,7 +144,8 @@ impl<'a> Bench<'a> {
     fn measure(&self, system: System, report: &mut Report) -> Result<(), String> {
         let directory = tempfile::Builder::new().prefix("bench-").tempdir_in(&self.target);
         let directory = directory.map_err(|error| format!("a directory for data: {error}"))?;
-        let running = Running::start(system, &self.synod, directory.path())?;
+        let shards = self.options.shards;
+        let running = Running::start(system, &self.synod, directory.path(), shards)?;
         for load in system.loads() {
             let prepared = self.prepare_load(&running, *load);
             let sample = prepared.and_then(|()| self.sample(&running, *load));

@@ -109,13 +109,8 @@ struct Layout<'a> {
 }
 
 impl Running {
-    /// Starts all nodes and waits until each serves.
-    pub(crate) fn start(system: System, synod: &Path, directory: &Path) -> Result<Running, String> {
-        Running::start_sharded(system, synod, directory, 1)
-    }
-
-    /// As `start`, with so many shards, if it is Synod.
-    pub(crate) fn start_sharded(
+    /// Starts all nodes, with so many shards if it is Synod, and waits until each serves.
+    pub(crate) fn start(
         system: System,
         synod: &Path,
         directory: &Path,
