@@ -170,6 +170,11 @@ impl Gateway {
         requests
     }
 
+    /// Is there anything to send?
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
     /// Takes out everything, in ascending order: this node leads now. None of it may have been
     /// sent in a term that is not resolved.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = (u64, Pending)> {

@@ -307,6 +307,11 @@ impl Guest {
         }
     }
 
+    /// Is there anything to send, and somebody to send it to?
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.leader.1.is_some() && !self.unsent.is_empty()
+    }
+
     /// What was not sent yet, for the leader of a term, if there is one.
     pub(crate) fn take_unsent(&mut self) -> Option<(Term, Vec<Forwarded>)> {
         let (term, Some(_)) = self.leader else { return None };

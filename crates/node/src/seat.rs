@@ -48,6 +48,13 @@ pub struct Past {
     pub reached: (Term, Index),
 }
 
+/// What others wait to hear of a seat: in which term this node leads, and whether its replica may go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stand {
+    leads_in: Option<Term>,
+    is_free: bool,
+}
+
 /// What a leader says of its group.
 pub(crate) struct Word<'a> {
     pub(crate) leads: &'a Leads,
@@ -118,6 +125,17 @@ impl Seat {
     /// Is there no replica, and does nothing wait?
     pub(crate) fn is_idle(&self) -> bool {
         self.member.is_none() && self.guest.is_empty()
+    }
+
+    /// Has a turn anything to do here that waits for nothing?
+    pub(crate) fn has_work(&self) -> bool {
+        self.guest.has_unsent() || self.member().is_some_and(Group::has_work)
+    }
+
+    /// See `Stand`.
+    pub(crate) fn stand(&self) -> Stand {
+        let leads = self.member().filter(|member| member.leads());
+        Stand { leads_in: leads.map(|member| member.standing().1), is_free: self.is_free() }
     }
 
     /// Who leads, if known.

@@ -182,7 +182,7 @@ impl World {
         }
         machine.core.step(moment, Event::Tick, &mut out);
         machine.core.flush(moment, Proposing::Now, &mut out);
-        machine.due = machine.core.deadline(moment).0.div_ceil(1_000_000).max(self.millis + 1);
+        machine.due = machine.core.deadline().0.div_ceil(1_000_000).max(self.millis + 1);
         if machine.core.is_busy() {
             machine.due = self.millis + 1;
         }

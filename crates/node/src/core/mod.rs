@@ -156,8 +156,8 @@ pub struct Core {
     next_spread: Instant,
     peers: BTreeMap<NodeId, Peer>,
     next_health: Instant,
-    /// What the others were last told that this node leads.
-    led: u64,
+    /// The map as of which the others were last told what this node leads.
+    told: u64,
     /// What the changes of the map's group were when it was last looked at.
     map_changes: u64,
     own: Health,
@@ -204,7 +204,7 @@ impl Core {
             next_spread: Instant(0),
             peers: BTreeMap::new(),
             next_health: Instant(0),
-            led: 0,
+            told: 0,
             map_changes: 0,
             own,
             settings: Settings::default(),
@@ -247,8 +247,8 @@ impl Core {
     /// This node's replicas of shards, in their order.
     pub fn members(&self) -> impl Iterator<Item = &Group> {
         let shards = self.seats.len();
-        let awake = self.seats.awake().filter(move |(place, _)| *place < shards);
-        awake.filter_map(|(_, seat)| seat.member())
+        let used = self.seats.used().filter(move |(place, _)| *place < shards);
+        used.filter_map(|(_, seat)| seat.member())
     }
 
     /// As `members`, to ask something of them.
@@ -315,6 +315,7 @@ impl Core {
             return self.begin(moment, exec, false, reply);
         }
         let number = self.seats[0].exec(moment, exec);
+        self.seats.note_asked(0);
         Called::Waits(Waiting { shard: Some(0), number })
     }
 
@@ -338,7 +339,9 @@ impl Core {
     }
 
     fn ask(&mut self, moment: Moment, shard: usize, call: Call<'_>, reply: &mut Vec<u8>) -> Called {
-        match self.seats[shard].call(moment, call, reply) {
+        let asked = self.seats[shard].call(moment, call, reply);
+        self.seats.note_asked(shard);
+        match asked {
             Asked::Replied => Called::Replied,
             Asked::Waits { number } => Called::Waits(Waiting { shard: Some(shard), number }),
         }
@@ -479,29 +482,40 @@ impl Core {
         }
         self.publish_abroad(out);
         self.look_at_map(moment, out);
+        self.rest(moment);
         self.tell_what_leads(moment, out);
-        self.seats.rest();
         self.throttle.pass(moment.now, &mut out.snapshot);
         if let Some(save) = out.save.first() {
             self.latency.begin(moment.now, save.group, save.number);
         }
     }
 
+    /// The end of a turn: groups that wait for something are not looked at before it comes.
+    fn rest(&mut self, moment: Moment) {
+        let next_recovery = self.next_recovery;
+        self.seats.rest(|seat| {
+            let doubts = seat.member().is_some_and(|group| group.shard().has_doubts());
+            let recovery = if doubts { next_recovery } else { Instant::FAR };
+            seat.deadline(moment).min(recovery)
+        });
+    }
+
     /// When to feed `Event::Tick`, if nothing else happens first.
-    pub fn deadline(&self, moment: Moment) -> Instant {
-        let seats = self.seats.awake().map(|(_, seat)| seat.deadline(moment)).min();
+    pub fn deadline(&self) -> Instant {
         let alone = self.peers.is_empty();
         let health = if alone { Instant::FAR } else { self.next_health };
-        let doubts = self.members().any(|group| group.shard().has_doubts());
-        let recovery = if doubts { self.next_recovery } else { Instant::FAR };
-        let own = health.min(recovery).min(self.coordinator.deadline());
-        let own = own.min(self.throttle.deadline());
-        seats.into_iter().fold(own, Instant::min)
+        let own = health.min(self.coordinator.deadline()).min(self.throttle.deadline());
+        own.min(self.seats.deadline())
     }
 
     /// All replicas that are here, that of the map among them.
     fn replicas(&self) -> impl Iterator<Item = &Group> {
-        self.seats.awake().filter_map(|(_, seat)| seat.member())
+        self.seats.used().filter_map(|(_, seat)| seat.member())
+    }
+
+    /// Those that may have something to do.
+    fn awake(&self) -> impl Iterator<Item = &Group> {
+        self.seats.awake().filter_map(Seat::member)
     }
 
     /// Has these keys at hand, as far as their shards are led here, for reads that come next. Returns how
@@ -529,7 +543,7 @@ impl Core {
 
     /// Is there work that waits for no event? Then the driver must not sleep.
     pub fn is_busy(&self) -> bool {
-        self.replicas().any(Group::is_busy)
+        self.awake().any(Group::is_busy)
     }
 
     /// Does it lead a group that others could lead?
@@ -539,12 +553,12 @@ impl Core {
 
     /// Would a turn that ends now propose something?
     pub fn has_proposal(&self) -> bool {
-        self.replicas().any(Group::has_proposal)
+        self.awake().any(Group::has_proposal)
     }
 
     /// May clients ask for more?
     pub fn has_room(&self) -> bool {
-        self.seats.awake().all(|(_, seat)| seat.has_room()) && self.coordinator.len() < TXNS_MAX
+        self.seats.has_room() && self.coordinator.len() < TXNS_MAX
     }
 
     /// Each group of which there is a replica here, as that sees it.
@@ -566,10 +580,16 @@ impl Core {
     }
 
     fn tick(&mut self, moment: Moment, out: &mut Effects) {
+        self.seats.wake_due(moment.now);
+        let is_health = self.next_health <= moment.now;
+        if is_health {
+            // The machine's clock may have been set, and what waits for it is due sooner.
+            self.seats.wake_all();
+        }
         self.seats.each_awake(|seat| seat.tick(moment, out));
         self.coordinator.tick(moment, &mut self.seats, out);
         self.recover(moment);
-        if self.next_health > moment.now {
+        if !is_health {
             return;
         }
         if self.next_health > Instant(0) {

@@ -39,14 +39,14 @@ impl Core {
 
     /// Looks whether the map's group, if there is a replica here, has another one by now.
     pub(super) fn look_at_map(&mut self, moment: Moment, out: &mut Effects) {
-        let meta = self.seats.len();
-        let Some(meta) = self.seats.inform(meta).member_mut() else { return };
+        let Some(meta) = self.seats.meta().member() else { return };
         let changes = meta.shard().changes();
         if changes == self.map_changes {
             return;
         }
         self.map_changes = changes;
-        if let Some(map) = meta.read_map(moment) {
+        let meta = self.seats.meta_mut().member_mut();
+        if let Some(map) = meta.and_then(|meta| meta.read_map(moment)) {
             self.adopt(Arc::new(map), out);
         }
     }
@@ -83,7 +83,7 @@ impl Core {
         let (mut steps, mut heirs, mut begun) = (Vec::new(), Vec::new(), 0);
         let alive = |node| self.is_alive(moment.now, node);
         let unfit = self.unfit(moment.now);
-        for (place, seat) in self.seats.awake() {
+        for (place, seat) in self.seats.used() {
             let Some(member) = seat.member().filter(|member| member.leads()) else { continue };
             let (status, wanted) = (member.status(), self.map.wanted_in(seat.id()));
             let may_go = |node| self.may_go(moment.now, node, member);

@@ -135,7 +135,7 @@ impl Core {
 
     pub(super) fn own_health(&self, now: Instant) -> Health {
         let applied = self.replicas().map(|group| (group.id(), group.applied())).collect();
-        let leads = self.seats.awake().filter_map(|(_, seat)| seat.leads_whom()).collect();
+        let leads = self.seats.used().filter_map(|(_, seat)| seat.leads_whom()).collect();
         let free = self.free().collect();
         let (map, delay) = (self.map.version(), self.latency.at(now));
         let unsteady = self.unsteady(now);
@@ -144,7 +144,7 @@ impl Core {
 
     /// The groups whose replicas here are not to be here, and may go as far as clients are concerned.
     fn free(&self) -> impl Iterator<Item = GroupId> {
-        let free = self.seats.awake().filter(|(_, seat)| seat.is_free());
+        let free = self.seats.used().filter(|(_, seat)| seat.is_free());
         let unwanted = |group: &GroupId| self.moves && !self.map.wants(self.node, *group);
         free.map(|(_, seat)| seat.id()).filter(unwanted)
     }
@@ -210,16 +210,8 @@ impl Core {
     /// Tells the others at once if this node leads other groups than before, for whoever has no replica
     /// of one waits for that; or if replicas may go for which others wait.
     pub(super) fn tell_what_leads(&mut self, moment: Moment, out: &mut Effects) {
-        let mut led = 0_u64;
-        for (_, seat) in self.seats.awake().filter(|(_, seat)| seat.leads()) {
-            let term = seat.member().map_or(0, |member| member.standing().1.0);
-            led = led.wrapping_mul(31).wrapping_add(term << 17 | u64::from(seat.id().0) << 1 | 1);
-        }
-        for group in self.free() {
-            led = led.wrapping_mul(31).wrapping_add(u64::from(group.0) << 1);
-        }
-        if led != self.led {
-            self.led = led;
+        let map = self.map.version();
+        if self.seats.take_news() | (std::mem::replace(&mut self.told, map) != map) {
             self.tell_health(moment, out);
         }
     }

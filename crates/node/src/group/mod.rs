@@ -489,6 +489,12 @@ impl Group {
         self.snapshot.is_ready()
     }
 
+    /// Has a turn anything to do here that waits for nothing?
+    pub(crate) fn has_work(&self) -> bool {
+        let sends = self.leader().is_some() && self.gateway.has_unsent();
+        sends || self.is_busy() || self.has_proposal()
+    }
+
     /// Ends a turn: proposes what arrived in it, or sends it to the leader.
     pub(crate) fn flush(&mut self, moment: Moment, proposing: Proposing, out: &mut Effects) {
         self.carry_out(moment, out);

@@ -220,7 +220,7 @@ impl Coordinator {
 
     /// A name whose age is right by every clock that was seen.
     fn name(&mut self, moment: Moment, serial: u64, groups: &Seats) -> TxnId {
-        let clocks = groups.awake().map(|(_, seat)| seat.clock()).max();
+        let clocks = groups.used().map(|(_, seat)| seat.clock()).max();
         self.clock = self.clock.max(moment.wall).max(clocks.unwrap_or_default());
         let number = self.boot << BOOT_SHIFT | serial;
         TxnId { born: self.clock, node: self.node.0, number, attempt: 0 }

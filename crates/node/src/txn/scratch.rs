@@ -123,7 +123,7 @@ impl Coordinator {
         let request = run.request.as_ref().expect("what is tried was asked for");
         let seed = run.id.number.wrapping_mul(31).wrapping_add(u64::from(run.id.attempt));
         let mut scratch = Scratch::new(self.clock.max(moment.wall), seed);
-        if let Some(member) = groups.awake().find_map(|(_, seat)| seat.member()) {
+        if let Some(member) = groups.used().find_map(|(_, seat)| seat.member()) {
             scratch.set(member.shard().settings().clone());
         }
         let mut keys: Vec<Key> = Vec::new();

@@ -311,7 +311,7 @@ impl Driver {
             return Duration::ZERO;
         }
         let moment = self.clock.moment();
-        self.front.deadline(moment).since(moment.now).min(SLEEP_MAX)
+        self.front.deadline().since(moment.now).min(SLEEP_MAX)
     }
 
     /// Takes what other threads have to say.

@@ -298,7 +298,7 @@ impl Front {
             if !self.stalled.is_empty() && self.core.has_room() {
                 self.resume.append(&mut self.stalled);
             }
-            if self.may_look(moment) {
+            if !self.behind.is_empty() && self.may_look(moment) {
                 self.resume.append(&mut self.behind);
             }
             if self.resume.is_empty() {
@@ -321,8 +321,8 @@ impl Front {
     }
 
     /// When `Event::Tick` is due.
-    pub fn deadline(&self, moment: Moment) -> Instant {
-        let core = self.core.deadline(moment);
+    pub fn deadline(&self) -> Instant {
+        let core = self.core.deadline();
         let deadline = self.pause.map_or(core, |pause| core.min(pause.until));
         self.behind_until.map_or(deadline, |until| deadline.min(until))
     }

@@ -43,7 +43,7 @@ impl Stage {
         while stage.front.core().members().any(lacks)
             || stage.front.core().member(GroupId::META).is_none_or(lacks)
         {
-            stage.moment.now = stage.front.deadline(stage.moment).max(stage.moment.now);
+            stage.moment.now = stage.front.deadline().max(stage.moment.now);
             stage.front.step(stage.moment, Event::Tick);
             stage.settle();
         }
@@ -131,7 +131,7 @@ impl Stage {
     pub(crate) fn pass(&mut self, millis: u64) {
         self.moment.now = self.moment.now + Duration::from_millis(millis);
         self.moment.wall = Millis(self.moment.wall.0 + millis);
-        if self.front.deadline(self.moment) <= self.moment.now {
+        if self.front.deadline() <= self.moment.now {
             self.front.step(self.moment, Event::Tick);
         }
         self.settle();

@@ -241,13 +241,12 @@ impl World {
         const SLEEP_MAX: u64 = 50_000_000;
         let now = self.now;
         let machine = self.machine(node);
-        let moment = machine.moment(now);
         let clock = machine.clock;
         let Some(running) = &mut machine.running else { return };
         if running.front.core().is_busy() {
             return self.schedule_turn(node);
         }
-        let at = clock.world_time(now, running.front.deadline(moment)).min(now + SLEEP_MAX);
+        let at = clock.world_time(now, running.front.deadline()).min(now + SLEEP_MAX);
         if at < running.timer || running.timer <= now {
             running.timer = at;
             self.push_node(node, at - now, What::Timer(node));
