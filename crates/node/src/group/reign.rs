@@ -47,6 +47,8 @@ impl Group {
     /// It is an entry of its own, before anything that could serve them.
     pub(super) fn begin_reign(&mut self, moment: Moment, out: &mut Effects) {
         self.begins = false;
+        // Whoever asked the leader before asks this one once it has applied as much.
+        self.hurry = true;
         let boot_of = |origin: Origin| (origin.number & !GUEST) >> BOOT_SHIFT;
         let deposed = self.last_leader.filter(|last| self.handed_by != Some(*last));
         let lives = |origin: &Origin| {
