@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
-use node::{Event, Map, Moment, Proposing};
+use node::{Event, Map, Moment, Proposing, Save};
 use socket2::{SockRef, TcpKeepalive};
 use storage::disk::Disk;
 
@@ -142,6 +142,8 @@ pub struct Driver {
     /// mention again that it waits.
     accept_again: bool,
     log: LogThread,
+    /// What the turns since the last time ask the log for.
+    saves: Vec<Save>,
     snapshots: SnapshotThread,
     peers: Peers,
     disk: Arc<dyn Disk>,
@@ -219,6 +221,7 @@ impl Driver {
             scratch: Vec::with_capacity(READ_BYTES),
             accept_again: false,
             log,
+            saves: Vec::new(),
             snapshots,
             peers,
             disk,
@@ -250,7 +253,11 @@ impl Driver {
                 }
                 self.turn(Proposing::Now);
             }
+            // The others first: their disks then work at the same time.
             self.flush_peers();
+            if !self.saves.is_empty() {
+                self.log.save(std::mem::take(&mut self.saves));
+            }
             if self.may_end() {
                 self.log.close();
                 return Ok(Ended::Shutdown);
@@ -355,7 +362,7 @@ impl Driver {
         }
         let map = fx.map.take();
         if !fx.save.is_empty() {
-            self.log.save(std::mem::take(&mut fx.save));
+            self.saves.append(&mut fx.save);
         }
         for job in fx.snapshot.drain(..) {
             self.snapshots.run(job);
