@@ -43,6 +43,13 @@ pub const OUT_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Bytes of unsent messages at which a subscriber is closed: Redis's hard limit for pub/sub.
 pub const SUBSCRIBER_OUT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// How long a reply waits for those to what was asked for together with it: less than a network's round
+/// trip in most places, more than the shards of a busy node are apart.
+pub const TRAIN_MAX: Duration = Duration::from_millis(1);
+
+/// Bytes of replies that wait for nothing: a packet is full long before.
+pub const TRAIN_BYTES: usize = 16 * 1024;
+
 /// Requests of one client under way: it may not fill the node's queue alone.
 pub const CLIENT_REQUESTS_MAX: usize = 16_384;
 

@@ -6,6 +6,9 @@
 //!
 //! What always holds: `slots` is empty or its first slot waits; a ticket names a slot by its
 //! sequence number, so that a reply to a client that is gone finds nothing.
+//!
+//! What a pipeline asks for at a time is a *train*: several shards answer it, each when it can, and its
+//! replies leave together, for each send costs the client a wake-up and a read.
 
 use std::collections::VecDeque;
 
@@ -15,7 +18,9 @@ use stdx::{Instant, Millis};
 use wire::resp::Parser;
 use wire::{ArgsBuf, Proto};
 
-use crate::limits::{CLIENT_REQUESTS_MAX, FIRST_REPLY_BYTES, OUT_BYTES_PAUSE, REPLY_BYTES_MIN};
+use crate::limits::{
+    CLIENT_REQUESTS_MAX, FIRST_REPLY_BYTES, OUT_BYTES_PAUSE, REPLY_BYTES_MIN, TRAIN_BYTES,
+};
 
 /// A reply that is owed.
 #[derive(Debug)]
@@ -170,6 +175,10 @@ pub(crate) struct Client {
     pub(crate) out: Vec<u8>,
     pub(crate) session: Session,
     slots: VecDeque<Slot>,
+    /// Where trains end: the sequence numbers behind their last calls.
+    trains: VecDeque<u32>,
+    /// Until when replies may wait for the rest of their train.
+    pub(crate) gathers_until: Option<Instant>,
     /// How many slots are `is_read`.
     reads: usize,
     /// How many reads the core has not answered, and what each is expected to bring: as much as the
@@ -222,6 +231,8 @@ impl Client {
             out: Vec::new(),
             session: Session::new(authenticated),
             slots: VecDeque::new(),
+            trains: VecDeque::new(),
+            gathers_until: None,
             reads: 0,
             asked: 0,
             reply_bytes: FIRST_REPLY_BYTES,
@@ -256,6 +267,24 @@ impl Client {
     /// How many replies are owed.
     pub(crate) fn owed(&self) -> usize {
         self.slots.len()
+    }
+
+    /// What it has asked for by now, and was not noted before, has come together.
+    pub(crate) fn note_train(&mut self) {
+        let end = self.next_sequence();
+        if self.slots.len() > 1 && self.trains.back() != Some(&end) {
+            self.trains.push_back(end);
+        }
+    }
+
+    /// Had its output better wait for the rest of a train? Not if one has just come in, or if it is for
+    /// a key that the client waits.
+    pub(crate) fn is_midway(&mut self) -> bool {
+        let count = self.trains.len();
+        let first = self.first;
+        self.trains.retain(|end| end.wrapping_sub(first).cast_signed() > 0);
+        let gathers = count > 0 && self.trains.len() == count;
+        gathers && self.blocking.is_none() && self.out.len() < TRAIN_BYTES
     }
 
     /// The ticket that the next slot will have.
@@ -431,6 +460,36 @@ mod tests {
         client.give(|out| out.extend_from_slice(b"e"));
         assert_eq!((client.out.as_slice(), client.owed()), (&b"abcde"[..], 0));
         assert_eq!(key_of(tickets[0]), 7);
+    }
+
+    #[test]
+    fn the_replies_of_a_train_wait_for_each_other_and_not_for_the_next_train() {
+        let mut client = Client::new(1, 7, u32::MAX - 1, true);
+        let ask = |client: &mut Client, count: usize| -> Vec<Ticket> {
+            let mut owe = |_| {
+                let ticket = client.next_ticket();
+                client.owe(Purpose::Reply);
+                ticket
+            };
+            let tickets = (0..count).map(&mut owe).collect();
+            client.note_train();
+            tickets
+        };
+        let first = ask(&mut client, 3);
+        let second = ask(&mut client, 2);
+        client.settle(first[0], b"a");
+        assert!(client.is_midway());
+        client.settle(second[0], b"d");
+        client.settle(first[1], b"b");
+        assert!(client.is_midway());
+        client.settle(first[2], b"c");
+        assert_eq!((client.is_midway(), client.out.as_slice()), (false, &b"abcd"[..]));
+        client.out.clear();
+        client.settle(second[1], b"e");
+        assert_eq!((client.is_midway(), client.owed()), (false, 0));
+        let alone = ask(&mut client, 1);
+        client.settle(alone[0], b"f");
+        assert!(!client.is_midway(), "one alone is no train");
     }
 
     #[test]

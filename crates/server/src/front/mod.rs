@@ -28,6 +28,8 @@ mod tests;
 #[cfg(test)]
 mod walk_tests;
 
+use std::collections::VecDeque;
+
 use keyspace::command::{Command, Flags, Run};
 use keyspace::dict::WARM_MAX;
 use keyspace::op::Unblock;
@@ -40,6 +42,7 @@ use wire::{Args, Proto, Reply};
 use crate::config::Config;
 use crate::limits::{
     BEHIND_MAX, CONNECTIONS_EXTRA, OUT_BYTES_MAX, OUT_BYTES_PAUSE, SUBSCRIBER_OUT_BYTES_MAX,
+    TRAIN_MAX,
 };
 use client::{Client, Purpose, key_of};
 pub use commands::Vitals;
@@ -101,6 +104,8 @@ pub struct Front {
     fx: Effects,
     /// Clients with new output or that are closing, each once.
     dirty: Vec<usize>,
+    /// Clients whose replies wait for the rest of their train, in the order of when they do so no more.
+    trains: VecDeque<(Instant, usize)>,
     /// Clients whose input may go on.
     resume: Vec<usize>,
     /// Clients that wait until the core has room.
@@ -136,6 +141,7 @@ impl Front {
             cluster: "0".repeat(32),
             fx: Effects::default(),
             dirty: Vec::new(),
+            trains: VecDeque::new(),
             resume: Vec::new(),
             stalled: Vec::new(),
             behind: Vec::new(),
@@ -275,6 +281,7 @@ impl Front {
         for key in &dirty {
             if let Some(client) = &mut self.clients[*key] {
                 (client.dirty, client.listed) = (false, false);
+                client.gathers_until = None;
             }
         }
         dirty
@@ -292,6 +299,7 @@ impl Front {
         if self.pause.is_some_and(|pause| pause.until <= moment.now) {
             self.unpause();
         }
+        self.end_trains(moment);
         loop {
             self.core.flush(moment, proposing, &mut self.fx);
             self.deliver(moment);
@@ -313,6 +321,16 @@ impl Front {
         }
     }
 
+    /// Replies that have waited long enough for the rest of their train leave.
+    fn end_trains(&mut self, moment: Moment) {
+        while let Some((until, key)) = self.trains.pop_front_if(|(until, _)| *until <= moment.now) {
+            let waits = |client: &Client| client.gathers_until == Some(until);
+            if self.clients[key].as_ref().is_some_and(waits) {
+                self.note_dirty(key);
+            }
+        }
+    }
+
     /// May INFO look at the keys of this replica? Not while it is behind what its clients were
     /// answered about; but if that lasts, an old figure is better than none.
     fn may_look(&self, moment: Moment) -> bool {
@@ -324,7 +342,8 @@ impl Front {
     pub fn deadline(&self) -> Instant {
         let core = self.core.deadline();
         let deadline = self.pause.map_or(core, |pause| core.min(pause.until));
-        self.behind_until.map_or(deadline, |until| deadline.min(until))
+        let train = self.trains.front().map_or(deadline, |(until, _)| deadline.min(*until));
+        self.behind_until.map_or(train, |until| train.min(until))
     }
 
     /// Hands out replies and messages.
@@ -364,7 +383,22 @@ impl Front {
             client.throttled = false;
             self.resume.push(key);
         }
-        self.note_dirty(key);
+        self.note_replies(moment, key);
+    }
+
+    /// A client has replies to come, or is to be closed: it is the driver's turn, now or once the rest of
+    /// their train has come.
+    fn note_replies(&mut self, moment: Moment, key: usize) {
+        let Some(client) = &mut self.clients[key] else { return };
+        let gathers = client.dirty && !client.closing && client.is_midway();
+        if !gathers {
+            return self.note_dirty(key);
+        }
+        if client.gathers_until.is_none() {
+            let until = moment.now + TRAIN_MAX;
+            client.gathers_until = Some(until);
+            self.trains.push_back((until, key));
+        }
     }
 
     fn note_dirty(&mut self, key: usize) {
@@ -400,7 +434,8 @@ impl Front {
         client.starving |= client.input.is_empty();
         // A driver that stopped reading looks at it again.
         client.dirty |= had_enough && client.wants_input();
-        self.note_dirty(key);
+        client.note_train();
+        self.note_replies(moment, key);
     }
 
     /// Returns how many bytes were used up.

@@ -2,6 +2,7 @@
 
 use super::testing::Stage;
 use crate::config::Config;
+use crate::limits::TRAIN_MAX;
 
 /// A stage with two clients, 0 and 1.
 fn two() -> Stage {
@@ -32,6 +33,38 @@ fn exec_runs_the_queue_and_gives_every_call_its_reply_in_its_place() {
         (0, "select 0", "+OK\r\n"),
         (0, "get a", "$1\r\n1\r\n"),
     ]);
+}
+
+#[test]
+fn replies_to_what_came_together_leave_together_or_after_a_while() {
+    let mut stage = two();
+    stage.front.take_dirty();
+    stage.front.received(stage.moment, 0, &mut b"get a\r\nset a 1\r\nset b 1\r\n".to_vec());
+    assert_eq!(stage.front.take_dirty(), [0; 0]);
+    let until = stage.moment.now + TRAIN_MAX;
+    assert!(stage.front.deadline() <= until);
+    stage.moment.now = until;
+    stage.turn();
+    assert_eq!(stage.front.take_dirty(), [0]);
+    assert_eq!(stage.front.out(0).map(std::mem::take).unwrap(), b"$-1\r\n");
+    stage.settle();
+    assert_eq!(stage.front.take_dirty(), [0]);
+    assert_eq!(stage.heard(0), "+OK\r\n+OK\r\n");
+    stage.front.received(stage.moment, 0, &mut b"get a\r\nset a 1\r\nset b 1\r\n".to_vec());
+    stage.settle();
+    assert_eq!(stage.front.take_dirty(), [0], "all within one while");
+    stage.pass(2);
+    assert_eq!(stage.front.take_dirty(), [0; 0], "and nothing is left to send");
+}
+
+#[test]
+fn who_waits_for_a_key_gets_what_came_before_it_at_once() {
+    let mut stage = two();
+    stage.front.take_dirty();
+    stage.front.received(stage.moment, 0, &mut b"set a 1\r\nblpop k 0\r\n".to_vec());
+    stage.settle();
+    assert_eq!(stage.front.take_dirty(), [0]);
+    assert_eq!(stage.heard(0), "+OK\r\n");
 }
 
 #[test]
