@@ -69,10 +69,13 @@ impl LogThread {
         LogThread { jobs, thread: Some(thread.expect("a thread can be started at the start")) }
     }
 
-    /// Makes these durable.
-    pub(super) fn save(&self, saves: Vec<Save>) {
+    /// Takes these and makes them durable.
+    pub(super) fn save(&self, saves: &mut Vec<Save>) {
+        if saves.is_empty() {
+            return;
+        }
         // The thread ends only after it has told the loop of a fatal error.
-        let _ = self.jobs.send(LogJob::Save(saves));
+        let _ = self.jobs.send(LogJob::Save(std::mem::take(saves)));
     }
 
     /// Finishes what waits, and ends.

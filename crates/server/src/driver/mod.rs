@@ -255,9 +255,7 @@ impl Driver {
             }
             // The others first: their disks then work at the same time.
             self.flush_peers();
-            if !self.saves.is_empty() {
-                self.log.save(std::mem::take(&mut self.saves));
-            }
+            self.log.save(&mut self.saves);
             if self.may_end() {
                 self.log.close();
                 return Ok(Ended::Shutdown);
@@ -361,8 +359,10 @@ impl Driver {
             return;
         }
         let map = fx.map.take();
-        if !fx.save.is_empty() {
-            self.saves.append(&mut fx.save);
+        self.saves.append(&mut fx.save);
+        // A snapshot makes the log shorter: not before that has all that came until then.
+        if !fx.snapshot.is_empty() {
+            self.log.save(&mut self.saves);
         }
         for job in fx.snapshot.drain(..) {
             self.snapshots.run(job);
