@@ -204,12 +204,22 @@ impl Seats {
         self.crowded.put(place, !self.all[place].has_room());
     }
 
+    /// Any that is awake was.
+    pub(crate) fn note_all_asked(&mut self) {
+        for place in self.awake.iter() {
+            self.crowded.put(place, !self.all[place].has_room());
+        }
+    }
+
     /// Asserts what always holds.
     pub(crate) fn check(&self) {
         for (place, seat) in self.all.iter().enumerate() {
             let (used, awake) = (self.used.has(place), self.awake.has(place));
             assert!(used || seat.is_idle(), "{:?} is not used and has work to do", seat.id());
             assert!(awake || !seat.has_work(), "{:?} sleeps and has work to do", seat.id());
+            let known = (self.crowded.has(place), self.stands[place]);
+            let is_known = awake || known == (!seat.has_room(), seat.stand());
+            assert!(is_known, "{:?} sleeps and is not what it was", seat.id());
         }
     }
 }

@@ -386,6 +386,7 @@ impl Core {
         }
         let request = Request { ticket: exec.ticket, exec, is_single };
         let number = self.coordinator.begin(moment, request, &mut self.seats);
+        self.seats.note_all_asked();
         Called::Waits(Waiting { shard: None, number })
     }
 

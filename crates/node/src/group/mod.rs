@@ -492,7 +492,7 @@ impl Group {
     /// Has a turn anything to do here that waits for nothing?
     pub(crate) fn has_work(&self) -> bool {
         let sends = self.leader().is_some() && self.gateway.has_unsent();
-        sends || self.is_busy() || self.has_proposal()
+        sends || self.is_busy() || self.has_proposal() || !is_quiet(&self.fx)
     }
 
     /// Ends a turn: proposes what arrived in it, or sends it to the leader.
@@ -511,6 +511,7 @@ impl Group {
                 }
                 if resolved && !self.retries.is_empty() {
                     self.take_retries(moment);
+                    self.carry_out(moment, out);
                 }
                 let is_full = self.open.len() >= BATCH_BYTES;
                 if self.has_proposal() && (proposing == Proposing::Now || is_full) {

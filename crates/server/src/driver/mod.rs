@@ -257,6 +257,10 @@ impl Driver {
             self.flush_peers();
             self.log.save(&mut self.saves);
             if self.may_end() {
+                self.front.end_all_trains();
+                for key in self.front.take_dirty() {
+                    self.flush_client(key);
+                }
                 self.log.close();
                 return Ok(Ended::Shutdown);
             }

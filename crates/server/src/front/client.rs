@@ -175,8 +175,10 @@ pub(crate) struct Client {
     pub(crate) out: Vec<u8>,
     pub(crate) session: Session,
     slots: VecDeque<Slot>,
-    /// Where trains end: the sequence numbers behind their last calls.
+    /// Where trains end: the sequence numbers behind their last calls, of those that are not in.
     trains: VecDeque<u32>,
+    /// One has come in since the driver last looked.
+    pub(crate) landed: bool,
     /// Until when replies may wait for the rest of their train.
     pub(crate) gathers_until: Option<Instant>,
     /// How many slots are `is_read`.
@@ -232,6 +234,7 @@ impl Client {
             session: Session::new(authenticated),
             slots: VecDeque::new(),
             trains: VecDeque::new(),
+            landed: false,
             gathers_until: None,
             reads: 0,
             asked: 0,
@@ -272,18 +275,15 @@ impl Client {
     /// What it has asked for by now, and was not noted before, has come together.
     pub(crate) fn note_train(&mut self) {
         let end = self.next_sequence();
-        if self.slots.len() > 1 && self.trains.back() != Some(&end) {
+        if !self.slots.is_empty() && self.trains.back() != Some(&end) {
             self.trains.push_back(end);
         }
     }
 
     /// Had its output better wait for the rest of a train? Not if one has just come in, or if it is for
     /// a key that the client waits.
-    pub(crate) fn is_midway(&mut self) -> bool {
-        let count = self.trains.len();
-        let first = self.first;
-        self.trains.retain(|end| end.wrapping_sub(first).cast_signed() > 0);
-        let gathers = count > 0 && self.trains.len() == count;
+    pub(crate) fn is_midway(&self) -> bool {
+        let gathers = !self.landed && !self.trains.is_empty();
         gathers && self.blocking.is_none() && self.out.len() < TRAIN_BYTES
     }
 
@@ -425,6 +425,9 @@ impl Client {
     fn pop(&mut self) -> Purpose {
         let slot = self.slots.pop_front().expect("a slot is popped after it was seen");
         self.first = self.first.wrapping_add(1);
+        let first = self.first;
+        let is_in = |end: &mut u32| end.wrapping_sub(first).cast_signed() <= 0;
+        self.landed |= self.trains.pop_front_if(is_in).is_some();
         self.reads -= usize::from(slot.is_read);
         slot.purpose
     }
@@ -484,12 +487,19 @@ mod tests {
         assert!(client.is_midway());
         client.settle(first[2], b"c");
         assert_eq!((client.is_midway(), client.out.as_slice()), (false, &b"abcd"[..]));
-        client.out.clear();
+        client.landed = false;
         client.settle(second[1], b"e");
         assert_eq!((client.is_midway(), client.owed()), (false, 0));
-        let alone = ask(&mut client, 1);
+        client.landed = false;
+        let (alone, next) = (ask(&mut client, 1), ask(&mut client, 1));
         client.settle(alone[0], b"f");
-        assert!(!client.is_midway(), "one alone is no train");
+        assert!(!client.is_midway(), "one alone waits for nobody");
+        client.settle(next[0], b"g");
+        let silent = client.next_ticket();
+        client.owe(Purpose::Silence);
+        client.note_train();
+        client.settle(silent, b"h");
+        assert_eq!(client.trains, [0; 0], "also of calls whose replies nobody wants");
     }
 
     #[test]

@@ -281,7 +281,7 @@ impl Front {
         for key in &dirty {
             if let Some(client) = &mut self.clients[*key] {
                 (client.dirty, client.listed) = (false, false);
-                client.gathers_until = None;
+                (client.gathers_until, client.landed) = (None, false);
             }
         }
         dirty
@@ -323,11 +323,23 @@ impl Front {
 
     /// Replies that have waited long enough for the rest of their train leave.
     fn end_trains(&mut self, moment: Moment) {
-        while let Some((until, key)) = self.trains.pop_front_if(|(until, _)| *until <= moment.now) {
+        while let Some((until, key)) = self.trains.front().copied() {
             let waits = |client: &Client| client.gathers_until == Some(until);
-            if self.clients[key].as_ref().is_some_and(waits) {
+            let waits = self.clients[key].as_ref().is_some_and(waits);
+            if waits && until > moment.now {
+                return;
+            }
+            self.trains.pop_front();
+            if waits {
                 self.note_dirty(key);
             }
+        }
+    }
+
+    /// The node is about to end: no reply waits for another any more.
+    pub fn end_all_trains(&mut self) {
+        for (_, key) in std::mem::take(&mut self.trains) {
+            self.note_dirty(key);
         }
     }
 
@@ -433,9 +445,10 @@ impl Front {
         client.pumped = 0;
         client.starving |= client.input.is_empty();
         // A driver that stopped reading looks at it again.
-        client.dirty |= had_enough && client.wants_input();
         client.note_train();
-        self.note_replies(moment, key);
+        let reads_on = had_enough && client.wants_input();
+        client.dirty |= reads_on;
+        if reads_on { self.note_dirty(key) } else { self.note_replies(moment, key) }
     }
 
     /// Returns how many bytes were used up.
