@@ -125,6 +125,8 @@ def run(options, directory):
             print(f"{second:4} s  {calls:10,.0f}  {calls / rate * 100:4.0f} %  {note}")
         worst = min(shown)
         print(f"worst second {worst:,.0f}, {100 - worst / rate * 100:.0f} % below the load; errors {told['errors']}")
+        for text, count in told["errors_by_text"].items():
+            print(f"  {count} x {text}")
 
 
 def main():
