@@ -453,7 +453,11 @@ impl Replicas {
         });
         let untouched = touched.min().unwrap_or(u64::MAX);
         let old = &view.durable;
-        let kept = (old.base + 1..=old.last()).take_while(|index| *index < untouched);
+        // A snapshot that was installed, with a crash before the log was voided: what came behind an entry
+        // that it contradicts was never agreed.
+        let voided = old.get(base).is_some_and(|known| known.term != found.snapshot.1);
+        let last = if voided { base } else { old.last() };
+        let kept = (old.base + 1..=last).take_while(|index| *index < untouched);
         let lost = |index: &u64| old.get(*index).is_some_and(|known| !mirror.holds(*index, known));
         let lost = kept.into_iter().find(lost);
         let vote = (found.term, found.vote);
