@@ -258,9 +258,7 @@ impl Driver {
             self.log.save(&mut self.saves);
             if self.may_end() {
                 self.front.end_all_trains();
-                for key in self.front.take_dirty() {
-                    self.flush_client(key);
-                }
+                self.flush_clients();
                 self.log.close();
                 return Ok(Ended::Shutdown);
             }
@@ -380,9 +378,7 @@ impl Driver {
                 eprintln!("synod: the replica of shard {} is repaired", group.0);
             }
         }
-        for key in self.front.take_dirty() {
-            self.flush_client(key);
-        }
+        self.flush_clients();
         if let Some(map) = map {
             self.follow(&map);
         }
@@ -603,6 +599,13 @@ impl Driver {
             Owner::Client(key) => self.flush_client(key),
             Owner::PeerOut(node) => self.flush_peer(node),
             Owner::Unknown | Owner::PeerIn { .. } => {}
+        }
+    }
+
+    /// Sends all clients what they are owed.
+    fn flush_clients(&mut self) {
+        for key in self.front.take_dirty() {
+            self.flush_client(key);
         }
     }
 

@@ -18,6 +18,7 @@ mod backup_tests;
 mod client;
 mod commands;
 mod hub;
+mod output;
 #[cfg(test)]
 mod sharded_tests;
 mod stats;
@@ -33,18 +34,15 @@ use std::collections::VecDeque;
 use keyspace::command::{Command, Flags, Run};
 use keyspace::dict::WARM_MAX;
 use keyspace::op::Unblock;
-use keyspace::{Publish, Reject, receipt};
-use node::{Call, Called, Core, Effects, Event, Kind, Moment, Proposing, Ticket};
+use keyspace::{Reject, receipt};
+use node::{Call, Called, Core, Effects, Event, Kind, Moment, Proposing};
 use stdx::{Instant, Millis};
 use wire::resp::{Limits, Parsed, Parser, skim};
 use wire::{Args, Proto, Reply};
 
 use crate::config::Config;
-use crate::limits::{
-    BEHIND_MAX, CONNECTIONS_EXTRA, OUT_BYTES_MAX, OUT_BYTES_PAUSE, SUBSCRIBER_OUT_BYTES_MAX,
-    TRAIN_MAX,
-};
-use client::{Client, Purpose, key_of};
+use crate::limits::{BEHIND_MAX, CONNECTIONS_EXTRA};
+use client::{Client, Purpose};
 pub use commands::Vitals;
 pub(crate) use hub::Hub;
 use stats::Stats;
@@ -105,7 +103,7 @@ pub struct Front {
     /// Clients with new output or that are closing, each once.
     dirty: Vec<usize>,
     /// Clients whose replies wait for the rest of their train, in the order of when they do so no more.
-    trains: VecDeque<(Instant, usize)>,
+    gathering: VecDeque<(Instant, usize)>,
     /// Clients whose input may go on.
     resume: Vec<usize>,
     /// Clients that wait until the core has room.
@@ -141,7 +139,7 @@ impl Front {
             cluster: "0".repeat(32),
             fx: Effects::default(),
             dirty: Vec::new(),
-            trains: VecDeque::new(),
+            gathering: VecDeque::new(),
             resume: Vec::new(),
             stalled: Vec::new(),
             behind: Vec::new(),
@@ -248,45 +246,6 @@ impl Front {
         bytes.clear();
     }
 
-    /// The bytes to send to a client.
-    pub fn out(&mut self, key: usize) -> Option<&mut Vec<u8>> {
-        self.clients.get_mut(key)?.as_mut().map(|client| &mut client.out)
-    }
-
-    /// Bytes of a client were sent: if it was waited for, its commands go on.
-    pub fn sent(&mut self, key: usize, bytes: usize) {
-        self.stats.output_bytes += bytes as u64;
-        if let Some(client) = self.clients.get(key).and_then(Option::as_ref)
-            && !client.input.is_empty()
-            && client.out.len() < OUT_BYTES_PAUSE
-        {
-            self.resume.push(key);
-        }
-    }
-
-    /// Should the connection be closed, once its output is sent?
-    pub fn is_closing(&self, key: usize) -> bool {
-        let client = self.clients.get(key).and_then(Option::as_ref);
-        client.is_some_and(|client| client.closing || client.is_done())
-    }
-
-    /// Should the connection be closed at once?
-    pub fn is_cut_off(&self, key: usize) -> bool {
-        self.clients.get(key).and_then(Option::as_ref).is_some_and(|client| client.cut_off)
-    }
-
-    /// Takes the clients that have new output or are closing.
-    pub fn take_dirty(&mut self) -> Vec<usize> {
-        let dirty = std::mem::take(&mut self.dirty);
-        for key in &dirty {
-            if let Some(client) = &mut self.clients[*key] {
-                (client.dirty, client.listed) = (false, false);
-                (client.gathers_until, client.landed) = (None, false);
-            }
-        }
-        dirty
-    }
-
     /// Feeds the core one event.
     pub fn step(&mut self, moment: Moment, event: Event) {
         self.core.step(moment, event, &mut self.fx);
@@ -321,28 +280,6 @@ impl Front {
         }
     }
 
-    /// Replies that have waited long enough for the rest of their train leave.
-    fn end_trains(&mut self, moment: Moment) {
-        while let Some((until, key)) = self.trains.front().copied() {
-            let waits = |client: &Client| client.gathers_until == Some(until);
-            let waits = self.clients[key].as_ref().is_some_and(waits);
-            if waits && until > moment.now {
-                return;
-            }
-            self.trains.pop_front();
-            if waits {
-                self.note_dirty(key);
-            }
-        }
-    }
-
-    /// The node is about to end: no reply waits for another any more.
-    pub fn end_all_trains(&mut self) {
-        for (_, key) in std::mem::take(&mut self.trains) {
-            self.note_dirty(key);
-        }
-    }
-
     /// May INFO look at the keys of this replica? Not while it is behind what its clients were
     /// answered about; but if that lasts, an old figure is better than none.
     fn may_look(&self, moment: Moment) -> bool {
@@ -354,78 +291,8 @@ impl Front {
     pub fn deadline(&self) -> Instant {
         let core = self.core.deadline();
         let deadline = self.pause.map_or(core, |pause| core.min(pause.until));
-        let train = self.trains.front().map_or(deadline, |(until, _)| deadline.min(*until));
-        self.behind_until.map_or(train, |until| train.min(until))
-    }
-
-    /// Hands out replies and messages.
-    fn deliver(&mut self, moment: Moment) {
-        let mut replies = std::mem::take(&mut self.fx.replies);
-        for (ticket, reply) in replies.iter() {
-            self.settle(moment, ticket, reply);
-        }
-        replies.clear();
-        if self.fx.replies.is_empty() {
-            self.fx.replies = replies;
-        }
-        for publish in std::mem::take(&mut self.fx.publish) {
-            self.publish_here(&publish);
-        }
-    }
-
-    fn settle(&mut self, moment: Moment, ticket: Ticket, reply: &[u8]) {
-        let key = key_of(ticket);
-        let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else { return };
-        if let Some(call) = client.call_of(ticket) {
-            self.stats.note_reply(call, reply);
-        }
-        let mut ready = client.settle(ticket, reply);
-        while let Some((purpose, reply)) = ready {
-            self.finish(moment, key, purpose, &reply);
-            ready = self.clients[key].as_mut().and_then(Client::take_ready);
-        }
-        let Some(client) = self.clients[key].as_mut() else { return };
-        if client.owed() == 0 {
-            client.blocking = None;
-            if client.held || !client.input.is_empty() {
-                client.held = false;
-                self.resume.push(key);
-            }
-        } else if client.throttled && client.has_much_room() {
-            client.throttled = false;
-            self.resume.push(key);
-        }
-        self.note_replies(moment, key);
-    }
-
-    /// A client has replies to come, or is to be closed: it is the driver's turn, now or once the rest of
-    /// their train has come.
-    fn note_replies(&mut self, moment: Moment, key: usize) {
-        let Some(client) = &mut self.clients[key] else { return };
-        let gathers = client.dirty && !client.closing && client.is_midway();
-        if !gathers {
-            return self.note_dirty(key);
-        }
-        if client.gathers_until.is_none() {
-            let until = moment.now + TRAIN_MAX;
-            client.gathers_until = Some(until);
-            self.trains.push_back((until, key));
-        }
-    }
-
-    fn note_dirty(&mut self, key: usize) {
-        let Some(client) = &mut self.clients[key] else { return };
-        let limit =
-            if client.session.is_subscribed() { SUBSCRIBER_OUT_BYTES_MAX } else { OUT_BYTES_MAX };
-        if client.out.len() > limit {
-            client.out = Vec::new();
-            (client.closing, client.cut_off) = (true, true);
-        }
-        client.closing |= client.is_done();
-        if (client.dirty || client.closing) && !client.listed {
-            client.listed = true;
-            self.dirty.push(key);
-        }
+        let gathered = self.gathering.front().map(|(until, _)| *until);
+        [gathered, self.behind_until].into_iter().flatten().fold(deadline, Instant::min)
     }
 
     /// Runs the commands in a client's input, as far as they can run.
@@ -756,41 +623,6 @@ impl Front {
     fn clients(&self) -> impl Iterator<Item = (usize, &Client)> {
         let all = self.clients.iter().enumerate();
         all.filter_map(|(key, client)| Some((key, client.as_ref()?)))
-    }
-
-    /// Hands a message to the subscribers of this node; returns how many got it.
-    fn publish_here(&mut self, publish: &Publish) -> usize {
-        let Publish { channel, message, shard } = publish;
-        let kind = if *shard { hub::Kind::Shard } else { hub::Kind::Channel };
-        let direct = self.hub.listeners(kind, channel);
-        let matching = if *shard { Vec::new() } else { self.hub.matching(channel) };
-        let word = if *shard { "smessage" } else { "message" };
-        for key in &direct {
-            self.push(*key, |reply| {
-                reply.push(3);
-                reply.bulk(word.as_bytes());
-                reply.bulk(channel);
-                reply.bulk(message);
-            });
-        }
-        for (pattern, key) in &matching {
-            self.push(*key, |reply| {
-                reply.push(4);
-                reply.bulk(b"pmessage");
-                reply.bulk(pattern);
-                reply.bulk(channel);
-                reply.bulk(message);
-            });
-        }
-        direct.len() + matching.len()
-    }
-
-    /// Sends a client something that it did not just ask for.
-    fn push(&mut self, key: usize, write: impl FnOnce(&mut Reply<'_>)) {
-        let Some(client) = self.clients[key].as_mut() else { return };
-        write(&mut Reply::new(&mut client.out, client.session.proto));
-        client.dirty = true;
-        self.note_dirty(key);
     }
 
     /// Notes how many commands came since the last call, which was `interval` ago.
