@@ -115,6 +115,16 @@ impl Seats {
         self.all.iter_mut()
     }
 
+    /// A seat, to tell it something of which no work follows: it is not woken.
+    pub(crate) fn tell(&mut self, place: usize) -> &mut Seat {
+        &mut self.all[place]
+    }
+
+    /// Every seat, for the same.
+    pub(crate) fn tell_all(&mut self) -> impl Iterator<Item = &mut Seat> {
+        self.all.iter_mut()
+    }
+
     /// The seats that are used, with their places, in their order.
     pub(crate) fn used(&self) -> impl Iterator<Item = (usize, &Seat)> {
         self.used.iter().map(|place| (place, &self.all[place]))

@@ -259,12 +259,12 @@ impl Core {
         health: Health,
         out: &mut Effects,
     ) {
-        for member in self.seats.inform_all().filter_map(Seat::member_mut) {
+        for member in self.seats.tell_all().filter_map(Seat::member_mut) {
             member.peer_heard(source, health.boot);
         }
         for (group, applied) in &health.applied {
             if let Some(place) = self.place_of(*group) {
-                self.seats.inform(place).hear_applied(*applied);
+                self.seats.tell(place).hear_applied(*applied);
             }
         }
         for leads in &health.leads {
