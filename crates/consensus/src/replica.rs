@@ -108,7 +108,8 @@ pub struct Options {
     pub append_bytes_max: usize,
     /// Append messages under way to one follower.
     pub inflight_max: usize,
-    /// Bytes of entries kept in memory for followers that lag; past it they get a snapshot.
+    /// Bytes of entries kept in memory for followers that lag; past it they get a snapshot. Less than
+    /// what comes between two snapshots is in memory anyway.
     pub tail_bytes_max: usize,
     /// Bytes of a snapshot in one message.
     pub chunk_bytes_max: usize,
@@ -128,7 +129,7 @@ impl Options {
             clock_drift_ppm: 10_000,
             append_bytes_max: 1 << 20,
             inflight_max: 64,
-            tail_bytes_max: 8 << 20,
+            tail_bytes_max: 32 << 20,
             chunk_bytes_max: 1 << 20,
             uncommitted_bytes_max: 64 << 20,
         }

@@ -9,11 +9,14 @@
 //! term it is sent again after a broken connection; the leader drops what it has taken already,
 //! since numbers grow.
 //!
+//! **If the replica leaps** over a part of the log with a snapshot, it does not learn what became of
+//! what was sent before: all that waits here becomes the guest's (`guest`), which asks.
+//!
 //! What always holds: numbers are sent in ascending order within a term.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use consensus::Term;
+use consensus::{Index, Term};
 use stdx::{Instant, planted};
 
 use crate::message::{Forwarded, Kind};
@@ -27,8 +30,8 @@ pub(crate) struct Pending {
     pub(crate) after: bool,
     /// The encoded operation, with this node's origin.
     pub(crate) op: Vec<u8>,
-    /// The last term in which it was sent.
-    pub(crate) sent: Option<Term>,
+    /// The last term in which it was sent, and how far the log was applied here by then.
+    pub(crate) sent: Option<(Term, Index)>,
     pub(crate) born: Instant,
 }
 
@@ -58,6 +61,17 @@ pub(crate) struct Gateway {
     pending: BTreeMap<u64, Pending>,
     unsent: BTreeSet<u64>,
     bytes: usize,
+    /// Writes that the leader has answered and this replica has not applied, each with its client:
+    /// those behind something that waits.
+    passed: VecDeque<(u64, u64)>,
+}
+
+/// All that a gateway had when its replica leapt.
+#[derive(Debug, Default)]
+pub(crate) struct Leapt {
+    pub(crate) pending: BTreeMap<u64, Pending>,
+    /// Writes that are answered, and may be behind reads that are not: each with its client.
+    pub(crate) passed: VecDeque<(u64, u64)>,
 }
 
 impl Gateway {
@@ -118,10 +132,29 @@ impl Gateway {
         Some(pending)
     }
 
+    /// As `take`, by the leader's word: this replica may have applied less.
+    pub(crate) fn pass(&mut self, number: u64) -> Option<Pending> {
+        let pending = self.take(number)?;
+        let is_behind = self.pending.first_key_value().is_some_and(|(first, _)| *first < number);
+        if let (Kind::Write, true, Some(client)) =
+            (pending.kind, is_behind, pending.ticket.client())
+        {
+            self.passed.push_back((number, client));
+        }
+        Some(pending)
+    }
+
+    /// A write of this number was applied here, and so all that were sent before it.
+    pub(crate) fn note_applied(&mut self, number: u64) {
+        while self.passed.front().is_some_and(|(passed, _)| *passed <= number) {
+            self.passed.pop_front();
+        }
+    }
+
     /// An entry of `term` was applied: whatever was sent in an earlier term will never be.
     pub(crate) fn resolve(&mut self, term: Term) {
         for (number, pending) in &mut self.pending {
-            if pending.sent.is_some_and(|sent| sent < term) {
+            if pending.sent.is_some_and(|(sent, _)| sent < term) {
                 pending.sent = None;
                 self.unsent.insert(*number);
             }
@@ -130,17 +163,19 @@ impl Gateway {
 
     /// Was this refused in another term than that in which it was sent last?
     pub(crate) fn asks_another(&self, number: u64, refused: Option<Term>) -> bool {
-        is_late(refused, self.pending.get(&number).and_then(|pending| pending.sent))
+        let sent = self.pending.get(&number).and_then(|pending| pending.sent);
+        is_late(refused, sent.map(|(term, _)| term))
     }
 
-    /// Takes out the writes that were sent in `term` or before.
-    pub(crate) fn take_sent(&mut self, term: Term) -> Vec<(u64, Pending)> {
-        let sent = |pending: &Pending| {
-            pending.kind == Kind::Write && pending.sent.is_some_and(|sent| sent <= term)
-        };
-        let taken = self.pending.iter().filter(|(_, pending)| sent(pending));
-        let numbers: Vec<u64> = taken.map(|(number, _)| *number).collect();
-        numbers.into_iter().filter_map(|number| Some((number, self.take(number)?))).collect()
+    /// The replica has leapt: takes out all, if it was to learn from the log of any.
+    pub(crate) fn leap(&mut self) -> Leapt {
+        let passed = std::mem::take(&mut self.passed);
+        if self.pending.values().all(|pending| pending.sent.is_none()) {
+            return Leapt::default();
+        }
+        self.unsent.clear();
+        self.bytes = 0;
+        Leapt { pending: std::mem::take(&mut self.pending), passed }
     }
 
     /// Takes out the reads that came before this request.
@@ -156,13 +191,19 @@ impl Gateway {
         self.unsent.extend(self.pending.keys().copied());
     }
 
-    /// What is to be sent to the leader of `term`, in ascending order, up to `bytes_max` of it.
-    pub(crate) fn take_unsent(&mut self, term: Term, bytes_max: usize) -> Vec<Forwarded> {
+    /// What is to be sent to the leader of `term`, in ascending order, up to `bytes_max` of it, by a
+    /// replica that has applied so much.
+    pub(crate) fn take_unsent(
+        &mut self,
+        term: Term,
+        applied: Index,
+        bytes_max: usize,
+    ) -> Vec<Forwarded> {
         let (mut requests, mut bytes) = (Vec::new(), 0);
         while bytes < bytes_max {
             let Some(number) = self.unsent.pop_first() else { break };
             let pending = self.pending.get_mut(&number).expect("unsent numbers are pending");
-            pending.sent = Some(term);
+            pending.sent = Some((term, applied));
             bytes += pending.op.len();
             let Pending { kind, after, .. } = *pending;
             requests.push(Forwarded { number, kind, after, retry: None, op: pending.op.clone() });
@@ -179,6 +220,7 @@ impl Gateway {
     /// sent in a term that is not resolved.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = (u64, Pending)> {
         self.unsent.clear();
+        self.passed.clear();
         self.bytes = 0;
         std::mem::take(&mut self.pending).into_iter()
     }
@@ -195,39 +237,67 @@ impl Gateway {
 mod tests {
     use super::*;
 
-    fn pending(sent: Option<Term>) -> Pending {
-        let (ticket, born) = (Ticket(1), Instant(5));
-        Pending { ticket, kind: Kind::Write, after: false, op: vec![0; 3], sent, born }
+    fn pending() -> Pending {
+        Pending::new(Ticket(1), Kind::Write, false, vec![0; 3], Instant(5))
     }
 
-    fn numbers(requests: &[Forwarded]) -> Vec<u64> {
+    fn take_unsent(gateway: &mut Gateway, term: u64, bytes_max: usize) -> Vec<u64> {
+        let requests = gateway.take_unsent(Term(term), Index(term * 10), bytes_max);
         requests.iter().map(|request| request.number).collect()
     }
 
     #[test]
     fn a_request_goes_again_only_when_a_later_term_was_applied() {
         let mut gateway = Gateway::default();
-        gateway.put(2, pending(None));
-        gateway.put(1, pending(None));
-        assert_eq!(numbers(&gateway.take_unsent(Term(3), 100)), [1, 2]);
+        gateway.put(2, pending());
+        gateway.put(1, pending());
+        assert_eq!(take_unsent(&mut gateway, 3, 100), [1, 2]);
         gateway.resolve(Term(3));
-        assert!(gateway.take_unsent(Term(4), 100).is_empty(), "term 3 may still apply them");
+        assert!(take_unsent(&mut gateway, 4, 100).is_empty(), "term 3 may still apply them");
         gateway.take(1);
         gateway.resolve(Term(4));
-        assert_eq!(numbers(&gateway.take_unsent(Term(4), 100)), [2]);
+        assert_eq!(take_unsent(&mut gateway, 4, 100), [2]);
     }
 
     #[test]
     fn a_new_connection_repeats_everything_in_order() {
         let mut gateway = Gateway::default();
-        (1..=3).for_each(|number| gateway.put(number, pending(None)));
-        gateway.take_unsent(Term(1), 100);
-        gateway.put(4, pending(None));
+        (1..=3).for_each(|number| gateway.put(number, pending()));
+        take_unsent(&mut gateway, 1, 100);
+        gateway.put(4, pending());
         gateway.resend();
-        assert_eq!(numbers(&gateway.take_unsent(Term(1), 7)), [1, 2, 3], "bounded");
-        assert_eq!(numbers(&gateway.take_unsent(Term(1), 7)), [4]);
+        assert_eq!(take_unsent(&mut gateway, 1, 7), [1, 2, 3], "bounded");
+        assert_eq!(take_unsent(&mut gateway, 1, 7), [4]);
         assert_eq!(gateway.bytes(), 12);
         assert_eq!(gateway.take_overdue(Instant(6)).len(), 4);
         assert!(gateway.is_empty());
+    }
+
+    #[test]
+    fn a_leap_takes_all_and_says_which_writes_were_answered_behind_others() {
+        let mut gateway = Gateway::default();
+        (1..=4).for_each(|number| gateway.put(number, pending()));
+        assert!(gateway.leap().pending.is_empty(), "nothing was sent");
+        take_unsent(&mut gateway, 1, 100);
+        gateway.pass(1).unwrap();
+        gateway.pass(3).unwrap();
+        gateway.put(5, pending());
+        let Leapt { pending, passed } = gateway.leap();
+        let sent = pending.values().map(|pending| pending.sent);
+        assert!(sent.eq([Some((Term(1), Index(10))), Some((Term(1), Index(10))), None]));
+        assert!(pending.into_keys().eq([2, 4, 5]));
+        assert_eq!(passed, [(3, 0)], "nothing waits before the first");
+        assert!(gateway.is_empty() && gateway.bytes() == 0 && !gateway.has_unsent());
+    }
+
+    #[test]
+    fn a_write_that_was_answered_is_forgotten_once_it_is_applied_here() {
+        let mut gateway = Gateway::default();
+        (1..=4).for_each(|number| gateway.put(number, pending()));
+        take_unsent(&mut gateway, 1, 100);
+        gateway.pass(2).unwrap();
+        gateway.pass(3).unwrap();
+        gateway.note_applied(2);
+        assert_eq!(gateway.leap().passed, [(3, 0)]);
     }
 }

@@ -4,6 +4,9 @@
 //! it applies no log, so it learns what became of a request from the leader alone: by its answer,
 //! or, if that leader is gone, by what the next one remembers (`memo`).
 //!
+//! A gateway whose replica has leapt over a part of the log is no better off, for what it had sent by
+//! then: the guest adopts that, under the numbers by which it is remembered.
+//!
 //! Who leads, nodes say themselves (`Health::leads`), at once when it changes, and whoever is asked
 //! in vain says what it knows (`Message::Astray`).
 //!
@@ -23,12 +26,12 @@ use wire::Proto;
 
 use crate::batch::{op_from, read_op};
 use crate::effects::Effects;
-use crate::gateway::is_late;
+use crate::gateway::{self, Leapt, is_late};
 use crate::limits::{
     BATCH_BYTES, EXPIRE_INTERVAL, GATEWAY_REQUESTS_MAX, GUEST_PATIENCE, REQUEST_TIMEOUT,
     WAITING_BYTES_MAX,
 };
-use crate::memo::GUEST;
+use crate::memo::{GUEST, is_guest};
 use crate::message::{Answer, Forwarded, GroupId, Kind, Message};
 use crate::request::{BOOT_SHIFT, Call, Exec, Moment, NO_LEADER, Ticket, UNBLOCKED, UNKNOWN};
 
@@ -63,6 +66,14 @@ struct Orphan {
     wait: Option<Wait>,
 }
 
+/// What a client waits for here.
+#[derive(Clone, Copy, Debug, Default)]
+struct Client {
+    requests: usize,
+    /// The newest write that it has asked for.
+    last_write: u64,
+}
+
 /// See the head of this file.
 #[derive(Debug)]
 pub(crate) struct Guest {
@@ -71,8 +82,8 @@ pub(crate) struct Guest {
     next_number: u64,
     pending: BTreeMap<u64, Pending>,
     unsent: BTreeSet<u64>,
-    /// The last write of each client, as long as anything waits.
-    writes: BTreeMap<u64, u64>,
+    /// Those that wait for anything.
+    clients: BTreeMap<u64, Client>,
     bytes: usize,
     /// By the number of the request that ends the wait.
     orphans: BTreeMap<u64, Orphan>,
@@ -96,7 +107,7 @@ impl Guest {
             next_number: GUEST | boot << BOOT_SHIFT,
             pending: BTreeMap::new(),
             unsent: BTreeSet::new(),
-            writes: BTreeMap::new(),
+            clients: BTreeMap::new(),
             bytes: 0,
             orphans: BTreeMap::new(),
             renamed: BTreeMap::new(),
@@ -110,6 +121,16 @@ impl Guest {
     /// Does nothing wait?
     pub(crate) fn is_empty(&self) -> bool {
         self.pending.is_empty()
+    }
+
+    /// Does this client wait for anything here?
+    pub(crate) fn serves(&self, ticket: Ticket) -> bool {
+        ticket.client().is_some_and(|client| self.clients.contains_key(&client))
+    }
+
+    /// Is this a request that waits here?
+    pub(crate) fn asks(&self, number: u64) -> bool {
+        self.pending.contains_key(&number)
     }
 
     /// May it take more requests? If not, clients are held back.
@@ -185,7 +206,37 @@ impl Guest {
     /// Did the call of this number wait at a replica, and is it waited for here now?
     pub(crate) fn adopted(&self, target: u64) -> bool {
         self.renamed.contains_key(&target)
+            || self.asks(target)
             || self.orphans.values().any(|orphan| orphan.target == target)
+    }
+
+    /// All that waits at the gateway of a replica that has leapt. What was sent keeps its number, and
+    /// reads keep theirs; a write that was not gets a new one, lest the leader takes it for one that it
+    /// has had.
+    pub(crate) fn adopt(&mut self, leapt: Leapt) {
+        let Leapt { pending, passed } = leapt;
+        for (number, pending) in pending {
+            let gateway::Pending { ticket, kind, after, op, sent, born } = pending;
+            let may_block = may_wait(&op);
+            let pending = Pending { ticket, kind, after, op, sent, born, may_block };
+            if kind == Kind::Write && sent.is_none() {
+                let new = self.ask_anew(pending);
+                if may_block {
+                    self.renamed.insert(number, new);
+                }
+                continue;
+            }
+            self.put(number, pending);
+            // Where it was sent to it need not go again.
+            if sent.is_some_and(|(term, _)| term == self.leader.0) {
+                self.unsent.remove(&number);
+            }
+        }
+        for (number, client) in passed {
+            if let Some(client) = self.clients.get_mut(&client) {
+                client.last_write = client.last_write.max(number);
+            }
+        }
     }
 
     /// An answer to what a replica asked for that was here.
@@ -239,10 +290,12 @@ impl Guest {
             self.next_expire = pending.born + EXPIRE_INTERVAL;
             self.impatient_at = pending.born + GUEST_PATIENCE;
         }
-        if pending.kind == Kind::Write
-            && let Some(client) = pending.ticket.client()
-        {
-            self.writes.insert(client, number);
+        if let Some(client) = pending.ticket.client() {
+            let client = self.clients.entry(client).or_default();
+            client.requests += 1;
+            if pending.kind == Kind::Write {
+                client.last_write = client.last_write.max(number);
+            }
         }
         self.bytes += pending.op.len();
         self.unsent.insert(number);
@@ -256,7 +309,14 @@ impl Guest {
         self.bytes -= pending.op.len();
         if self.pending.is_empty() {
             (self.next_expire, self.impatient_at) = (Instant::FAR, Instant::FAR);
-            self.writes.clear();
+        }
+        if let Some(id) = pending.ticket.client()
+            && let Some(client) = self.clients.get_mut(&id)
+        {
+            client.requests -= 1;
+            if client.requests == 0 {
+                self.clients.remove(&id);
+            }
         }
         Some(pending)
     }
@@ -324,7 +384,9 @@ impl Guest {
             let Pending { kind, after, .. } = *pending;
             // Of an earlier leader nobody here knows what it has done, however often this one is
             // asked.
-            let retry = (first < term).then_some(floor);
+            // A replica's reads are told to nobody who does not say so: it is there to serve them.
+            let is_adopted = kind == Kind::Read && !is_guest(number);
+            let retry = (first < term || is_adopted).then_some(floor);
             if retry.is_some() {
                 mark!("a guest asks the next leader again");
             }
@@ -373,18 +435,19 @@ impl Guest {
         }
     }
 
-    fn ask_anew(&mut self, pending: Pending) {
+    fn ask_anew(&mut self, pending: Pending) -> u64 {
         let number = self.number();
         let before = read_op(&mut Reader::new(&pending.op));
         let op = op_from(before, Origin { node: self.node.0, number });
         self.put(number, Pending { op, sent: None, ..pending });
+        number
     }
 
     /// Has the client of this request asked for a write since? Then its read may not come behind that:
     /// one that comes anew does.
     fn is_followed(&self, number: u64, ticket: Ticket) -> bool {
-        let last = ticket.client().and_then(|client| self.writes.get(&client));
-        last.is_some_and(|write| *write > number)
+        let client = ticket.client().and_then(|client| self.clients.get(&client));
+        client.is_some_and(|client| client.last_write > number)
     }
 
     /// Tells clients that have waited too long.
@@ -417,6 +480,14 @@ impl Guest {
     /// When `tick` has something to do.
     pub(crate) fn deadline(&self) -> Instant {
         self.next_expire
+    }
+}
+
+/// May this operation wait for a key?
+fn may_wait(op: &[u8]) -> bool {
+    match read_op(&mut Reader::new(op)).body {
+        Body::Call { args, .. } => keyspace::command::may_wait(args.args()),
+        _ => false,
     }
 }
 
@@ -511,6 +582,84 @@ mod tests {
             let told = answer(&mut guest, 1_200, origin.number, b"$1\r\nv\r\n");
             assert_eq!(told, [(TICKET.0, b"$1\r\nv\r\n".to_vec())]);
         }
+    }
+
+    /// What a replica has left that has leapt: a read and a write that were sent to the leader of term
+    /// 3 when 5 entries were applied, and a write that was not sent.
+    fn leapt() -> Leapt {
+        let pending = |number: u64, kind, words: &[&str], sent| {
+            let args: ArgsBuf = words.iter().map(|word| word.as_bytes()).collect();
+            let mut op = Vec::new();
+            op::put_call(&mut op, Proto::Resp2, Some(Origin { node: 1, number }), 0, args.args());
+            let (ticket, born) = (Ticket(number << 32), moment(900).now);
+            (number, gateway::Pending { ticket, kind, after: false, op, sent, born })
+        };
+        let sent = Some((Term(3), Index(5)));
+        let pending = BTreeMap::from([
+            pending(10, Kind::Read, &["GET", "k"], sent),
+            pending(12, Kind::Write, &["SET", "k", "v"], sent),
+            pending(14, Kind::Write, &["BLPOP", "queue", "30"], None),
+        ]);
+        Leapt { pending, passed: [(11, 10), (13, 99)].into() }
+    }
+
+    fn adopter() -> Guest {
+        let mut guest = Guest::new(GroupId(0), NodeId(1), 1);
+        guest.hear(Term(3), Some(NodeId(2)));
+        guest.adopt(leapt());
+        guest
+    }
+
+    fn sends(guest: &mut Guest) -> Vec<(u64, Option<Index>)> {
+        let (_, requests) = guest.take_unsent().unwrap_or_default();
+        requests.iter().map(|request| (request.number, request.retry)).collect()
+    }
+
+    #[test]
+    fn what_a_replica_sent_before_it_leapt_is_asked_of_the_next_leader_under_its_number() {
+        let mut guest = adopter();
+        let new = guest.next_number;
+        assert_eq!(sends(&mut guest), [(new, None)], "the others are on their way");
+        guest.hear(Term(4), Some(NodeId(3)));
+        let floor = Some(Index(5));
+        assert_eq!(sends(&mut guest), [(10, floor), (12, floor), (new, Some(Index(0)))]);
+        assert_eq!(answer(&mut guest, 1_000, 12, b"+OK\r\n"), [(12 << 32, b"+OK\r\n".to_vec())]);
+        assert!(guest.asks(10) && !guest.asks(12));
+    }
+
+    #[test]
+    fn a_call_that_a_leaping_replica_had_not_sent_is_ended_under_its_old_number() {
+        let mut guest = adopter();
+        let new = guest.next_number;
+        assert!(guest.adopted(14) && guest.adopted(12) && !guest.adopted(13));
+        guest.unblock(moment(1_000), 14, Unblock::Timeout, Some(TICKET));
+        let Body::Unblock { target, how: Unblock::Timeout } = asked(&guest).body else {
+            panic!("its wait is not ended");
+        };
+        assert_eq!(target, Origin { node: 1, number: new });
+    }
+
+    #[test]
+    fn a_read_behind_which_a_write_was_answered_before_the_leap_is_not_asked_anew() {
+        let mut guest = adopter();
+        guest.peer_up(NodeId(2));
+        assert_eq!(sends(&mut guest)[0], (10, Some(Index(5))), "it says that it is a guest's");
+        let told = answer(&mut guest, 1_000, 10, NO_LEADER);
+        assert_eq!(told, [(10 << 32, NO_LEADER.to_vec())]);
+
+        let mut guest = Guest::new(GroupId(0), NodeId(1), 1);
+        guest.hear(Term(3), Some(NodeId(2)));
+        guest.adopt(Leapt { passed: Default::default(), ..leapt() });
+        assert_eq!(answer(&mut guest, 1_000, 10, NO_LEADER), []);
+        assert!(!guest.asks(10), "under a new number");
+    }
+
+    #[test]
+    fn who_waits_for_nothing_is_not_served() {
+        let mut guest = adopter();
+        assert!(guest.serves(Ticket(12 << 32 | 7)) && !guest.serves(Ticket(13 << 32)));
+        answer(&mut guest, 1_000, 12, b"+OK\r\n");
+        assert!(!guest.serves(Ticket(12 << 32)));
     }
 
     #[test]

@@ -123,11 +123,11 @@ pub const TXN_RECOVERY_INTERVAL: Duration = Duration::from_millis(250);
 /// The address of a node: a DNS name has 253 bytes at most, and a port.
 pub const ADDR_BYTES_MAX: usize = 259;
 
-/// Bytes of replies to guests that a node remembers, its groups together: about a second of the
-/// most that guests can ask. A new leader answers from them what the old one had done.
+/// Bytes of replies to other nodes that a node remembers, its groups together: seconds of the most that
+/// they can ask. A new leader answers from them what the old one had done.
 pub const MEMO_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// The largest reply that is remembered. A guest that asks again for a larger one hears that the
+/// The largest reply that is remembered. Who asks again for a larger one hears that the
 /// outcome is unknown.
 pub const MEMO_REPLY_BYTES_MAX: usize = 64 * 1024;
 

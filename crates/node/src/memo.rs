@@ -1,17 +1,21 @@
-//! What a replica remembers of the requests of guests: nodes that have no replica of the group.
+//! What a replica remembers of the requests that came from other nodes.
 //!
 //! A gateway with a replica finds out by itself what became of its requests: it applies the log. A
-//! guest can only ask the next leader. So every replica keeps the replies to what guests asked for,
-//! as it applies it, for a while; whoever leads next knows, once it has applied an entry of its own
-//! term, that a request is in here or was never agreed, or is from before its memory begins. Only
-//! of the last the guest hears that the outcome is unknown.
+//! guest, which has none, and a gateway whose replica has leapt over a part of the log with a
+//! snapshot, can only ask the next leader. So every replica keeps the replies to what nodes asked
+//! for, as it applies it, for a while; whoever leads next knows, once it has applied an entry of its
+//! own term, that a request is in here or was never agreed, or is from before its memory begins. Only
+//! of the last its client hears that the outcome is unknown.
 //!
 //! This is memory of a process, not state of the log: replicas may remember different things.
 //!
+//! Each request is remembered and next to none is ever asked for. So they are put down one behind the
+//! other, and looked up by an index that is only made, and brought up to date, when one is asked for.
+//!
 //! Raft's dissertation, §6.3, keeps such replies in the state machine; they would then be in every
-//! snapshot, and be taken for every request, though a retry is needed only when a leader is gone.
+//! snapshot, though a retry is needed only when a leader is gone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use consensus::Index;
 use keyspace::op::Origin;
@@ -23,27 +27,32 @@ use crate::request::UNBLOCKED;
 /// Marks the numbers of requests of guests, which a node counts apart from those of its replica.
 pub(crate) const GUEST: u64 = 1 << 63;
 
-/// What an entry costs beside its reply.
+/// What an entry costs beside its reply, its place in the index included.
 const ENTRY_BYTES: usize = 96;
 
-/// What became of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+/// What can be said about a request that comes again.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Recall {
     Replied(Vec<u8>),
     /// It was applied, and its reply is too large to be kept.
     TooLarge,
     /// It waits in the shard, for a key or a transaction.
     Waits,
-}
-
-/// What can be said about a request that comes again.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Recall<'a> {
-    Known(&'a Fate),
     /// It is not in the log.
     Never,
     /// It may have been applied before the memory begins.
     Unknown,
+}
+
+/// A reply, and where in the log it was given.
+#[derive(Debug)]
+struct Told {
+    origin: Origin,
+    at: Index,
+    /// Its bytes in `Memo::replies`; none if it was too large.
+    bytes: Option<u32>,
+    /// Where those end, counted from the first that was ever kept.
+    end: u64,
 }
 
 /// See the head of this file.
@@ -53,10 +62,16 @@ pub(crate) struct Memo {
     limit: usize,
     /// All that was applied behind this place is remembered.
     since: Index,
-    fates: BTreeMap<(u32, u64), Fate>,
-    /// In the order in which they were settled, to forget the oldest first.
-    order: VecDeque<(Origin, Index)>,
-    bytes: usize,
+    /// In the order of the log.
+    told: VecDeque<Told>,
+    replies: VecDeque<u8>,
+    /// How many were told before the first that is remembered, and the bytes of their replies.
+    forgotten: (u64, u64),
+    /// Those that are in the shard.
+    waits: BTreeSet<(u32, u64)>,
+    /// Who was told as what number, up to the number `indexed`.
+    index: BTreeMap<(u32, u64), u64>,
+    indexed: u64,
 }
 
 /// Is it a request of a guest?
@@ -67,8 +82,16 @@ pub(crate) fn is_guest(number: u64) -> bool {
 impl Memo {
     /// One that has all of a node's memory for this.
     pub(crate) fn new(since: Index) -> Memo {
-        let (fates, order, bytes) = (BTreeMap::new(), VecDeque::new(), 0);
-        Memo { limit: MEMO_BYTES_MAX, since, fates, order, bytes }
+        Memo {
+            limit: MEMO_BYTES_MAX,
+            since,
+            told: VecDeque::new(),
+            replies: VecDeque::new(),
+            forgotten: (0, 0),
+            waits: BTreeSet::new(),
+            index: BTreeMap::new(),
+            indexed: 0,
+        }
     }
 
     /// It has its share from now on, as one of so many groups.
@@ -78,60 +101,91 @@ impl Memo {
 
     /// The state was not reached step by step: nothing is known of what led to it.
     pub(crate) fn restart(&mut self, at: Index) {
-        (self.since, self.bytes) = (at, 0);
-        self.fates.clear();
-        self.order.clear();
+        let limit = self.limit;
+        *self = Memo { limit, ..Memo::new(at) };
     }
 
-    /// Remembers what became of a request that was applied at this place.
-    pub(crate) fn put(&mut self, at: Index, origin: Origin, fate: Fate) {
-        let bytes = |fate: &Fate| match fate {
-            Fate::Replied(reply) => ENTRY_BYTES + reply.len(),
-            _ => ENTRY_BYTES,
-        };
-        if matches!(fate, Fate::Replied(_) | Fate::TooLarge) {
-            self.order.push_back((origin, at));
-        }
-        self.bytes += bytes(&fate);
-        if let Some(old) = self.fates.insert((origin.node, origin.number), fate) {
-            self.bytes -= bytes(&old);
-        }
-        while self.bytes > self.limit {
-            let Some((oldest, at)) = self.order.pop_front() else { return };
-            let key = (oldest.node, oldest.number);
-            if let Some(fate) = self.fates.remove(&key) {
-                self.bytes -= bytes(&fate);
-                self.since = self.since.max(at);
-            }
-        }
+    /// A request waits in the shard.
+    pub(crate) fn put_waits(&mut self, origin: Origin) {
+        self.waits.insert((origin.node, origin.number));
     }
 
-    /// Remembers a reply.
+    /// Remembers the reply to a request that was applied at this place.
     pub(crate) fn put_reply(&mut self, at: Index, origin: Origin, reply: &[u8]) {
+        if !self.waits.is_empty() {
+            self.waits.remove(&(origin.node, origin.number));
+        }
         let fits = reply.len() <= MEMO_REPLY_BYTES_MAX;
-        let fate = if fits { Fate::Replied(reply.to_vec()) } else { Fate::TooLarge };
-        self.put(at, origin, fate);
+        let bytes = fits.then_some(reply.len() as u32);
+        if fits {
+            self.replies.extend(reply);
+        }
+        let end = self.forgotten.1 + self.replies.len() as u64;
+        self.told.push_back(Told { origin, at, bytes, end });
+        while self.bytes() > self.limit && self.forget() {}
+    }
+
+    fn bytes(&self) -> usize {
+        (self.told.len() + self.waits.len()) * ENTRY_BYTES + self.replies.len()
+    }
+
+    /// Forgets the oldest. False if there is none.
+    fn forget(&mut self) -> bool {
+        let Some(oldest) = self.told.pop_front() else { return false };
+        let (number, key) = (self.forgotten.0, (oldest.origin.node, oldest.origin.number));
+        if self.index.get(&key) == Some(&number) {
+            self.index.remove(&key);
+        }
+        self.replies.drain(..oldest.bytes.unwrap_or(0) as usize);
+        self.forgotten = (number + 1, oldest.end);
+        self.since = self.since.max(oldest.at);
+        true
+    }
+
+    fn complete_index(&mut self) {
+        let first = self.indexed.max(self.forgotten.0);
+        let new = self.told.range((first - self.forgotten.0) as usize..);
+        let keys = new.map(|told| (told.origin.node, told.origin.number));
+        self.index.extend(keys.zip(first..));
+        self.indexed = self.forgotten.0 + self.told.len() as u64;
     }
 
     /// What became of a request that was first sent when the log was known up to `floor`. Only a
     /// leader that has applied an entry of its own term may rely on `Never`.
-    pub(crate) fn recall(&self, origin: Origin, floor: Index) -> Recall<'_> {
-        match self.fates.get(&(origin.node, origin.number)) {
-            Some(Fate::Replied(reply))
-                if planted!("ended-wait-forgotten") && reply == UNBLOCKED =>
-            {
-                Recall::Never
-            }
-            Some(fate) => Recall::Known(fate),
+    pub(crate) fn recall(&mut self, origin: Origin, floor: Index) -> Recall {
+        self.complete_index();
+        let key = (origin.node, origin.number);
+        match self.index.get(&key) {
+            Some(number) => match self.reply(*number) {
+                Some(reply) if planted!("ended-wait-forgotten") && reply == UNBLOCKED => {
+                    Recall::Never
+                }
+                Some(reply) => Recall::Replied(reply),
+                None => Recall::TooLarge,
+            },
+            None if self.waits.contains(&key) => Recall::Waits,
             None if self.since <= floor || planted!("memo-claims-never") => Recall::Never,
             None => Recall::Unknown,
         }
     }
 
-    /// May something be applied, behind `floor`, that this guest asked for later?
-    pub(crate) fn may_have_later(&self, origin: Origin, floor: Index) -> bool {
-        let later = (origin.node, origin.number + 1)..(origin.node + 1, 0);
-        self.since > floor || self.fates.range(later).next().is_some()
+    fn reply(&self, number: u64) -> Option<Vec<u8>> {
+        let told = &self.told[(number - self.forgotten.0) as usize];
+        let end = (told.end - self.forgotten.1) as usize;
+        let start = end - told.bytes? as usize;
+        Some(self.replies.range(start..end).copied().collect())
+    }
+
+    /// May something be applied, behind `floor`, that this node asked for later?
+    pub(crate) fn may_have_later(&mut self, origin: Origin, floor: Index) -> bool {
+        self.complete_index();
+        // Guests count apart.
+        let guests = (origin.node, GUEST);
+        let end = if is_guest(origin.number) { (origin.node + 1, 0) } else { guests };
+        let later = (origin.node, origin.number + 1)..end;
+        self.since > floor
+            || self.index.range(later.clone()).next().is_some()
+            || self.waits.range(later).next().is_some()
     }
 }
 
@@ -143,36 +197,63 @@ mod tests {
         Origin { node: 7, number: GUEST | number }
     }
 
+    fn replied(reply: &[u8]) -> Recall {
+        Recall::Replied(reply.to_vec())
+    }
+
     #[test]
     fn what_is_not_remembered_was_never_applied_unless_it_is_older_than_the_memory() {
         let mut memo = Memo::new(Index(10));
         memo.put_reply(Index(11), origin(1), b"+OK\r\n");
-        memo.put(Index(12), origin(2), Fate::Waits);
-        let known = Fate::Replied(b"+OK\r\n".to_vec());
-        assert_eq!(memo.recall(origin(1), Index(3)), Recall::Known(&known));
+        memo.put_waits(origin(2));
+        assert_eq!(memo.recall(origin(1), Index(3)), replied(b"+OK\r\n"));
+        assert_eq!(memo.recall(origin(2), Index(3)), Recall::Waits);
         assert_eq!(memo.recall(origin(3), Index(10)), Recall::Never);
         assert_eq!(memo.recall(origin(3), Index(9)), Recall::Unknown);
-        let later = |number, floor| memo.may_have_later(origin(number), Index(floor));
+        let mut later = |number, floor| memo.may_have_later(origin(number), Index(floor));
         assert!(later(1, 10) && !later(2, 10));
         assert!(later(2, 9), "it may be from before the memory");
         memo.put_reply(Index(13), origin(4), &vec![0; MEMO_REPLY_BYTES_MAX + 1]);
-        assert_eq!(memo.recall(origin(4), Index(10)), Recall::Known(&Fate::TooLarge));
+        assert_eq!(memo.recall(origin(4), Index(10)), Recall::TooLarge);
+        memo.put_reply(Index(14), origin(2), b":1\r\n");
+        assert_eq!(memo.recall(origin(2), Index(10)), replied(b":1\r\n"));
+    }
+
+    #[test]
+    fn guests_and_replicas_of_a_node_count_apart() {
+        let mut memo = Memo::new(Index(0));
+        memo.put_reply(Index(1), origin(1), b"+OK\r\n");
+        let replicas = Origin { node: 7, number: 1 };
+        assert!(!memo.may_have_later(replicas, Index(0)));
+        memo.put_reply(Index(2), Origin { node: 7, number: 2 }, b"+OK\r\n");
+        assert!(memo.may_have_later(replicas, Index(0)));
+        assert!(!memo.may_have_later(origin(1), Index(0)));
     }
 
     #[test]
     fn the_oldest_is_forgotten_first_and_then_nothing_is_claimed_of_it() {
         let mut memo = Memo::new(Index(0));
         memo.share(2);
-        let reply = vec![0; MEMO_REPLY_BYTES_MAX];
+        let reply = |number: u64| vec![number as u8; MEMO_REPLY_BYTES_MAX];
         let count = (MEMO_BYTES_MAX / 2 / MEMO_REPLY_BYTES_MAX) as u64 + 10;
         for number in 1..=count {
-            memo.put_reply(Index(number), origin(number), &reply);
+            memo.put_reply(Index(number), origin(number), &reply(number));
+            if number == 5 {
+                assert_eq!(memo.recall(origin(2), Index(0)), replied(&reply(2)));
+            }
         }
-        assert!(memo.bytes <= MEMO_BYTES_MAX / 2);
+        assert!(memo.bytes() <= MEMO_BYTES_MAX / 2);
         assert_eq!(memo.recall(origin(1), Index(0)), Recall::Unknown);
         assert_eq!(memo.recall(origin(count + 1), Index(count)), Recall::Never);
-        assert!(matches!(memo.recall(origin(count), Index(0)), Recall::Known(_)));
+        let oldest = count + 1 - memo.told.len() as u64;
+        assert!(oldest > 5, "the test forgets more than it has looked for");
+        for number in [oldest, count - 1, count] {
+            assert_eq!(memo.recall(origin(number), Index(0)), replied(&reply(number)));
+        }
+        assert_eq!(memo.index.len(), memo.told.len());
         memo.restart(Index(count));
-        assert_eq!(memo.bytes, 0);
+        assert_eq!((memo.bytes(), memo.limit), (0, MEMO_BYTES_MAX / 2));
+        memo.put_reply(Index(count + 1), origin(9), b":9\r\n");
+        assert_eq!(memo.recall(origin(9), Index(count)), replied(b":9\r\n"));
     }
 }

@@ -25,7 +25,8 @@
 
 use std::collections::BTreeSet;
 
-use consensus::{Index, NodeId, Term};
+use consensus::{Index, NodeId, SnapshotMeta, Term};
+use keyspace::Shard;
 use keyspace::op::Unblock;
 use keyspace::txn::Txn;
 use stdx::{Instant, Millis, mark, planted};
@@ -154,16 +155,16 @@ impl Seat {
         self.guest.has_room() && self.member().is_none_or(Group::has_room)
     }
 
-    /// The member, if it is to be asked. `after`: the same client may wait for something that it
-    /// has asked for before, so what it asks for goes the same way.
-    fn asked(&mut self, after: bool) -> Option<&mut Group> {
-        let stays = after && !self.guest.is_empty();
+    /// The member, if it is to be asked. Whoever waits for something that it has asked the guest for
+    /// goes on to ask the guest.
+    fn asked(&mut self, ticket: Ticket) -> Option<&mut Group> {
+        let stays = self.guest.serves(ticket);
         self.member.as_deref_mut().filter(|_| self.ready && !stays)
     }
 
     /// A command of a client; see `Group::call`.
     pub(crate) fn call(&mut self, moment: Moment, call: Call<'_>, reply: &mut Vec<u8>) -> Asked {
-        match self.asked(call.after) {
+        match self.asked(call.ticket) {
             Some(member) => member.call(moment, call, reply),
             None => Asked::Waits { number: self.guest.call(moment, call) },
         }
@@ -171,7 +172,7 @@ impl Seat {
 
     /// MULTI's queue of a client.
     pub(crate) fn exec(&mut self, moment: Moment, exec: Exec) -> u64 {
-        match self.asked(true) {
+        match self.asked(exec.ticket) {
             Some(member) => member.exec(moment, exec),
             None => self.guest.exec(moment, exec),
         }
@@ -179,7 +180,7 @@ impl Seat {
 
     /// A message about a transaction.
     pub(crate) fn transact(&mut self, moment: Moment, ticket: Ticket, proto: Proto, txn: Txn) {
-        match self.asked(false) {
+        match self.asked(ticket) {
             Some(member) => member.transact(moment, ticket, proto, txn),
             None => self.guest.transact(moment, ticket, proto, txn),
         }
@@ -210,7 +211,7 @@ impl Seat {
         answers: Vec<Answer>,
         out: &mut Effects,
     ) {
-        let is_guests = |answer: &Answer| is_guest(answer.number);
+        let is_guests = |answer: &Answer| is_guest(answer.number) || self.guest.asks(answer.number);
         let (guests, members): (Vec<_>, Vec<_>) = answers.into_iter().partition(is_guests);
         members.iter().for_each(|answer| self.guest.answered_to_orphan(answer, out));
         self.guest.answered(moment, applied, guests, out);
@@ -323,6 +324,22 @@ impl Seat {
             mark!("a replica comes back");
         }
         (self.member, self.ready, self.owed_since) = (Some(Box::new(member)), false, None);
+    }
+
+    /// A snapshot was loaded, or refused; see `Group::loaded`. What the replica has leapt over is asked
+    /// for as a guest does.
+    pub(crate) fn loaded(
+        &mut self,
+        moment: Moment,
+        meta: SnapshotMeta,
+        shard: Option<Shard>,
+        out: &mut Effects,
+    ) {
+        let Some(member) = self.member.as_deref_mut() else { return };
+        let leapt = member.loaded(moment, meta, shard, out);
+        let (_, term, leader) = member.standing();
+        self.guest.hear(term, leader);
+        self.guest.adopt(leapt);
     }
 
     /// The connection to a peer was made anew.

@@ -192,6 +192,10 @@ impl World {
         }
         if let Some(stall) = self.plan.calm.filter(|_| self.is_chaos()) {
             self.stall_some_link(stall);
+            // Who lags by then gets one, and leaps over what its clients have asked for.
+            if self.rng.one_in(5) {
+                self.want_snapshots();
+            }
         }
         let comers = self.mapping.as_ref().map(|mapping| mapping.comers.clone());
         for comer in comers.unwrap_or_default() {

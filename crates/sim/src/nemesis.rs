@@ -357,7 +357,7 @@ impl World {
         self.pass(hours * 3_600 * SECOND);
     }
 
-    fn want_snapshots(&mut self) {
+    pub(crate) fn want_snapshots(&mut self) {
         for node in 1..=self.nodes() {
             if self.rng.one_in(2) {
                 self.want_snapshot(node);

@@ -457,7 +457,9 @@ impl Core {
             }
             Event::Loaded { group, meta, shard } => {
                 let shard = shard.map(|shard| *shard);
-                self.with(group, |group| group.loaded(moment, meta, shard, out));
+                if let Some(place) = self.place_of(group) {
+                    self.seats[place].loaded(moment, meta, shard, out);
+                }
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::batch::{Batch, Item, Request};
 use crate::clerk::MAP_KEY;
 use crate::effects::Effects;
 use crate::map::Map;
-use crate::memo::{Fate, is_guest};
+use crate::memo::is_guest;
 use crate::message::Answer;
 use crate::request::{Moment, UNBLOCKED, Who};
 
@@ -197,10 +197,9 @@ impl Group {
             Body::DropWaiters { .. } if planted!("waiters-forgotten") => {}
             Body::DropWaiters { node } => self.drop_waiters(*node, out),
             Body::Unblock { target, how: Unblock::Gone } if self.shard.is_waiting(*target) => {
-                if is_guest(target.number) {
-                    // Should it come again, it is not to begin anew.
-                    self.memo.put_reply(self.applied, *target, UNBLOCKED);
-                } else if let Some(ticket) = self.waits.remove(target) {
+                // Should it come again, it is not to begin anew.
+                self.remember(*target, UNBLOCKED);
+                if let Some(ticket) = self.waits.remove(target) {
                     out.replies.put(ticket, UNBLOCKED);
                 }
             }
@@ -211,19 +210,27 @@ impl Group {
     /// The clients of this node, or of all, wait no longer for keys.
     fn drop_waiters(&mut self, node: Option<u32>, out: &mut Effects) {
         for origin in self.shard.waits(node) {
-            if is_guest(origin.number) {
-                // Whoever did not hear it asks again, and must not begin to wait anew.
-                self.memo.put_reply(self.applied, origin, UNBLOCKED);
-                self.answer_origin(origin, UNBLOCKED.to_vec());
-            } else if let Some(ticket) = self.waits.remove(&origin) {
+            // Whoever did not hear it asks again, and must not begin to wait anew.
+            self.remember(origin, UNBLOCKED);
+            if let Some(ticket) = self.waits.remove(&origin) {
                 out.replies.put(ticket, UNBLOCKED);
+            } else {
+                self.answer_origin(origin, UNBLOCKED.to_vec());
             }
+        }
+    }
+
+    /// Should its node ask again, what became of its request is known.
+    fn remember(&mut self, origin: Origin, reply: &[u8]) {
+        // Of what a leader took from its own clients its node alone knows.
+        if origin.node != keyspace::txn::PARKED {
+            self.memo.put_reply(self.applied, origin, reply);
         }
     }
 
     /// The leader tells the node that has asked.
     fn answer_origin(&mut self, origin: Origin, reply: Vec<u8>) {
-        if self.leads() {
+        if self.leads() && origin.node != keyspace::txn::PARKED {
             self.answer_node(NodeId(origin.node), origin.number, reply);
         }
     }
@@ -237,11 +244,9 @@ impl Group {
         out: &mut Effects,
     ) {
         let request = request.or_else(|| self.request_of(origin));
-        if let Some(origin) = origin.filter(|origin| is_guest(origin.number)) {
+        if let Some(origin) = origin {
             match outcome {
-                Outcome::Blocked | Outcome::Parked { .. } => {
-                    self.memo.put(self.applied, origin, Fate::Waits);
-                }
+                Outcome::Blocked | Outcome::Parked { .. } => self.memo.put_waits(origin),
                 _ => self.memo.put_reply(self.applied, origin, out.replies.open()),
             }
         }
@@ -286,7 +291,9 @@ impl Group {
 
     /// The request of this node's gateway that this operation is, if it still waits.
     fn request_of(&mut self, origin: Option<Origin>) -> Option<Request> {
-        let origin = origin.filter(|origin| origin.node == self.node.0)?;
+        let mine = |origin: &Origin| origin.node == self.node.0 && !is_guest(origin.number);
+        let origin = origin.filter(mine)?;
+        self.gateway.note_applied(origin.number);
         let pending = self.gateway.take(origin.number)?;
         Some(Request { who: Who::Client(pending.ticket), number: origin.number })
     }
@@ -294,17 +301,11 @@ impl Group {
     /// A blocked call has its reply. The leader tells the gateway at once; the gateway also finds
     /// out by itself.
     fn settle_late(&mut self, origin: Origin, reply: Vec<u8>, out: &mut Effects) {
+        self.remember(origin, &reply);
         if let Some(ticket) = self.waits.remove(&origin) {
             out.replies.put(ticket, &reply);
-        } else if is_guest(origin.number) {
-            self.memo.put_reply(self.applied, origin, &reply);
-            self.answer_origin(origin, reply);
-        } else if origin.node == keyspace::txn::PARKED {
-            // The replica that took it knows whose it is.
-        } else if origin.node == self.node.0 {
-            if let Some(pending) = self.gateway.take(origin.number) {
-                out.replies.put(pending.ticket, &reply);
-            }
+        } else if let Some(request) = self.request_of(Some(origin)) {
+            self.answer(request, &reply, out);
         } else {
             self.answer_origin(origin, reply);
         }
@@ -318,7 +319,7 @@ impl Group {
                 continue;
             }
             let origin = Origin { node: self.node.0, number };
-            let asked = || self.gateway.take(number).map(|pending| pending.ticket);
+            let asked = || self.gateway.pass(number).map(|pending| pending.ticket);
             if let Some(ticket) = self.waits.remove(&origin).or_else(asked) {
                 out.replies.put(ticket, &reply);
             }

@@ -13,7 +13,7 @@ use super::{Group, Round};
 use crate::batch::Request;
 use crate::effects::Effects;
 use crate::gateway::Pending;
-use crate::memo::{Fate, Recall, is_guest};
+use crate::memo::{Recall, is_guest};
 use crate::message::{Forwarded, Kind, Message};
 use crate::request::{Asked, Call, DISK_FULL, Exec, FULL, Moment, NO_LEADER, Ticket, UNKNOWN, Who};
 
@@ -76,7 +76,7 @@ impl Group {
 
     /// Requests that another node believes this one should serve, as the leader of `term`. If it
     /// is not, they are dropped: the gateway learns of a later term and sends them again. A guest
-    /// has to be told.
+    /// has to be told who leads.
     pub(crate) fn forwarded(
         &mut self,
         moment: Moment,
@@ -86,7 +86,7 @@ impl Group {
         out: &mut Effects,
     ) {
         if self.standing.0 != Role::Leader || self.standing.1 != term {
-            if requests.first().is_some_and(|request| is_guest(request.number)) {
+            if !requests.is_empty() {
                 let (group, (_, term, leader)) = (self.id, self.standing);
                 out.send.push((source, Message::Astray { group, term, leader }));
             }
@@ -105,9 +105,8 @@ impl Group {
             if head.origin != Some(origin) {
                 continue;
             }
-            // Behind a retry its guest's other requests wait, to keep their order.
-            let unknown = forwarded.retry.is_some() || !self.retries.is_empty();
-            if unknown && is_guest(forwarded.number) {
+            // Behind a retry other requests wait, to keep their order.
+            if forwarded.retry.is_some() || !self.retries.is_empty() {
                 self.retries.push((source, forwarded));
             } else {
                 self.forwarded_one(moment, source, forwarded);
@@ -131,12 +130,12 @@ impl Group {
                     continue;
                 }
                 (Kind::Write, Some(floor)) => match self.memo.recall(origin, floor) {
-                    Recall::Known(Fate::Replied(reply)) => {
+                    Recall::Replied(reply) => {
                         mark!("a guest's retry is answered from memory");
-                        reply.clone()
+                        reply
                     }
-                    Recall::Known(Fate::Waits) => continue,
-                    Recall::Known(Fate::TooLarge) | Recall::Unknown => UNKNOWN.to_vec(),
+                    Recall::Waits => continue,
+                    Recall::TooLarge | Recall::Unknown => UNKNOWN.to_vec(),
                     Recall::Never => {
                         mark!("a guest's retry was never agreed on, and is taken");
                         self.take_retry(moment, source, forwarded);
@@ -225,7 +224,7 @@ impl Group {
     }
 
     fn forwarded_one(&mut self, moment: Moment, source: NodeId, forwarded: Forwarded) {
-        let Forwarded { number, kind, after, op, .. } = forwarded;
+        let Forwarded { number, kind, after, retry, op } = forwarded;
         match kind {
             Kind::Write => {
                 let seen = self.seen.entry((source, is_guest(number))).or_default();
@@ -239,7 +238,7 @@ impl Group {
             // It has been here before, and a write that came after it may be applied already. A
             // gateway serves the read itself when it applies that write; a guest can't.
             Kind::Read if self.has_seen_later(source, number) => {
-                if is_guest(number) {
+                if is_guest(number) || retry.is_some() {
                     self.answer_node(source, number, NO_LEADER.to_vec());
                 }
             }
@@ -265,11 +264,10 @@ impl Group {
         seen.is_some_and(|seen| number < seen.taken)
     }
 
-    /// A guest has asked again for what it was answered to: the answer was lost on its way.
+    /// A node has asked again for what it was answered to: the answer was lost on its way.
     fn answer_again(&mut self, source: NodeId, number: u64) {
         let origin = Origin { node: source.0, number };
-        if let Recall::Known(Fate::Replied(reply)) = self.memo.recall(origin, self.applied) {
-            let reply = reply.clone();
+        if let Recall::Replied(reply) = self.memo.recall(origin, self.applied) {
             self.answer_node(source, number, reply);
         }
     }

@@ -44,7 +44,7 @@ use crate::limits::{
     BATCH_BYTES, ENTRIES_IN_FLIGHT_MAX, EXPIRE_INTERVAL, GATEWAY_REQUESTS_MAX, REQUEST_TIMEOUT,
     WAITING_BYTES_MAX,
 };
-use crate::memo::{Fate, Memo, is_guest};
+use crate::memo::Memo;
 use crate::message::{Answer, Forwarded, GroupId, Kind, Message};
 use crate::request::{BOOT_SHIFT, FULL, Moment, NO_LEADER, Proposing, Ticket, UNKNOWN, Who};
 use look::Looks;
@@ -125,9 +125,9 @@ pub struct Group {
     handed_by: Option<NodeId>,
     /// The nodes that are alive, as far as is known, each with the number of its start.
     alive: BTreeMap<u32, u64>,
-    /// What became of the requests of guests.
+    /// What became of the requests of other nodes.
     memo: Memo,
-    /// Retries of guests that wait until this leader knows what its predecessors have done.
+    /// Retries that wait until this leader knows what its predecessors have done.
     retries: Vec<(NodeId, Forwarded)>,
     /// Those that were taken in this term.
     retried: BTreeSet<(NodeId, u64)>,
@@ -249,12 +249,12 @@ impl Group {
         self.shard.set_slots(slots);
     }
 
-    /// Of requests of guests that a snapshot holds it is known which of them still wait: it says so.
+    /// Of requests that a snapshot holds it is known which of them still wait: it says so.
     fn recall_waits(&mut self) {
         let waits = self.shard.waiters().origins().chain(self.shard.parked_origins());
-        for origin in waits.filter(|origin| is_guest(origin.number)) {
+        for origin in waits.filter(|origin| origin.node != keyspace::txn::PARKED) {
             mark!("a snapshot says that a guest waits");
-            self.memo.put(self.applied, origin, Fate::Waits);
+            self.memo.put_waits(origin);
         }
     }
 
@@ -519,7 +519,7 @@ impl Group {
                 }
             }
             (_, Some(leader)) if resolved && leader != self.node => {
-                let requests = self.gateway.take_unsent(term, BATCH_BYTES);
+                let requests = self.gateway.take_unsent(term, self.applied, BATCH_BYTES);
                 if !requests.is_empty() || self.asks_commit {
                     let forward = Message::Forward { group: self.id, term, requests };
                     out.send.push((leader, forward));

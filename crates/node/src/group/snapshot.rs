@@ -6,6 +6,7 @@ use keyspace::{Saver, Shard};
 
 use super::{Flight, Group, NoBackup};
 use crate::effects::{Effects, SnapshotJob};
+use crate::gateway::Leapt;
 use crate::limits::{
     SNAPSHOT_IDLE_LOG_BYTES, SNAPSHOT_IDLE_TIME, SNAPSHOT_LOG_BYTES_MIN,
     SNAPSHOT_PARTS_IN_FLIGHT_MAX,
@@ -219,14 +220,16 @@ impl Group {
         }
     }
 
-    /// A snapshot of the leader is durable here and loaded, or was refused.
+    /// A snapshot of the leader is durable here and loaded, or was refused. Returns what waited at the
+    /// gateway, if some of it may be in there.
     pub(crate) fn loaded(
         &mut self,
         moment: Moment,
         meta: SnapshotMeta,
         shard: Option<Shard>,
         out: &mut Effects,
-    ) {
+    ) -> Leapt {
+        let mut leapt = Leapt::default();
         let snapshot = meta.index;
         let fits = snapshot > self.applied || planted!("old-snapshot-installed");
         let installs = shard.filter(|_| fits);
@@ -245,13 +248,14 @@ impl Group {
             self.memo.restart(snapshot);
             self.recall_waits();
             self.set_config(moment, snapshot, meta.config);
-            self.leap(moment, meta.term, out);
+            leapt = self.leap(moment, meta.term, out);
         }
         self.step(moment, Event::Installed { snapshot, ok }, out);
+        leapt
     }
 
     /// The state has leapt to `applied`: what was under way before it may or may not be in it.
-    fn leap(&mut self, moment: Moment, term: Term, out: &mut Effects) {
+    fn leap(&mut self, moment: Moment, term: Term, out: &mut Effects) -> Leapt {
         self.applied_term = term;
         for Flight { batch, entry } in std::mem::take(&mut self.flight) {
             self.flight_bytes -= entry.len();
@@ -270,29 +274,18 @@ impl Group {
         let waits = |origin: &Origin| {
             parked.contains(origin) || self.shard.waiters().get(*origin).is_some()
         };
-        let repeats = planted!("retry-behind-a-snapshot");
-        let leapt = self.gateway.take_sent(if repeats { Term(0) } else { term });
-        if let Some((last, _)) = leapt.last() {
-            // Their place is passed: they must not see what came after them.
-            for (_, pending) in self.gateway.take_reads_before(*last) {
-                out.replies.put(pending.ticket, crate::request::NO_LEADER);
-            }
-        }
-        if !leapt.is_empty() {
-            mark!("a snapshot leaps over requests that were sent");
-        }
-        for (number, pending) in leapt {
-            let origin = Origin { node: self.node.0, number };
-            if waits(&origin) {
-                self.waits.insert(origin, pending.ticket);
-            } else {
-                out.replies.put(pending.ticket, LEAPT);
-            }
-        }
         for (_, ticket) in self.waits.extract_if(.., |origin, _| !waits(origin)) {
             out.replies.put(ticket, LEAPT);
         }
-        self.gateway.resolve(term);
+        if planted!("retry-behind-a-snapshot") {
+            self.gateway.resolve(Term(term.0 + 1));
+            return Leapt::default();
+        }
+        let leapt = self.gateway.leap();
+        if !leapt.pending.is_empty() {
+            mark!("a snapshot leaps over requests that were sent");
+        }
+        leapt
     }
 
     fn answer_leapt(&mut self, kind: Kind, number: u64, who: Who, out: &mut Effects) {
