@@ -21,7 +21,7 @@ use node::{Event, GroupId, Identity, Map, Standing};
 use crate::coverage::Mark;
 use crate::limits::NODES_MAX;
 use crate::machine::{Calling, Machine, addr_of, founding_map};
-use crate::plan::{Evil, Mapped};
+use crate::plan::{Evil, Mapped, SHORT_STALL};
 use crate::world::{Checked, Phase, World};
 
 /// A machine that asks to be taken in.
@@ -192,8 +192,9 @@ impl World {
         }
         if let Some(stall) = self.plan.calm.filter(|_| self.is_chaos()) {
             self.stall_some_link(stall);
-            // Who lags by then gets one, and leaps over what its clients have asked for.
-            if self.rng.one_in(5) {
+            // Who lags by then gets one, and leaps over what its clients have asked for. Where leaders
+            // change one may lead that has just leapt itself, and remembers nothing.
+            if stall <= SHORT_STALL && self.rng.one_in(5) {
                 self.want_snapshots();
             }
         }
