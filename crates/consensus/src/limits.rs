@@ -1,6 +1,8 @@
 //! The limits of this crate. Each is far above what a healthy group needs; past it, work is refused
 //! or a message is dropped, which every protocol here survives.
 
+use std::time::Duration;
+
 /// Messages that wait for the disk. A stalled disk must not gather replies without end; a dropped
 /// reply is asked for again by the next heartbeat.
 pub(crate) const HELD_MAX: usize = 4_096;
@@ -26,6 +28,20 @@ pub(crate) const ENTRY_BYTES: usize = 64;
 /// A heartbeat interval has room for this many rounds. A finer grain renews leases earlier by a
 /// little, a coarser one keeps fewer rounds to look at.
 pub(crate) const ROUNDS_PER_HEARTBEAT: u32 = 4;
+
+/// Entries that a learner may lack and be sent all as they come. One that lacks more is sent it by and by.
+pub(crate) const LEARNER_LAG: u64 = 64;
+
+/// Bytes of entries that a learner which lags is sent at a time: about a millisecond's work, in which
+/// its node serves nobody.
+pub(crate) const LEARNER_APPEND_BYTES: usize = 256 * 1024;
+
+/// How many times as long as that took is rested before more is sent: a node to which several groups
+/// come takes a tenth or two of its time for them, however much it has to do.
+pub(crate) const LEARNER_RESTS: u32 = 16;
+
+/// The longest such rest.
+pub(crate) const LEARNER_REST_MAX: Duration = Duration::from_millis(200);
 
 const _: () = assert!(TERM_MAX < u64::MAX / 2, "terms need room to grow");
 const _: () = assert!(INDEX_MAX < u64::MAX / 2, "indexes need room to grow");

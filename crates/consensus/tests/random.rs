@@ -364,14 +364,14 @@ fn chance_breaks_no_promise_and_the_group_recovers() {
         return;
     }
     stdx::marks::take();
-    let seeds = std::env::var("RAFT_SEEDS").map_or(24, |seeds| seeds.parse().unwrap());
+    let seeds = std::env::var("RAFT_SEEDS").map_or(48, |seeds| seeds.parse().unwrap());
     for seed in 0..seeds {
         let result = std::panic::catch_unwind(|| run(seed));
         assert!(result.is_ok(), "seed {seed} failed: RAFT_SEED={seed} runs it alone");
     }
     let reached = stdx::marks::take();
     for place in RARE {
-        assert!(seeds < 24 || reached.contains_key(place), "never reached: {place}");
+        assert!(seeds < 48 || reached.contains_key(place), "never reached: {place}");
     }
 }
 

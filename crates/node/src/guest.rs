@@ -143,6 +143,11 @@ impl Guest {
         self.leader.1
     }
 
+    /// How far the log is known to be committed.
+    pub(crate) fn floor(&self) -> Index {
+        self.floor
+    }
+
     /// A command of one of this node's clients.
     pub(crate) fn call(&mut self, moment: Moment, call: Call<'_>) -> u64 {
         let Call { ticket, db, proto, kind, after, may_block, args, .. } = call;

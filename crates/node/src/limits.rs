@@ -55,9 +55,6 @@ pub const SNAPSHOT_IDLE_TIME: Duration = Duration::from_secs(2);
 /// Bytes of a snapshot made in one turn of the loop: about 0.2 ms of work.
 pub const SNAPSHOT_STEP_BYTES: usize = 128 * 1024;
 
-/// Parts of a snapshot on their way to the disk before the next is made.
-pub const SNAPSHOT_PARTS_IN_FLIGHT_MAX: usize = 8;
-
 /// Bytes of a backup that are read in one go, or one value that is larger. One part is made in a turn of
 /// the loop: 0.15 ms in which nobody else is served.
 pub const BACKUP_PART_BYTES: usize = 64 * 1024;
@@ -163,6 +160,10 @@ pub const DEVIATION_MIN: Duration = Duration::from_millis(60);
 /// How often at most a node hands on a group that it leads, to even leaders out: each costs its
 /// clients a pause of a round or two.
 pub const SPREAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Entries that a replica may lack, by what nodes say of themselves four times a second, and its node be
+/// handed groups to lead.
+pub const FILLING_LAG: u64 = 1_024;
 
 const _: () = assert!(BATCH_BYTES < WAITING_BYTES_MAX);
 const _: () = assert!(WAITING_BYTES_MAX + COMMAND_BYTES_MAX < MESSAGE_BYTES_MAX);

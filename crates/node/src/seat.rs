@@ -145,6 +145,11 @@ impl Seat {
         known.or_else(|| self.guest.leader())
     }
 
+    /// How far the log is known to be committed, at least.
+    pub(crate) fn floor(&self) -> Index {
+        self.guest.floor()
+    }
+
     /// The group's clock, if there is a replica here.
     pub(crate) fn clock(&self) -> Millis {
         self.member().map_or(Millis(0), |member| member.shard().clock())

@@ -180,7 +180,8 @@ impl Replica {
         let mut peers = self.configs.current().members();
         peers.remove(&self.options.node);
         self.incoming = None;
-        let leader = Leader::new(now, &self.options, peers, next, uncommitted_bytes);
+        let mut leader = Leader::new(now, &self.options, peers, next, uncommitted_bytes);
+        leader.note_learners(self.configs.current());
         self.state = State::Leader(Box::new(leader));
         // Earlier entries cannot be committed by counting; this one commits them all (paper §5.4.2).
         let first = self.append_own(EntryKind::Noop, bytes::Bytes::new(), out);

@@ -16,11 +16,11 @@ use super::progress::{Flow, Peer, Sending, Stage};
 use super::read::Reads;
 use super::replica::{Replica, State};
 use super::rounds::Rounds;
-use crate::limits::ROUNDS_PER_HEARTBEAT;
+use crate::limits::{LEARNER_APPEND_BYTES, ROUNDS_PER_HEARTBEAT};
 use crate::log::Log;
 use crate::quorum;
 use crate::replica::{
-    Conflict, Effects, Envelope, Fetch, Index, Message, NodeId, Options, SnapshotMeta, Term,
+    Config, Conflict, Effects, Envelope, Fetch, Index, Message, NodeId, Options, SnapshotMeta, Term,
 };
 
 /// What a leader's verbs may look at.
@@ -88,6 +88,13 @@ impl Leader {
         self.uncommitted_bytes == 0 || self.uncommitted_bytes + bytes <= bytes_max
     }
 
+    /// Who is a learner, by this configuration.
+    pub(super) fn note_learners(&mut self, config: &Config) {
+        for peer in &mut self.peers {
+            peer.set_learner(config.learners.contains(&peer.node));
+        }
+    }
+
     pub(super) fn peer(&self, node: NodeId) -> Option<&Peer> {
         self.peers.iter().find(|peer| peer.node == node)
     }
@@ -115,6 +122,15 @@ impl Leader {
         let round = self.stamp(view);
         if let Some(peer) = self.peer_mut(node) {
             send_appends(peer, round, view, out);
+        }
+    }
+
+    /// Goes on with learners that have rested.
+    fn go_on_teaching(&mut self, view: &View<'_>, out: &mut Effects) {
+        let last = view.log.last();
+        let rested = |peer: &Peer| peer.rests_until(last).is_some_and(|until| until <= view.now);
+        if self.peers.iter().any(rested) {
+            self.replicate(view, out);
         }
     }
 
@@ -151,7 +167,7 @@ impl Leader {
     }
 
     /// When something is due.
-    pub(super) fn deadline(&self, options: &Options, alone: bool) -> Instant {
+    pub(super) fn deadline(&self, options: &Options, alone: bool, last: Index) -> Instant {
         let mut deadline = self.heartbeat_at;
         if alone && self.peers.is_empty() {
             deadline = Instant::FAR;
@@ -166,6 +182,7 @@ impl Leader {
                 deadline = deadline.min(sending.deadline);
             }
             deadline = deadline.min(peer.leaves.unwrap_or(Instant::FAR));
+            deadline = deadline.min(peer.rests_until(last).unwrap_or(Instant::FAR));
         }
         deadline
     }
@@ -202,7 +219,11 @@ fn send_appends(peer: &mut Peer, round: u64, view: &View<'_>, out: &mut Effects)
         let window = match &peer.flow {
             Flow::Probe { sent } => sent.is_none(),
             Flow::Replicate { inflight } => {
-                peer.next <= view.log.last() && inflight.len() < view.options.inflight_max
+                let has_room = match peer.lessons(view.log.last()) {
+                    Some(lessons) => inflight.is_empty() && lessons.rest_until <= view.now,
+                    None => inflight.len() < view.options.inflight_max,
+                };
+                peer.next <= view.log.last() && has_room
             }
             Flow::Snapshot(_) => false,
         };
@@ -212,7 +233,11 @@ fn send_appends(peer: &mut Peer, round: u64, view: &View<'_>, out: &mut Effects)
         if peer.next <= view.log.base() {
             return begin_snapshot(peer, view, out);
         }
-        let last = send_append(peer, round, view.options.append_bytes_max, view, out);
+        let lags = peer.lessons(view.log.last()).is_some();
+        let most = if lags { LEARNER_APPEND_BYTES } else { usize::MAX };
+        let bytes_max = view.options.append_bytes_max.min(most);
+        let last = send_append(peer, round, bytes_max, view, out);
+        peer.note_sent(view.now);
         match &mut peer.flow {
             Flow::Replicate { inflight } => inflight.push_back((last, round)),
             Flow::Probe { sent } => *sent = Some(round),
@@ -288,6 +313,7 @@ impl Replica {
         }
         leader.peers.retain(|peer| peer.leaves.is_none_or(|at| now < at));
         leader.resend_snapshots(&view, out);
+        leader.go_on_teaching(&view, out);
         if now < leader.heartbeat_at {
             return;
         }
@@ -337,7 +363,10 @@ impl Replica {
         }
         let peer = leader.peer_mut(source).expect("it was heard");
         match result {
-            Ok(index) if index <= view.log.last() => peer.accept(index, view.log.base()),
+            Ok(index) if index <= view.log.last() => {
+                peer.accept(index, view.log.base());
+                peer.note_answered(now, view.log.last());
+            }
             Ok(_) => return,
             Err(conflict) => {
                 let guess = view.log.find_term(conflict.hint_index, conflict.hint_term);

@@ -43,7 +43,8 @@ impl Leader {
 
     /// The members are others now. Those that leave still get the log until their removal is
     /// committed and they had time to hear of it; then they rest instead of asking for votes.
-    fn reconcile(&mut self, members: &BTreeSet<NodeId>, node: NodeId, view: &View<'_>) {
+    fn reconcile(&mut self, config: &Config, node: NodeId, view: &View<'_>) {
+        let members = config.members();
         // One that comes back may have another disk: nothing is known of it.
         self.peers.retain(|peer| peer.leaves.is_none() || !members.contains(&peer.node));
         for peer in self.peers.iter_mut().filter(|peer| !members.contains(&peer.node)) {
@@ -51,10 +52,11 @@ impl Leader {
         }
         let floor = self.rounds.newest();
         for member in members {
-            if *member != node && self.peer(*member).is_none() {
-                self.peers.push(Peer::new(*member, view.log.last(), floor));
+            if member != node && self.peer(member).is_none() {
+                self.peers.push(Peer::new(member, view.log.last(), floor));
             }
         }
+        self.note_learners(config);
         self.peers.sort_by_key(|peer| peer.node);
         self.rounds.forget(view.now);
         self.reads.restart();
@@ -91,12 +93,11 @@ impl Replica {
 
     /// Appends a configuration, which is in effect from then on.
     fn append_config(&mut self, now: Instant, config: Config, out: &mut Effects) -> Index {
-        let members = config.members();
         let index = self.append_own(EntryKind::Config, config.encode(), out);
-        self.configs.push(index, config);
+        self.configs.push(index, config.clone());
         let node = self.options.node;
         let (leader, view) = self.leading(now).expect("only a leader changes the members");
-        leader.reconcile(&members, node, &view);
+        leader.reconcile(&config, node, &view);
         leader.rounds.begin(now);
         leader.heartbeat(&view, out);
         leader.replicate(&view, out);

@@ -11,10 +11,15 @@
 //! While probing, one append is under way, for nobody knows what the peer's log looks like. While
 //! replicating, appends follow each other without waiting, up to a limit. While a snapshot is on
 //! its way, nothing else is sent.
+//!
+//! A learner that lags gets one small append at a time, with a rest behind each: what it takes to put
+//! them down, this node and that one take from their clients. It rests for as long as it comes nearer.
 
 use std::collections::VecDeque;
 
 use stdx::Instant;
+
+use crate::limits::{LEARNER_LAG, LEARNER_REST_MAX, LEARNER_RESTS};
 
 use crate::replica::{Index, NodeId, SnapshotMeta};
 
@@ -57,6 +62,36 @@ pub(super) enum Flow {
     Snapshot(Sending),
 }
 
+/// How a learner that lags is brought up to date.
+#[derive(Clone, Debug)]
+pub(super) struct Lessons {
+    /// When the append under way was sent.
+    sent: Instant,
+    /// None is sent before.
+    pub(super) rest_until: Instant,
+    /// How many times as long as the last one took is rested.
+    rests: u32,
+    /// How many entries it lacked when it answered last.
+    lacked: u64,
+}
+
+impl Lessons {
+    fn new() -> Lessons {
+        let (sent, rest_until) = (Instant(0), Instant(0));
+        Lessons { sent, rest_until, rests: LEARNER_RESTS, lacked: u64::MAX }
+    }
+
+    /// An append was answered, and so many entries are lacking still.
+    fn answered(&mut self, now: Instant, lacks: u64) {
+        if lacks >= self.lacked {
+            // More is written meanwhile than it learns.
+            self.rests /= 2;
+        }
+        self.lacked = lacks;
+        self.rest_until = now + (now.since(self.sent) * self.rests).min(LEARNER_REST_MAX);
+    }
+}
+
 /// A peer, as its leader knows it.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
@@ -77,6 +112,8 @@ pub(super) struct Peer {
     pub(super) commit_sent: Index,
     /// It is no member any more, and is told so until then: it counts for nothing.
     pub(super) leaves: Option<Instant>,
+    /// If it is a learner.
+    lessons: Option<Lessons>,
 }
 
 impl Peer {
@@ -92,6 +129,41 @@ impl Peer {
             floor,
             commit_sent: Index(0),
             leaves: None,
+            lessons: None,
+        }
+    }
+
+    /// It is a learner, or is none any more.
+    pub(super) fn set_learner(&mut self, is_learner: bool) {
+        if is_learner != self.lessons.is_some() {
+            self.lessons = is_learner.then(Lessons::new);
+        }
+    }
+
+    /// Its lessons, as long as it is a learner that lags behind a log that ends there.
+    pub(super) fn lessons(&self, last: Index) -> Option<&Lessons> {
+        self.lessons.as_ref().filter(|_| self.matched.0 + LEARNER_LAG < last.0)
+    }
+
+    /// An append leaves.
+    pub(super) fn note_sent(&mut self, now: Instant) {
+        if let Some(lessons) = &mut self.lessons {
+            lessons.sent = now;
+        }
+    }
+
+    /// When it is to be sent more, if that waits for nothing but the end of a rest.
+    pub(super) fn rests_until(&self, last: Index) -> Option<Instant> {
+        let Flow::Replicate { inflight } = &self.flow else { return None };
+        let waits = inflight.is_empty() && self.next <= last;
+        self.lessons(last).filter(|_| waits).map(|lessons| lessons.rest_until)
+    }
+
+    /// It has answered to an append.
+    pub(super) fn note_answered(&mut self, now: Instant, last: Index) {
+        let lacks = last.0.saturating_sub(self.matched.0);
+        if let Some(lessons) = &mut self.lessons {
+            lessons.answered(now, lacks);
         }
     }
 
@@ -148,6 +220,8 @@ impl Peer {
 
 #[cfg(test)]
 mod tests {
+    use stdx::Instant;
+
     use super::{Flow, Peer};
     use crate::replica::{Index, NodeId};
 
@@ -179,6 +253,25 @@ mod tests {
             let news = peer.refuse(Index(rejected), Index(guess));
             assert_eq!(news.then_some(peer.next.0), expect, "{rejected} refused, guess {guess}");
         }
+    }
+
+    #[test]
+    fn a_learner_that_lags_rests_as_long_as_it_comes_nearer() {
+        let at = |millis: u64| Instant(millis * 1_000_000);
+        let mut peer = peer(100, 101, true);
+        assert_eq!(peer.rests_until(Index(1_000)), None, "a voter gets all at once");
+        peer.set_learner(true);
+        let mut learn = |sent, answered, matched, last| {
+            peer.note_sent(at(sent));
+            peer.accept(Index(matched), Index(0));
+            peer.note_answered(at(answered), Index(last));
+            peer.rests_until(Index(last)).map(|until| until.since(at(answered)).as_millis())
+        };
+        assert_eq!(learn(0, 2, 200, 1_000), Some(32));
+        assert_eq!(learn(40, 140, 300, 1_000), Some(200), "no rest is longer");
+        assert_eq!(learn(400, 402, 400, 1_200), Some(16), "it lacks 800 as before");
+        assert_eq!(learn(410, 412, 500, 1_400), Some(8), "it lacks more");
+        assert_eq!(learn(500, 502, 1_340, 1_404), None, "it does not lag");
     }
 
     #[test]

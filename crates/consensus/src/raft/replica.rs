@@ -478,7 +478,9 @@ impl crate::replica::Replica for Replica {
     fn deadline(&self) -> Instant {
         match &self.state {
             _ if self.hibernates => Instant::FAR,
-            State::Leader(leader) => leader.deadline(&self.options, self.is_alone()),
+            State::Leader(leader) => {
+                leader.deadline(&self.options, self.is_alone(), self.log.last())
+            }
             State::Candidate(_) => self.election_at,
             State::Follower { .. } if self.may_lead() => self.election_at,
             State::Follower { .. } => Instant::FAR,

@@ -5,6 +5,7 @@
 
 mod moves;
 mod peers;
+mod snapshots;
 
 pub use peers::{Part, Peer};
 
@@ -43,6 +44,7 @@ use crate::seat::{Past, Seat};
 use crate::seats::Seats;
 use crate::throttle::Throttle;
 use crate::txn::{self, Coordinator, Request};
+use snapshots::Turns;
 
 /// What happened in the world.
 #[derive(Debug)]
@@ -150,6 +152,7 @@ pub struct Core {
     clerk: Clerk,
     throttle: Throttle,
     latency: Latency,
+    turns: Turns,
     /// When to look for transactions that nobody decides.
     next_recovery: Instant,
     /// No leadership is handed on before, to even leaders out.
@@ -200,6 +203,7 @@ impl Core {
             clerk: Clerk::default(),
             throttle: Throttle::new(setup.catch_up_rate),
             latency: Latency::default(),
+            turns: Turns::default(),
             next_recovery: Instant(0),
             next_spread: Instant(0),
             peers: BTreeMap::new(),
@@ -485,6 +489,7 @@ impl Core {
         }
         self.publish_abroad(out);
         self.look_at_map(moment, out);
+        self.take_snapshots(moment, out);
         self.rest(moment);
         self.tell_what_leads(moment, out);
         self.throttle.pass(moment.now, &mut out.snapshot);

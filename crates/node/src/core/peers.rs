@@ -12,7 +12,7 @@ use super::Core;
 use crate::effects::Effects;
 use crate::group::Group;
 use crate::latency::slow_from;
-use crate::limits::{HEALTH_TIMEOUT, REQUEST_TIMEOUT, WATCH_TIMEOUT};
+use crate::limits::{FILLING_LAG, HEALTH_TIMEOUT, REQUEST_TIMEOUT, WATCH_TIMEOUT};
 use crate::map::Standing;
 use crate::message::{GroupId, Health, Leads, Message};
 use crate::request::Moment;
@@ -205,6 +205,20 @@ impl Core {
             full || delay >= slow_from || doubters * 2 >= alive.len()
         };
         alive.iter().filter(|one| is_unfit(one)).map(|one| one.0).collect()
+    }
+
+    /// The nodes to which groups come that they have not yet, or of whose logs they lack much: what they are
+    /// busy with the clients of what they lead would wait for.
+    pub(super) fn filling(&self) -> BTreeSet<NodeId> {
+        let is_filling = |(node, peer): &(&NodeId, &Peer)| {
+            let applied: BTreeMap<_, _> = peer.health.applied.iter().copied().collect();
+            let lacks = |seat: &Seat| {
+                applied.get(&seat.id()).is_none_or(|at| at.0 + FILLING_LAG < seat.floor().0)
+            };
+            let comes = |seat: &&Seat| self.map.wants(**node, seat.id()) && seat.leader().is_some();
+            self.seats.iter().filter(comes).any(lacks)
+        };
+        self.peers.iter().filter(is_filling).map(|(node, _)| *node).collect()
     }
 
     /// Tells the others at once if this node leads other groups than before, for whoever has no replica

@@ -531,7 +531,6 @@ impl Group {
         if std::mem::take(&mut self.hurry) && self.leads() {
             self.step(moment, Event::Flush, out);
         }
-        self.step_snapshot(moment, out);
         self.watch_backup(moment.now);
         for (node, answers) in std::mem::take(&mut self.answers) {
             if node == self.node {

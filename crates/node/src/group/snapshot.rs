@@ -7,10 +7,7 @@ use keyspace::{Saver, Shard};
 use super::{Flight, Group, NoBackup};
 use crate::effects::{Effects, SnapshotJob};
 use crate::gateway::Leapt;
-use crate::limits::{
-    SNAPSHOT_IDLE_LOG_BYTES, SNAPSHOT_IDLE_TIME, SNAPSHOT_LOG_BYTES_MIN,
-    SNAPSHOT_PARTS_IN_FLIGHT_MAX,
-};
+use crate::limits::{SNAPSHOT_IDLE_LOG_BYTES, SNAPSHOT_IDLE_TIME, SNAPSHOT_LOG_BYTES_MIN};
 use crate::message::Kind;
 use crate::request::{LEAPT, Moment, Who};
 use stdx::{Instant, Millis, mark, planted};
@@ -32,6 +29,8 @@ pub(super) struct Snapshotting {
     /// Bytes of the newest one: a large state is worth a long log.
     size: u64,
     wanted: bool,
+    /// It is due, and waits for its turn.
+    waits: bool,
     /// When the last command was applied.
     written: Instant,
     running: Option<Running>,
@@ -44,7 +43,7 @@ pub(super) struct Snapshotting {
 /// How a group's snapshots stand on this node, for INFO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotState {
-    /// One is being taken.
+    /// One is being taken, or will be.
     pub running: bool,
     /// Changes of keys since the newest one was begun.
     pub changes: u64,
@@ -58,7 +57,8 @@ struct Running {
     meta: SnapshotMeta,
     /// None once the last part was made.
     saver: Option<Saver>,
-    parts_in_flight: usize,
+    /// A part is on its way to the disk: the next is made when it is there.
+    writes: bool,
     size: u64,
     /// What `log_bytes` was at its beginning.
     log_bytes: u64,
@@ -75,6 +75,7 @@ impl Snapshotting {
             log_bytes: 0,
             size: 0,
             wanted: false,
+            waits: false,
             written: Instant(0),
             running: None,
             changes: 0,
@@ -94,7 +95,8 @@ impl Snapshotting {
 
     /// When a snapshot is due because nothing is written any more.
     pub(super) fn idle_deadline(&self) -> Instant {
-        if self.running.is_some() || self.log_bytes < SNAPSHOT_IDLE_LOG_BYTES / self.shards {
+        let begun = self.running.is_some() || self.waits;
+        if begun || self.log_bytes < SNAPSHOT_IDLE_LOG_BYTES / self.shards {
             return Instant::FAR;
         }
         self.written + SNAPSHOT_IDLE_TIME
@@ -105,15 +107,19 @@ impl Snapshotting {
         self.running.as_ref().is_some_and(Running::is_ready)
     }
 
+    /// A log that is worth a snapshot.
+    fn long_log(&self) -> u64 {
+        self.size.max(SNAPSHOT_LOG_BYTES_MIN / self.shards)
+    }
+
     fn is_due(&self, now: Instant) -> bool {
-        let long = self.log_bytes >= self.size.max(SNAPSHOT_LOG_BYTES_MIN / self.shards);
-        self.wanted || long || self.idle_deadline() <= now
+        self.wanted || self.log_bytes >= self.long_log() || self.idle_deadline() <= now
     }
 }
 
 impl Running {
     fn is_ready(&self) -> bool {
-        self.saver.is_some() && self.parts_in_flight < SNAPSHOT_PARTS_IN_FLIGHT_MAX
+        self.saver.is_some() && !self.writes
     }
 }
 
@@ -131,58 +137,78 @@ impl Group {
     /// How the snapshots stand.
     pub fn snapshot_state(&self) -> SnapshotState {
         SnapshotState {
-            running: self.snapshot.running.is_some(),
+            running: self.is_saving() || self.snapshot.waits,
             changes: self.shard.changes() - self.snapshot.changes,
             taken: self.snapshot.taken,
         }
     }
 
-    /// Makes the next part of a snapshot, if one is due or running.
-    pub(super) fn step_snapshot(&mut self, moment: Moment, out: &mut Effects) {
-        // One that joined and was not told yet who agrees would not know what to write of it, and
-        // nobody could install that.
-        if self.snapshot.running.is_none()
-            && !self.config.voters.is_empty()
-            && self.snapshot.is_due(moment.now)
-            && self.applied > self.snapshot.newest
-        {
-            self.begin_snapshot(out);
-        }
-        let Some(running) = &mut self.snapshot.running else { return };
-        if !running.is_ready() {
-            return;
-        }
-        let Some(saver) = &mut running.saver else { return };
-        let step_bytes = self.snapshot.step_bytes;
-        let mut data = Vec::with_capacity(step_bytes * 2);
-        let last = saver.step(&mut self.shard, step_bytes, &mut data);
-        running.size += data.len() as u64;
-        running.parts_in_flight += 1;
-        if last {
-            running.saver = None;
-        }
-        out.snapshot.push(SnapshotJob::Part { group: self.id, data, last });
+    /// Is a snapshot being taken?
+    pub(crate) fn is_saving(&self) -> bool {
+        self.snapshot.running.is_some()
     }
 
-    fn begin_snapshot(&mut self, out: &mut Effects) {
+    /// Is there one to take? One that joined and was not told yet who agrees would not know what to
+    /// write of it, and nobody could install that.
+    fn may_save(&self) -> bool {
+        let is_free = !self.is_saving() && !self.config.voters.is_empty();
+        is_free && self.applied > self.snapshot.newest
+    }
+
+    /// Is a snapshot due that does not wait for its turn? It waits from now on.
+    pub(crate) fn asks_to_save(&mut self, now: Instant) -> bool {
+        let asks = !self.snapshot.waits && self.may_save() && self.snapshot.is_due(now);
+        self.snapshot.waits |= asks;
+        asks
+    }
+
+    /// Has its log grown so much since it began to wait that it is to wait no longer?
+    pub(crate) fn must_save(&self) -> bool {
+        self.snapshot.log_bytes >= 2 * self.snapshot.long_log()
+    }
+
+    /// Its turn has come. False if there is no snapshot to take any more.
+    pub(crate) fn begin_snapshot(&mut self, out: &mut Effects) -> bool {
+        self.snapshot.waits = false;
+        if !self.may_save() {
+            return false;
+        }
         let config = self.config.clone();
         let meta = SnapshotMeta { index: self.applied, term: self.applied_term, config };
         self.snapshot.wanted = false;
         self.snapshot.running = Some(Running {
             meta: meta.clone(),
             saver: Some(Saver::begin(&mut self.shard)),
-            parts_in_flight: 0,
+            writes: false,
             size: 0,
             log_bytes: self.snapshot.log_bytes,
             changes: self.shard.changes(),
         });
         out.snapshot.push(SnapshotJob::Begin { group: self.id, meta });
+        true
+    }
+
+    /// Makes the next part of a snapshot, if the one before is written.
+    pub(crate) fn step_snapshot(&mut self, out: &mut Effects) {
+        let Some(running) = self.snapshot.running.as_mut().filter(|one| one.is_ready()) else {
+            return;
+        };
+        let Some(saver) = &mut running.saver else { return };
+        let step_bytes = self.snapshot.step_bytes;
+        let mut data = Vec::with_capacity(step_bytes * 2);
+        let last = saver.step(&mut self.shard, step_bytes, &mut data);
+        running.size += data.len() as u64;
+        running.writes = true;
+        if last {
+            running.saver = None;
+        }
+        out.snapshot.push(SnapshotJob::Part { group: self.id, data, last });
     }
 
     /// A part of the running snapshot is written; with the last one all of it is durable.
     pub(crate) fn part_written(&mut self, moment: Moment, last: bool, out: &mut Effects) {
         let Some(running) = &mut self.snapshot.running else { return };
-        running.parts_in_flight = running.parts_in_flight.saturating_sub(1);
+        running.writes = false;
         if !last {
             return;
         }

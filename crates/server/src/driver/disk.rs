@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use node::{GroupId, Save, SnapshotJob};
 use storage::Error;
@@ -25,7 +25,7 @@ use storage::wal::{Prepared, Wal};
 
 use super::{Notice, Notifier};
 use crate::keeper::{After, FULL_INTERVAL, LogKeeper, Room, SnapshotKeeper};
-use crate::limits::FILL_REST;
+use crate::limits::{FILL_REST, SNAPSHOT_REST_MAX, SNAPSHOT_RESTS};
 
 /// An idle log is sealed after this long.
 const IDLE_INTERVAL: Duration = Duration::from_millis(200);
@@ -230,9 +230,14 @@ impl Keeping {
     fn run(mut self, queue: &Receiver<SnapshotJob>) {
         let mut after = Vec::new();
         while let Some(job) = self.next(queue) {
+            let (begun, is_part) = (Instant::now(), matches!(job, SnapshotJob::Part { .. }));
             if let Err(error) = self.keeper.work(job, &mut after) {
                 self.notifier.send(Notice::Fatal(error.to_string()));
                 return;
+            }
+            if is_part {
+                // The next is made once it is told that this one is written.
+                thread::sleep((begun.elapsed() * SNAPSHOT_RESTS).min(SNAPSHOT_REST_MAX));
             }
             after.drain(..).for_each(|after| self.follow(after));
         }

@@ -1,0 +1,55 @@
+//! Whose turn it is to take a snapshot: the groups of a node grow alike, so that all of them come to one
+//! at the same time. Together they would take a busy node's processor and disk for a second or two; one
+//! after the other, and each with rests (`server`), its clients hardly notice.
+
+use std::collections::VecDeque;
+
+use super::Core;
+use crate::effects::Effects;
+use crate::group::Group;
+use crate::message::GroupId;
+use crate::request::Moment;
+
+/// See the head of this file.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    waiting: VecDeque<GroupId>,
+    /// Mostly one.
+    saving: Vec<GroupId>,
+}
+
+impl Core {
+    /// Begins the snapshot whose turn it is, if one is due, and makes the next part of what is under way.
+    pub(super) fn take_snapshots(&mut self, moment: Moment, out: &mut Effects) {
+        let Core { seats, turns, .. } = self;
+        seats.each_awake(|seat| {
+            if seat.member_mut().is_some_and(|member| member.asks_to_save(moment.now)) {
+                turns.waiting.push_back(seat.id());
+            }
+        });
+        if self.turns.waiting.is_empty() && self.turns.saving.is_empty() {
+            return;
+        }
+        let Turns { mut waiting, mut saving } = std::mem::take(&mut self.turns);
+        saving.retain(|group| self.has_member(*group, Group::is_saving));
+        while let Some(group) = waiting.front().copied() {
+            if !saving.is_empty() && !self.has_member(group, Group::must_save) {
+                break;
+            }
+            waiting.pop_front();
+            if self.member_mut(group).is_some_and(|member| member.begin_snapshot(out)) {
+                saving.push(group);
+            }
+        }
+        for group in &saving {
+            if let Some(member) = self.member_mut(*group) {
+                member.step_snapshot(out);
+            }
+        }
+        self.turns = Turns { waiting, saving };
+    }
+
+    fn has_member(&self, group: GroupId, is: impl Fn(&Group) -> bool) -> bool {
+        self.member(group).is_some_and(is)
+    }
+}

@@ -1,0 +1,147 @@
+//! One node with four shards: when which of them takes a snapshot.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use consensus::{Config, NodeId, Options, SnapshotMeta, Stored};
+use keyspace::Shard;
+use node::{
+    Call, Core, Effects, Event, Founding, Group, GroupId, Health, Kind, Map, Moment, Proposing,
+    Setup, Shards, SnapshotJob, Ticket,
+};
+use stdx::{Instant, Millis};
+use wire::{ArgsBuf, Proto};
+
+const NODE: NodeId = NodeId(1);
+const SHARDS: u32 = 4;
+
+/// A core whose log is instant and whose snapshots are written when a test says so.
+struct World {
+    millis: u64,
+    core: Core,
+    jobs: Vec<SnapshotJob>,
+}
+
+impl World {
+    fn new() -> World {
+        let snapshot = SnapshotMeta { config: Config::of([NODE]), ..SnapshotMeta::default() };
+        let founding = |group: u32| {
+            let stored = Stored { snapshot: snapshot.clone(), ..Stored::default() };
+            let options = Options::new(NODE, u64::from(group));
+            let replica = consensus::raft::Replica::new(options, stored, Instant(0));
+            Founding {
+                id: GroupId(group),
+                node: NODE,
+                replica: Box::new(replica.expect("an empty log contradicts nothing")),
+                shard: Shard::new(),
+                snapshot: snapshot.clone(),
+                boot: 1,
+                snapshot_step_bytes: 1,
+            }
+        };
+        let shards = Shards::new(SHARDS as usize).expect("four is a power of two");
+        let map = Map::founding(shards, 1, &[("n1:1".to_owned(), [1; 16])]);
+        let core = Core::new(Setup {
+            node: NODE,
+            own: Health::default(),
+            map: Arc::new(map.expect("one node makes a map")),
+            moves: false,
+            replace_after: Duration::ZERO,
+            catch_up_rate: 0,
+            boot: 1,
+            snapshot_step_bytes: 1,
+            members: (0..SHARDS).map(founding).collect(),
+            past: BTreeMap::new(),
+            make: Box::new(|_, _, _| unreachable!("no replica comes here")),
+        });
+        let mut world = World { millis: 1, core, jobs: Vec::new() };
+        (0..2_000).for_each(|_| world.step(Event::Tick));
+        assert!(world.core.members().all(Group::leads));
+        world
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { now: Instant(self.millis * 1_000_000), wall: Millis(self.millis) }
+    }
+
+    fn step(&mut self, event: Event) {
+        self.millis += 1;
+        let mut out = Effects::default();
+        self.core.step(self.moment(), event, &mut out);
+        self.finish(out);
+    }
+
+    fn finish(&mut self, mut out: Effects) {
+        self.core.flush(self.moment(), Proposing::Now, &mut out);
+        self.core.check();
+        self.jobs.extend(out.snapshot);
+        for save in out.save {
+            self.step(Event::Saved { group: save.group, number: save.number });
+        }
+    }
+
+    fn set(&mut self, key: &str) {
+        let args: ArgsBuf = ["SET", key, "v"].iter().map(|word| word.as_bytes()).collect();
+        let (args, proto, kind, ticket) = (args.args(), Proto::Resp2, Kind::Write, Ticket(1));
+        let (db, after, replica, may_block) = (0, false, false, false);
+        let command = keyspace::command::find(args).expect("a known command");
+        let route = self.core.route(command, args);
+        let call = Call { ticket, db, proto, kind, after, replica, may_block, args };
+        self.core.call(self.moment(), route, call, &mut Vec::new());
+        self.finish(Effects::default());
+    }
+
+    /// Says that all parts are written that were made; returns whose snapshots were begun by then.
+    fn write(&mut self) -> Vec<GroupId> {
+        let mut begun = Vec::new();
+        for job in std::mem::take(&mut self.jobs) {
+            match job {
+                SnapshotJob::Begin { group, .. } => begun.push(group),
+                SnapshotJob::Part { group, last, .. } => {
+                    self.step(Event::PartWritten { group, last });
+                }
+                other => panic!("nobody asked for {other:?}"),
+            }
+        }
+        begun
+    }
+
+    fn running(&self) -> usize {
+        self.core.members().filter(|group| group.snapshot_state().running).count()
+    }
+}
+
+#[test]
+fn groups_take_snapshots_one_after_the_other() {
+    let mut world = World::new();
+    // In all shards.
+    (0..64).for_each(|key| world.set(&format!("k{key}")));
+    world.core.members_mut().for_each(Group::want_snapshot);
+    world.step(Event::Tick);
+    assert_eq!(world.running(), SHARDS as usize, "who waits for its turn counts");
+    let mut begun = world.write();
+    assert_eq!(begun.len(), 1);
+    for _ in 0..1_000 {
+        let more = world.write();
+        assert!(more.len() <= 1, "{more:?} at once");
+        begun.extend(more);
+    }
+    begun.sort();
+    assert_eq!(begun, (0..SHARDS).map(GroupId).collect::<Vec<_>>(), "each once");
+    assert_eq!(world.running(), 0);
+}
+
+#[test]
+fn a_snapshot_that_fails_makes_room_for_the_next() {
+    let mut world = World::new();
+    (0..64).for_each(|key| world.set(&format!("k{key}")));
+    world.core.members_mut().for_each(Group::want_snapshot);
+    world.step(Event::Tick);
+    for group in (0..SHARDS).map(GroupId) {
+        let begins = |job: &SnapshotJob| matches!(job, SnapshotJob::Begin { group: one, .. } if *one == group);
+        assert!(world.jobs.iter().any(begins), "{group:?} has its turn");
+        world.step(Event::SnapshotFailed { group });
+    }
+    assert_eq!(world.running(), 0);
+}
