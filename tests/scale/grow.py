@@ -24,8 +24,8 @@ import time
 from cluster import SECRET, Cluster, parser_of, ports
 
 NODES, SHARDS, KEYS = 3, 16, 200_000
-PEAK_SECONDS = 15
 # Long enough for snapshots to be taken in it.
+PEAK_SECONDS = 15
 # How long the load runs before the first move, between moves, and after the last.
 CALM_SECONDS = 6
 

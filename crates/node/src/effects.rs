@@ -49,8 +49,8 @@ pub enum SnapshotJob {
     /// Begin to write a snapshot of this state; an unfinished one of the group is given up.
     Begin { group: GroupId, meta: SnapshotMeta },
     /// Append; after the last make it durable, then trim the log up to it. Answered by
-    /// `Event::PartWritten`.
-    Part { group: GroupId, data: Vec<u8>, last: bool },
+    /// `Event::PartWritten`: after a rest, unless it is told to hurry.
+    Part { group: GroupId, data: Vec<u8>, last: bool, hurry: bool },
     /// Read a part for a follower. Answered by `Event::Fetched`.
     Fetch { group: GroupId, target: NodeId, snapshot: Index, offset: u64, bytes_max: usize },
     /// A part of a leader's snapshot arrived. After the last: check it, make it durable, load it

@@ -245,7 +245,7 @@ impl SnapshotKeeper {
     pub fn work(&mut self, job: SnapshotJob, out: &mut Vec<After>) -> Result<(), Error> {
         match job {
             SnapshotJob::Begin { group, meta } => self.begin(group, &meta, out),
-            SnapshotJob::Part { group, data, last } => self.part(group, &data, last, out),
+            SnapshotJob::Part { group, data, last, .. } => self.part(group, &data, last, out),
             SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max } => {
                 let newest = self.snapshots.newest(stored(group));
                 let found = newest.filter(|found| found.meta().index == snapshot.0);

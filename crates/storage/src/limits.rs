@@ -37,8 +37,9 @@ pub const SPARES: usize = 3;
 /// A log of a small keyspace spans up to 128 MiB between two snapshots: its files all come back.
 pub const RETIRED_MAX: usize = 8;
 
-/// Once the log spans more segments than this, what pins the oldest one may be written anew.
-pub const SEGMENTS_PINNED_MAX: usize = 4;
+/// Once the log spans more segments than this, what pins the oldest one may be written anew. As many come
+/// between two snapshots of all groups.
+pub const SEGMENTS_PINNED_MAX: usize = 8;
 
 /// The batch buffer gives its memory back after a batch larger than this.
 pub const BATCH_BYTES_KEEP: usize = 4 << 20;

@@ -221,7 +221,7 @@ impl World {
                 machine.making.insert(group, Kept { meta, bytes: Vec::new() });
                 return;
             }
-            SnapshotJob::Part { group, data, last } => {
+            SnapshotJob::Part { group, data, last, .. } => {
                 let kept = machine.making.entry(group).or_default();
                 kept.bytes.extend(data);
                 if last {

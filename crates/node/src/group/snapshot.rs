@@ -202,7 +202,10 @@ impl Group {
         if last {
             running.saver = None;
         }
-        out.snapshot.push(SnapshotJob::Part { group: self.id, data, last });
+        // What is written meanwhile is in memory until it is done.
+        let grown = self.snapshot.log_bytes - running.log_bytes;
+        let hurry = grown >= self.snapshot.long_log() / 4;
+        out.snapshot.push(SnapshotJob::Part { group: self.id, data, last, hurry });
     }
 
     /// A part of the running snapshot is written; with the last one all of it is durable.

@@ -230,12 +230,13 @@ impl Keeping {
     fn run(mut self, queue: &Receiver<SnapshotJob>) {
         let mut after = Vec::new();
         while let Some(job) = self.next(queue) {
-            let (begun, is_part) = (Instant::now(), matches!(job, SnapshotJob::Part { .. }));
+            let rests = matches!(job, SnapshotJob::Part { hurry: false, .. });
+            let begun = Instant::now();
             if let Err(error) = self.keeper.work(job, &mut after) {
                 self.notifier.send(Notice::Fatal(error.to_string()));
                 return;
             }
-            if is_part {
+            if rests {
                 // The next is made once it is told that this one is written.
                 thread::sleep((begun.elapsed() * SNAPSHOT_RESTS).min(SNAPSHOT_REST_MAX));
             }

@@ -69,7 +69,7 @@ impl Live {
         self.segments.front().map_or(0, |segment| segment.sequence)
     }
 
-    fn active(&self) -> u64 {
+    pub(super) fn active(&self) -> u64 {
         self.segments.back().map_or(0, |segment| segment.sequence)
     }
 
@@ -165,13 +165,6 @@ impl Live {
         state.mark = mark;
         state.last = mark.index;
         state.lost = false;
-    }
-
-    /// How many entries of this segment are alive.
-    pub(super) fn entries_in(&self, sequence: u64) -> u64 {
-        let runs = self.groups.values().flat_map(|group| &group.runs);
-        let here = runs.filter(|run| run.segment == sequence);
-        here.map(|run| run.last - run.first + 1).sum()
     }
 
     /// Takes the oldest segments out that nothing keeps alive. The active one always stays.

@@ -16,15 +16,16 @@ impl Wal {
     /// Frees the oldest segment if the log is long and little in it is alive. True if records were
     /// appended: commit them. It reads one segment, so call it between commits, not in the rush. When
     /// much is alive, or the segment is damaged, it does nothing, and a snapshot of
-    /// [`Status::oldest`](super::Status) is the cure. It reads that segment again once less of it is
-    /// alive: a log that waits for its snapshot would otherwise be read at every commit.
+    /// [`Status::oldest`](super::Status) is the cure. It judges the log once for each segment that this
+    /// grows by: groups that take their snapshots one after the other would have it read a segment at
+    /// each.
     pub fn tidy(&mut self) -> Result<bool, Error> {
         let Some(oldest) = self.live.segments.front().copied() else { return Ok(false) };
         let long = self.live.segments.len() > SEGMENTS_PINNED_MAX;
         if !long || oldest.runs == 0 || !self.is_flushed() {
             return Ok(false);
         }
-        let judged = (oldest.sequence, self.live.entries_in(oldest.sequence));
+        let judged = (oldest.sequence, self.live.active());
         if self.left_alone == Some(judged) {
             return Ok(false);
         }

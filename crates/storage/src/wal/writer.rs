@@ -69,7 +69,7 @@ pub struct Wal {
     /// Segments that do not count any more, which no durable commit says yet.
     retiring: Vec<Segment>,
     spares: Spares,
-    /// The oldest segment and how many of its entries were alive when it was read, and left alone.
+    /// The oldest segment, which was read and left alone, and the active one by then.
     pub(super) left_alone: Option<(u64, u64)>,
     poisoned: bool,
 }
