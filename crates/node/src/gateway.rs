@@ -70,6 +70,8 @@ pub(crate) struct Gateway {
 #[derive(Debug, Default)]
 pub(crate) struct Leapt {
     pub(crate) pending: BTreeMap<u64, Pending>,
+    /// Those that are to be sent, or sent again.
+    pub(crate) unsent: BTreeSet<u64>,
     /// Writes that are answered, and may be behind reads that are not: each with its client.
     pub(crate) passed: VecDeque<(u64, u64)>,
 }
@@ -173,9 +175,9 @@ impl Gateway {
         if self.pending.values().all(|pending| pending.sent.is_none()) {
             return Leapt::default();
         }
-        self.unsent.clear();
         self.bytes = 0;
-        Leapt { pending: std::mem::take(&mut self.pending), passed }
+        let (pending, unsent) = (&mut self.pending, &mut self.unsent);
+        Leapt { pending: std::mem::take(pending), unsent: std::mem::take(unsent), passed }
     }
 
     /// Takes out the reads that came before this request.
@@ -282,7 +284,8 @@ mod tests {
         gateway.pass(1).unwrap();
         gateway.pass(3).unwrap();
         gateway.put(5, pending());
-        let Leapt { pending, passed } = gateway.leap();
+        let Leapt { pending, unsent, passed } = gateway.leap();
+        assert!(unsent.into_iter().eq([5]));
         let sent = pending.values().map(|pending| pending.sent);
         assert!(sent.eq([Some((Term(1), Index(10))), Some((Term(1), Index(10))), None]));
         assert!(pending.into_keys().eq([2, 4, 5]));

@@ -35,6 +35,14 @@ use crate::memo::{GUEST, is_guest};
 use crate::message::{Answer, Forwarded, GroupId, Kind, Message};
 use crate::request::{BOOT_SHIFT, Call, Exec, Moment, NO_LEADER, Ticket, UNBLOCKED, UNKNOWN};
 
+/// What may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    All,
+    /// Only what a replica that has leapt was asked for: for the rest it is not time.
+    Adopted,
+}
+
 /// A request that waits for its answer.
 #[derive(Debug)]
 struct Pending {
@@ -70,6 +78,9 @@ struct Orphan {
 #[derive(Clone, Copy, Debug, Default)]
 struct Client {
     requests: usize,
+    /// Reads among them that a replica has sent before it leapt. What came later waits for them: its
+    /// number does not say that it did.
+    adopted_reads: usize,
     /// The newest write that it has asked for.
     last_write: u64,
 }
@@ -219,7 +230,7 @@ impl Guest {
     /// reads keep theirs; a write that was not gets a new one, lest the leader takes it for one that it
     /// has had.
     pub(crate) fn adopt(&mut self, leapt: Leapt) {
-        let Leapt { pending, passed } = leapt;
+        let Leapt { pending, unsent, passed } = leapt;
         for (number, pending) in pending {
             let gateway::Pending { ticket, kind, after, op, sent, born } = pending;
             let may_block = may_wait(&op);
@@ -233,7 +244,8 @@ impl Guest {
             }
             self.put(number, pending);
             // Where it was sent to it need not go again.
-            if sent.is_some_and(|(term, _)| term == self.leader.0) {
+            let is_on_its_way = sent.is_some_and(|(term, _)| term == self.leader.0);
+            if is_on_its_way && !unsent.contains(&number) {
                 self.unsent.remove(&number);
             }
         }
@@ -298,6 +310,7 @@ impl Guest {
         if let Some(client) = pending.ticket.client() {
             let client = self.clients.entry(client).or_default();
             client.requests += 1;
+            client.adopted_reads += usize::from(is_adopted_read(number, &pending));
             if pending.kind == Kind::Write {
                 client.last_write = client.last_write.max(number);
             }
@@ -319,6 +332,7 @@ impl Guest {
             && let Some(client) = self.clients.get_mut(&id)
         {
             client.requests -= 1;
+            client.adopted_reads -= usize::from(is_adopted_read(number, &pending));
             if client.requests == 0 {
                 self.clients.remove(&id);
             }
@@ -365,11 +379,17 @@ impl Guest {
     }
 
     /// Sends what was not sent yet to whoever leads.
-    pub(crate) fn flush(&mut self, out: &mut Effects) {
+    pub(crate) fn flush(&mut self, which: Which, out: &mut Effects) {
         let Some(leader) = self.leader.1 else { return };
-        if let Some((term, requests)) = self.take_unsent() {
+        if let Some((term, requests)) = self.take_unsent(which) {
             out.send.push((leader, Message::Forward { group: self.id, term, requests }));
         }
+    }
+
+    /// Is a replica's write to be sent? Then that replica's later ones wait, for its numbers ascend.
+    pub(crate) fn owes_adopted(&self) -> bool {
+        let mut adopted = self.unsent.range(..GUEST);
+        adopted.any(|number| self.pending[number].kind == Kind::Write)
     }
 
     /// Is there anything to send, and somebody to send it to?
@@ -378,20 +398,25 @@ impl Guest {
     }
 
     /// What was not sent yet, for the leader of a term, if there is one.
-    pub(crate) fn take_unsent(&mut self) -> Option<(Term, Vec<Forwarded>)> {
+    pub(crate) fn take_unsent(&mut self, which: Which) -> Option<(Term, Vec<Forwarded>)> {
         let (term, Some(_)) = self.leader else { return None };
-        let (mut requests, mut bytes) = (Vec::new(), 0);
+        let (mut requests, mut held, mut bytes) = (Vec::new(), Vec::new(), 0);
         while bytes < BATCH_BYTES {
             let Some(number) = self.unsent.pop_first() else { break };
             let pending = self.pending.get_mut(&number).expect("unsent numbers are pending");
+            let client = pending.ticket.client().and_then(|client| self.clients.get(&client));
+            let waits = client.is_some_and(|client| client.adopted_reads > 0);
+            if is_guest(number) && (waits || which == Which::Adopted) {
+                held.push(number);
+                continue;
+            }
             let (first, floor) = *pending.sent.get_or_insert((term, self.floor));
             bytes += pending.op.len();
             let Pending { kind, after, .. } = *pending;
             // Of an earlier leader nobody here knows what it has done, however often this one is
             // asked.
             // A replica's reads are told to nobody who does not say so: it is there to serve them.
-            let is_adopted = kind == Kind::Read && !is_guest(number);
-            let retry = (first < term || is_adopted).then_some(floor);
+            let retry = (first < term || is_adopted_read(number, pending)).then_some(floor);
             if retry.is_some() {
                 mark!("a guest asks the next leader again");
             }
@@ -401,6 +426,7 @@ impl Guest {
             let retry = retry.filter(|_| !planted!("guest-forgets-that-it-asked"));
             requests.push(Forwarded { number, kind, after, retry, op: pending.op.clone() });
         }
+        self.unsent.extend(held);
         (!requests.is_empty()).then_some((term, requests))
     }
 
@@ -419,7 +445,9 @@ impl Guest {
         out: &mut Effects,
     ) {
         self.hear_applied(applied);
-        self.impatient_at = moment.now + GUEST_PATIENCE;
+        if !answers.is_empty() {
+            self.impatient_at = moment.now + GUEST_PATIENCE;
+        }
         for Answer { number, reply, refused } in answers {
             // It has gone, or goes, to the leader that is known now.
             if is_late(refused, Some(self.leader.0)) {
@@ -486,6 +514,11 @@ impl Guest {
     pub(crate) fn deadline(&self) -> Instant {
         self.next_expire
     }
+}
+
+/// Is it a read that a replica sent, or was about to, before it leapt?
+fn is_adopted_read(number: u64, pending: &Pending) -> bool {
+    pending.kind == Kind::Read && !is_guest(number)
 }
 
 /// May this operation wait for a key?
@@ -605,7 +638,7 @@ mod tests {
             pending(12, Kind::Write, &["SET", "k", "v"], sent),
             pending(14, Kind::Write, &["BLPOP", "queue", "30"], None),
         ]);
-        Leapt { pending, passed: [(11, 10), (13, 99)].into() }
+        Leapt { pending, unsent: [14].into(), passed: [(11, 10), (13, 99)].into() }
     }
 
     fn adopter() -> Guest {
@@ -616,7 +649,7 @@ mod tests {
     }
 
     fn sends(guest: &mut Guest) -> Vec<(u64, Option<Index>)> {
-        let (_, requests) = guest.take_unsent().unwrap_or_default();
+        let (_, requests) = guest.take_unsent(Which::All).unwrap_or_default();
         requests.iter().map(|request| (request.number, request.retry)).collect()
     }
 
@@ -657,6 +690,25 @@ mod tests {
         guest.adopt(Leapt { passed: Default::default(), ..leapt() });
         assert_eq!(answer(&mut guest, 1_000, 10, NO_LEADER), []);
         assert!(!guest.asks(10), "under a new number");
+    }
+
+    #[test]
+    fn what_was_to_be_sent_again_still_is_and_later_writes_wait_for_earlier_reads() {
+        let mut guest = Guest::new(GroupId(0), NodeId(1), 1);
+        guest.hear(Term(3), Some(NodeId(2)));
+        guest.adopt(Leapt { unsent: [12, 14].into(), ..leapt() });
+        assert!(guest.owes_adopted());
+        let args: ArgsBuf = ["SET", "k", "w"].iter().map(|word| word.as_bytes()).collect();
+        let (kind, proto, args) = (Kind::Write, Proto::Resp2, args.args());
+        let (after, replica, may_block, db) = (true, false, false, 0);
+        let ticket = Ticket(10 << 32 | 1);
+        let call = Call { ticket, db, proto, kind, after, replica, may_block, args };
+        let later = guest.call(moment(1_000), call);
+        assert_eq!(guest.take_unsent(Which::Adopted).unwrap().1.len(), 1);
+        assert!(!guest.owes_adopted());
+        assert_eq!(sends(&mut guest), [(later - 1, None)], "the write waits for number 10");
+        answer(&mut guest, 1_001, 10, b"$1\r\nv\r\n");
+        assert_eq!(sends(&mut guest), [(later, None)]);
     }
 
     #[test]

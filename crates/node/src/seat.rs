@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Requests go to the member as soon as it is ready; what the guest has asked for by then stays the
-//! guest's. Numbers of guests are marked (`memo`), so an answer finds whoever asked.
+//! guest's. Numbers of guests are marked (`memo`), but for those of requests that they have adopted.
 //!
 //! **No order is lost.** A member that votes no more learns from the log what became of what it was
 //! asked for, and stays in the group until it owes nothing (`mover`). What the guest is asked for
@@ -34,7 +34,7 @@ use wire::Proto;
 
 use crate::effects::{Effects, SnapshotJob};
 use crate::group::Group;
-use crate::guest::Guest;
+use crate::guest::{Guest, Which};
 use crate::limits::REQUEST_TIMEOUT;
 use crate::memo::is_guest;
 use crate::message::{Answer, Forwarded, GroupId, Leads};
@@ -147,7 +147,8 @@ impl Seat {
 
     /// How far the log is known to be committed, at least.
     pub(crate) fn floor(&self) -> Index {
-        self.guest.floor()
+        let applied = self.member().map_or(Index(0), Group::applied);
+        self.guest.floor().max(applied)
     }
 
     /// The group's clock, if there is a replica here.
@@ -382,12 +383,18 @@ impl Seat {
     /// Ends a turn.
     pub(crate) fn flush(&mut self, moment: Moment, proposing: Proposing, out: &mut Effects) {
         let waits = self.member().is_some_and(|member| !self.ready && member.has_asked());
+        if let Some(member) = self.member().filter(|_| self.guest.owes_adopted()) {
+            let (_, term, leader) = member.standing();
+            self.guest.hear(term, leader);
+        }
         if waits {
             mark!("a guest waits for what its replica was asked for");
+            self.flush_guest(moment, Which::Adopted, out);
         } else if !self.guest.is_empty() {
-            self.flush_guest(moment, out);
+            self.flush_guest(moment, Which::All, out);
         }
         let Some(member) = self.member.as_deref_mut() else { return };
+        member.hold_back(self.guest.owes_adopted());
         member.flush(moment, proposing, out);
         let (applied, answers) = member.take_own_answers();
         if !answers.is_empty() {
@@ -395,12 +402,12 @@ impl Seat {
         }
     }
 
-    fn flush_guest(&mut self, moment: Moment, out: &mut Effects) {
+    fn flush_guest(&mut self, moment: Moment, which: Which, out: &mut Effects) {
         let own = self.member.as_deref_mut().filter(|member| member.leads());
-        let Some(member) = own else { return self.guest.flush(out) };
+        let Some(member) = own else { return self.guest.flush(which, out) };
         // It has asked others for what this node leads by now.
         self.guest.hear(member.status().term, Some(self.node));
-        if let Some((term, requests)) = self.guest.take_unsent() {
+        if let Some((term, requests)) = self.guest.take_unsent(which) {
             member.forwarded(moment, self.node, term, requests, out);
         }
     }
