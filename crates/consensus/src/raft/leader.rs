@@ -91,8 +91,7 @@ impl Leader {
     /// Who is a learner, by this configuration.
     pub(super) fn note_learners(&mut self, config: &Config) {
         for peer in &mut self.peers {
-            let learns = config.learners.contains(&peer.node);
-            peer.set_learner(learns && !config.is_voter(peer.node));
+            peer.set_learner(config.learners.contains(&peer.node));
         }
     }
 
@@ -365,11 +364,8 @@ impl Replica {
         let peer = leader.peer_mut(source).expect("it was heard");
         match result {
             Ok(index) if index <= view.log.last() => {
-                let before = peer.matched;
                 peer.accept(index, view.log.base());
-                if peer.matched > before {
-                    peer.note_answered(now, view.log.last());
-                }
+                peer.note_answered(now, view.log.last());
             }
             Ok(_) => return,
             Err(conflict) => {

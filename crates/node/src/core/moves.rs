@@ -103,8 +103,7 @@ impl Core {
                 begun += usize::from(!comes);
                 steps.push((place, step));
             } else if seat.id() != GroupId::META || unfit.contains(&self.node) {
-                let flees = unfit.contains(&self.node);
-                let fits = |node| !unfit.contains(&node) && (flees || !filling.contains(&node));
+                let fits = |node| !unfit.contains(&node) && !filling.contains(&node);
                 let burden = |node| self.burden(node).filter(|_| fits(node));
                 heirs.extend(scene.heir(burden).map(|heir| (place, heir)));
             }
