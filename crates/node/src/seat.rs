@@ -343,9 +343,15 @@ impl Seat {
     ) {
         let Some(member) = self.member.as_deref_mut() else { return };
         let leapt = member.loaded(moment, meta, shard, out);
+        self.tell_guest_who_leads();
+        self.guest.adopt(leapt);
+    }
+
+    /// The member hears of a new leader first.
+    fn tell_guest_who_leads(&mut self) {
+        let Some(member) = self.member.as_deref() else { return };
         let (_, term, leader) = member.standing();
         self.guest.hear(term, leader);
-        self.guest.adopt(leapt);
     }
 
     /// The connection to a peer was made anew.
@@ -383,9 +389,8 @@ impl Seat {
     /// Ends a turn.
     pub(crate) fn flush(&mut self, moment: Moment, proposing: Proposing, out: &mut Effects) {
         let waits = self.member().is_some_and(|member| !self.ready && member.has_asked());
-        if let Some(member) = self.member().filter(|_| self.guest.owes_adopted()) {
-            let (_, term, leader) = member.standing();
-            self.guest.hear(term, leader);
+        if self.guest.owes_adopted() {
+            self.tell_guest_who_leads();
         }
         if waits {
             mark!("a guest waits for what its replica was asked for");
@@ -394,8 +399,7 @@ impl Seat {
             self.flush_guest(moment, Which::All, out);
         }
         let Some(member) = self.member.as_deref_mut() else { return };
-        member.hold_back(self.guest.owes_adopted());
-        member.flush(moment, proposing, out);
+        member.flush(moment, proposing, !self.guest.owes_adopted(), out);
         let (applied, answers) = member.take_own_answers();
         if !answers.is_empty() {
             self.guest.answered(moment, applied, answers, out);

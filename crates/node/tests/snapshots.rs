@@ -61,6 +61,15 @@ impl World {
         world
     }
 
+    /// One with keys in all shards, each of which is asked for a snapshot.
+    fn wanting() -> World {
+        let mut world = World::new();
+        (0..64).for_each(|key| world.set(&format!("k{key}")));
+        world.core.members_mut().for_each(Group::want_snapshot);
+        world.step(Event::Tick);
+        world
+    }
+
     fn moment(&self) -> Moment {
         Moment { now: Instant(self.millis * 1_000_000), wall: Millis(self.millis) }
     }
@@ -114,11 +123,7 @@ impl World {
 
 #[test]
 fn groups_take_snapshots_one_after_the_other() {
-    let mut world = World::new();
-    // In all shards.
-    (0..64).for_each(|key| world.set(&format!("k{key}")));
-    world.core.members_mut().for_each(Group::want_snapshot);
-    world.step(Event::Tick);
+    let mut world = World::wanting();
     assert_eq!(world.running(), SHARDS as usize, "who waits for its turn counts");
     let mut begun = world.write();
     assert_eq!(begun.len(), 1);
@@ -134,10 +139,7 @@ fn groups_take_snapshots_one_after_the_other() {
 
 #[test]
 fn a_snapshot_that_fails_makes_room_for_the_next() {
-    let mut world = World::new();
-    (0..64).for_each(|key| world.set(&format!("k{key}")));
-    world.core.members_mut().for_each(Group::want_snapshot);
-    world.step(Event::Tick);
+    let mut world = World::wanting();
     for group in (0..SHARDS).map(GroupId) {
         let begins = |job: &SnapshotJob| matches!(job, SnapshotJob::Begin { group: one, .. } if *one == group);
         assert!(world.jobs.iter().any(begins), "{group:?} has its turn");

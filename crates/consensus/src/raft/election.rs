@@ -177,11 +177,9 @@ impl Replica {
         assert!(self.vote_is_saved(), "a leader's vote is durable");
         let next = Index(self.log.last().0 + 1);
         let uncommitted_bytes = self.log.bytes_behind(self.commit);
-        let mut peers = self.configs.current().members();
-        peers.remove(&self.options.node);
         self.incoming = None;
-        let mut leader = Leader::new(now, &self.options, peers, next, uncommitted_bytes);
-        leader.note_learners(self.configs.current());
+        let config = self.configs.current();
+        let leader = Leader::new(now, &self.options, config, next, uncommitted_bytes);
         self.state = State::Leader(Box::new(leader));
         // Earlier entries cannot be committed by counting; this one commits them all (paper §5.4.2).
         let first = self.append_own(EntryKind::Noop, bytes::Bytes::new(), out);

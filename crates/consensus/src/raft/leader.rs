@@ -6,7 +6,6 @@
 //! Cost of one proposal: an append to each peer that keeps up (entries are shared, not copied), and
 //! a compare for each voter on each answer. The leader's disk and the peers work at the same time.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use stdx::{Instant, mark, planted};
@@ -62,15 +61,17 @@ pub(super) struct Leader {
 }
 
 impl Leader {
-    /// A leader whose first entry will be at `next`.
+    /// A leader of these members, whose first entry will be at `next`.
     pub(super) fn new(
         now: Instant,
         options: &Options,
-        peers: BTreeSet<NodeId>,
+        config: &Config,
         next: Index,
         uncommitted_bytes: usize,
     ) -> Leader {
-        Leader {
+        let mut peers = config.members();
+        peers.remove(&options.node);
+        let mut leader = Leader {
             peers: peers.into_iter().map(|node| Peer::new(node, next, 0)).collect(),
             rounds: Rounds::new(now),
             reads: Reads::default(),
@@ -80,7 +81,9 @@ impl Leader {
             uncommitted_bytes,
             transfer: None,
             lease_void: false,
-        }
+        };
+        leader.note_learners(config);
+        leader
     }
 
     /// May a proposal of this size join those that are not committed? One always may.

@@ -20,7 +20,6 @@ use std::collections::VecDeque;
 use stdx::Instant;
 
 use crate::limits::{LEARNER_LAG, LEARNER_REST_MAX, LEARNER_RESTS};
-
 use crate::replica::{Index, NodeId, SnapshotMeta};
 
 /// A snapshot on its way to a peer.

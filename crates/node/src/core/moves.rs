@@ -1,7 +1,7 @@
 //! The map, followed: which one counts, who comes and goes, and the groups that are led here brought
 //! where it wants them.
 
-use std::collections::BTreeSet;
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use consensus::{NodeId, SnapshotMeta, Stored};
@@ -85,7 +85,8 @@ impl Core {
         let alive = |node| self.is_alive(moment.now, node);
         let unfit = self.unfit(moment.now);
         let spreads = self.next_spread <= moment.now;
-        let filling = if spreads { self.filling() } else { BTreeSet::new() };
+        // It looks at all shards of all nodes, so only if somebody could be handed one.
+        let filling = LazyCell::new(|| self.filling());
         for (place, seat) in self.seats.used() {
             let Some(member) = seat.member().filter(|member| member.leads()) else { continue };
             let (status, wanted) = (member.status(), self.map.wanted_in(seat.id()));
@@ -102,13 +103,15 @@ impl Core {
                 }
                 begun += usize::from(!comes);
                 steps.push((place, step));
-            } else if seat.id() != GroupId::META || unfit.contains(&self.node) {
-                let fits = |node| !unfit.contains(&node) && !filling.contains(&node);
-                let burden = |node| self.burden(node).filter(|_| fits(node));
-                heirs.extend(scene.heir(burden).map(|heir| (place, heir)));
+            } else if spreads && (seat.id() != GroupId::META || unfit.contains(&self.node)) {
+                let burden = |node| self.burden(node).filter(|_| !unfit.contains(&node));
+                if scene.heir(burden).is_some() {
+                    let burden = |node| burden(node).filter(|_| !filling.contains(&node));
+                    heirs.extend(scene.heir(burden).map(|heir| (place, heir)));
+                }
             }
         }
-        if spreads && let Some((place, heir)) = heirs.pop() {
+        if let Some((place, heir)) = heirs.pop() {
             self.next_spread = moment.now + SPREAD_INTERVAL;
             steps.push((place, Step::Transfer(heir)));
         }

@@ -150,8 +150,6 @@ pub struct Group {
     /// When the clock of the log showed what; see `wall`.
     clock_seen: Option<(Instant, Millis)>,
     disk_full: bool,
-    /// What came before is to be sent first, by the guest.
-    held_back: bool,
     /// How often its place was offered to others.
     hand_overs: usize,
     /// Something was applied that other nodes should apply soon.
@@ -221,7 +219,6 @@ impl Group {
             tick_at: Instant(0),
             clock_seen: None,
             disk_full: false,
-            held_back: false,
             hand_overs: 0,
             hurry: false,
             faulty,
@@ -498,13 +495,15 @@ impl Group {
         sends || self.is_busy() || self.has_proposal() || !is_quiet(&self.fx)
     }
 
-    /// Nothing is sent to the leader as long as this holds.
-    pub(crate) fn hold_back(&mut self, holds: bool) {
-        self.held_back = holds;
-    }
-
-    /// Ends a turn: proposes what arrived in it, or sends it to the leader.
-    pub(crate) fn flush(&mut self, moment: Moment, proposing: Proposing, out: &mut Effects) {
+    /// Ends a turn: proposes what arrived in it, or sends it to the leader, if it may: what came before
+    /// goes first.
+    pub(crate) fn flush(
+        &mut self,
+        moment: Moment,
+        proposing: Proposing,
+        may_send: bool,
+        out: &mut Effects,
+    ) {
         self.carry_out(moment, out);
         self.ask_index(moment, out);
         let (role, term, leader) = self.standing;
@@ -526,7 +525,7 @@ impl Group {
                     self.propose(moment, out);
                 }
             }
-            (_, Some(leader)) if resolved && leader != self.node && !self.held_back => {
+            (_, Some(leader)) if resolved && leader != self.node && may_send => {
                 let requests = self.gateway.take_unsent(term, self.applied, BATCH_BYTES);
                 if !requests.is_empty() || self.asks_commit {
                     let forward = Message::Forward { group: self.id, term, requests };

@@ -190,7 +190,7 @@ impl Group {
 
     /// Makes the next part of a snapshot, if the one before is written.
     pub(crate) fn step_snapshot(&mut self, out: &mut Effects) {
-        let Some(running) = self.snapshot.running.as_mut().filter(|one| one.is_ready()) else {
+        let Some(running) = self.snapshot.running.as_mut().filter(|one| !one.writes) else {
             return;
         };
         let Some(saver) = &mut running.saver else { return };
