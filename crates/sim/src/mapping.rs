@@ -11,6 +11,7 @@
 //! the place of a node whose data is gone. A node is forgotten only when no group counts on it. In the
 //! end everything is where the newest map wants it, and nothing is left elsewhere.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -266,6 +267,21 @@ impl World {
                 self.network.break_link(node, other);
                 self.network.break_link(other, node);
             }
+        }
+    }
+
+    /// A node calls another one that is in its map: they show each other what maps they have, and the
+    /// newer one holds for both.
+    pub(crate) fn show_maps(&mut self, source: u32, target: u32) -> Checked {
+        let map = |node: u32| self.machines.get(node as usize - 1).and_then(Machine::map).cloned();
+        let (Some(ours), Some(theirs)) = (map(source), map(target)) else { return Ok(()) };
+        if !ours.members().contains_key(&NodeId(target)) {
+            return Ok(());
+        }
+        match ours.version().cmp(&theirs.version()) {
+            Ordering::Less => self.feed(source, Event::Shown { map: theirs }),
+            Ordering::Greater => self.feed(target, Event::Shown { map: ours }),
+            Ordering::Equal => Ok(()),
         }
     }
 

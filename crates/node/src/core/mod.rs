@@ -62,6 +62,9 @@ pub enum Event {
     /// A peer has left the cluster for good: nothing is sent to it any more, unless a group still
     /// counts on it.
     PeerLeft(NodeId),
+    /// Another node of the cluster showed this map when a link was made, or could not be: this node's own
+    /// may be so old that the other is not in it.
+    Shown { map: Arc<Map> },
     /// A node that was invited has come to this one, from this address.
     Came { addr: String, identity: Identity },
     /// The data of a replica that was moved away is gone.
@@ -417,6 +420,7 @@ impl Core {
                 self.peers.remove(&peer);
                 self.seats.inform_all().for_each(|seat| seat.peer_gone(moment, peer));
             }
+            Event::Shown { map } => self.adopt(map, out),
             Event::Came { addr, identity } => {
                 self.change(moment, None, Change::Come { addr, identity });
             }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use consensus::NodeId;
 use node::{Event, Map, Message};
 
-use super::{Notice, Notifier, TAKEN_OUT};
+use super::{Notice, Notifier};
 use crate::limits::{
     DIAL_TIMEOUT, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, PEER_OUT_BYTES_MAX, REDIAL_INTERVAL,
 };
@@ -205,7 +205,7 @@ impl Peers {
             return;
         }
         let answer = move || {
-            if let Ok(Some(notice)) = answer_peer(stream, &look(&options)) {
+            for notice in answer_peer(stream, &look(&options)).into_iter().flatten() {
                 notifier.send(notice);
             }
             handshakes.fetch_sub(1, Ordering::AcqRel);
@@ -256,24 +256,36 @@ pub(crate) fn answer_call(
 fn answer_peer(
     mut stream: TcpStream,
     options: &PeerOptions,
-) -> Result<Option<Notice>, HandshakeError> {
-    let hello = answer_call(&mut stream, options)?;
-    let About { instance, identity, cluster, node, list, .. } = hello.about;
+) -> Result<Vec<Notice>, HandshakeError> {
+    let Hello { purpose, about, .. } = answer_call(&mut stream, options)?;
     let ours = &options.about;
-    let Some(map) = ours.map.as_ref().filter(|_| ours.is_member()) else { return Ok(None) };
-    if hello.purpose == Purpose::Join {
+    let mut notices: Vec<Notice> = newer_map(ours, &about).into_iter().collect();
+    let About { instance, identity, cluster, node, list, .. } = about;
+    let Some(map) = ours.map.as_ref().filter(|_| ours.is_member()) else { return Ok(notices) };
+    if purpose == Purpose::Join {
         let came = list.into_iter().next().map(|addr| Event::Came { addr, identity });
-        return Ok(came.map(Notice::Core));
+        return Ok(came.map(Notice::Core).into_iter().collect());
     }
     // Another process that goes by the name of a member, or one that was taken out, is none.
     let known = map.members().get(&NodeId(node)).and_then(|member| member.identity);
     let is_peer = cluster == ours.cluster && node != ours.node && known == Some(identity);
-    if hello.purpose == Purpose::Probe || !is_peer {
-        return Ok(None);
+    if purpose == Purpose::Link && is_peer {
+        stream.set_read_timeout(None)?;
+        stream.set_write_timeout(None)?;
+        notices.push(Notice::Linked(Linked { node, instance, stream, outgoing: false }));
     }
-    stream.set_read_timeout(None)?;
-    stream.set_write_timeout(None)?;
-    Ok(Some(Notice::Linked(Linked { node, instance, stream, outgoing: false })))
+    Ok(notices)
+}
+
+/// The map that another node of the cluster showed, if it is newer than that of this one. The node may
+/// have been down while members came and went, and so know nobody that it could hear of the change
+/// otherwise; or it was taken out meanwhile.
+fn newer_map(ours: &About, theirs: &About) -> Option<Notice> {
+    let version = |about: &About| about.map.as_ref().map(|map| map.version());
+    let is_newer =
+        ours.is_member() && ours.cluster == theirs.cluster && version(theirs) > version(ours);
+    let map = theirs.map.clone().filter(|_| is_newer)?;
+    Some(Notice::Core(Event::Shown { map }))
 }
 
 /// Calls an address.
@@ -349,12 +361,8 @@ impl Dialer {
         if about.node != self.node {
             return Err(HandshakeError::OtherNode(about.node));
         }
-        let ours = options.about.map.as_ref().map_or(0, |map| map.version());
-        let own = NodeId(options.about.node);
-        let taken_out = |map: &Arc<Map>| map.version() > ours && !map.members().contains_key(&own);
-        if about.map.as_ref().is_some_and(taken_out) {
-            // It was down when it happened.
-            notifier.send(Notice::Fatal(TAKEN_OUT.to_owned()));
+        if let Some(notice) = newer_map(&options.about, &about) {
+            notifier.send(notice);
         }
         stream.set_read_timeout(None)?;
         stream.set_write_timeout(None)?;
@@ -410,6 +418,35 @@ pub(super) fn take_messages(input: &mut Vec<u8>) -> (Vec<Message>, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_was_away_is_shown_the_map_even_by_a_node_that_is_not_in_its_own() {
+        let founders = [("a:1".to_owned(), [1; 16]), ("b:1".to_owned(), [2; 16])];
+        let old = Map::founding(node::Shards::new(1).unwrap(), 2, &founders).unwrap();
+        let (addr, zone) = ("c:1".to_owned(), hashring::Zone::default());
+        let invite = node::Change::Invite { addr, weight: 1, zone, replaces: None };
+        let new = old.changed(&invite).unwrap();
+        let about = |node: u32, map: &Map| About {
+            instance: [node as u8; 16],
+            identity: [node as u8; 16],
+            cluster: [9; 16],
+            node,
+            list: Vec::new(),
+            shards: 1,
+            replicas: 2,
+            map: Some(Arc::new(map.clone())),
+        };
+        let shown = |ours: &About, theirs: &About| match newer_map(ours, theirs) {
+            Some(Notice::Core(Event::Shown { map })) => Some(map.version()),
+            Some(other) => panic!("{other:?}"),
+            None => None,
+        };
+        assert_eq!(shown(&about(1, &old), &about(3, &new)), Some(new.version()));
+        assert_eq!(shown(&about(3, &new), &about(1, &old)), None);
+        assert_eq!(shown(&about(1, &old), &about(2, &old)), None);
+        let stranger = About { cluster: [8; 16], ..about(3, &new) };
+        assert_eq!(shown(&about(1, &old), &stranger), None, "of another cluster");
+    }
 
     #[test]
     fn a_second_process_of_a_node_is_let_in_when_the_first_is_silent_and_then_instead_of_it() {

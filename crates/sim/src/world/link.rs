@@ -117,21 +117,28 @@ impl World {
     pub(super) fn dial(&mut self) -> Checked {
         let now = self.now;
         for (source, target) in self.network.dialable() {
+            if self.life_awake(source).is_none() || self.life_awake(target).is_none() {
+                continue;
+            }
+            self.show_maps(source, target)?;
             if !self.may_link(source, target) {
                 continue;
             }
-            let lives = [source, target].map(|node| {
-                let machine = self.machine(node);
-                let awake = machine.is_up() && machine.paused_until <= now;
-                awake.then_some(machine.life)
-            });
-            let [Some(source_life), Some(target_life)] = lives else { continue };
+            let lives = (self.life_awake(source), self.life_awake(target));
+            let (Some(source_life), Some(target_life)) = lives else { continue };
             self.network.repair(source, target);
             self.linked(source, target, target_life)?;
             self.linked(target, source, source_life)?;
         }
         self.push(now + REDIAL_INTERVAL.as_nanos() as u64, 0, What::Dial);
         Ok(())
+    }
+
+    /// The life that a node is in, if it runs and is not paused.
+    fn life_awake(&mut self, node: u32) -> Option<u64> {
+        let now = self.now;
+        let machine = self.machine(node);
+        (machine.is_up() && machine.paused_until <= now).then_some(machine.life)
     }
 
     pub(super) fn linked(&mut self, node: u32, peer: u32, life: u64) -> Checked {
