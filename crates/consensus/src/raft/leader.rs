@@ -94,7 +94,8 @@ impl Leader {
     /// Who is a learner, by this configuration.
     pub(super) fn note_learners(&mut self, config: &Config) {
         for peer in &mut self.peers {
-            peer.set_learner(config.learners.contains(&peer.node));
+            let learns = config.learners.contains(&peer.node);
+            peer.set_learner(learns && !config.is_voter(peer.node));
         }
     }
 
@@ -367,8 +368,11 @@ impl Replica {
         let peer = leader.peer_mut(source).expect("it was heard");
         match result {
             Ok(index) if index <= view.log.last() => {
+                let before = peer.matched;
                 peer.accept(index, view.log.base());
-                peer.note_answered(now, view.log.last());
+                if peer.matched > before {
+                    peer.note_answered(now, view.log.last());
+                }
             }
             Ok(_) => return,
             Err(conflict) => {

@@ -141,7 +141,9 @@ impl Peer {
 
     /// Its lessons, as long as it is a learner that lags behind a log that ends there.
     pub(super) fn lessons(&self, last: Index) -> Option<&Lessons> {
-        self.lessons.as_ref().filter(|_| self.matched.0 + LEARNER_LAG < last.0)
+        let lags = self.matched.0 + LEARNER_LAG < last.0;
+        // One that comes no nearer without any rest is sent to as anybody else.
+        self.lessons.as_ref().filter(|lessons| lags && lessons.rests > 0)
     }
 
     /// An append leaves.
@@ -158,7 +160,7 @@ impl Peer {
         self.lessons(last).filter(|_| waits).map(|lessons| lessons.rest_until)
     }
 
-    /// It has answered to an append.
+    /// It has more than before.
     pub(super) fn note_answered(&mut self, now: Instant, last: Index) {
         let lacks = last.0.saturating_sub(self.matched.0);
         if let Some(lessons) = &mut self.lessons {
@@ -271,6 +273,9 @@ mod tests {
         assert_eq!(learn(400, 402, 400, 1_200), Some(16), "it lacks 800 as before");
         assert_eq!(learn(410, 412, 500, 1_400), Some(8), "it lacks more");
         assert_eq!(learn(500, 502, 1_340, 1_404), None, "it does not lag");
+        assert_eq!(learn(600, 602, 1_350, 1_900).unwrap(), 4);
+        assert_eq!(learn(610, 612, 1_351, 1_950).unwrap(), 2);
+        assert_eq!(learn(620, 622, 1_352, 2_000), None, "all at once, or it never gets there");
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Core {
         let (mut steps, mut heirs, mut begun) = (Vec::new(), Vec::new(), 0);
         let alive = |node| self.is_alive(moment.now, node);
         let unfit = self.unfit(moment.now);
-        let spreads = self.next_spread <= moment.now;
+        let (flees, spreads) = (unfit.contains(&self.node), self.next_spread <= moment.now);
         // It looks at all shards of all nodes, so only if somebody could be handed one.
         let filling = LazyCell::new(|| self.filling());
         for (place, seat) in self.seats.used() {
@@ -103,10 +103,11 @@ impl Core {
                 }
                 begun += usize::from(!comes);
                 steps.push((place, step));
-            } else if spreads && (seat.id() != GroupId::META || unfit.contains(&self.node)) {
+            } else if spreads && (seat.id() != GroupId::META || flees) {
                 let burden = |node| self.burden(node).filter(|_| !unfit.contains(&node));
                 if scene.heir(burden).is_some() {
-                    let burden = |node| burden(node).filter(|_| !filling.contains(&node));
+                    let fits = |node| flees || !filling.contains(&node);
+                    let burden = |node| burden(node).filter(|_| fits(node));
                     heirs.extend(scene.heir(burden).map(|heir| (place, heir)));
                 }
             }

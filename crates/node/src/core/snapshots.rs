@@ -32,11 +32,10 @@ impl Core {
         }
         let Turns { mut waiting, mut saving } = std::mem::take(&mut self.turns);
         saving.retain(|group| self.has_member(*group, Group::is_saving));
-        while let Some(group) = waiting.front().copied() {
-            if !saving.is_empty() && !self.has_member(group, Group::must_save) {
-                break;
-            }
-            waiting.pop_front();
+        loop {
+            let must_save = |group: &GroupId| self.has_member(*group, Group::must_save);
+            let next = waiting.iter().position(|group| saving.is_empty() || must_save(group));
+            let Some(group) = next.and_then(|next| waiting.remove(next)) else { break };
             if self.member_mut(group).is_some_and(|member| member.begin_snapshot(out)) {
                 saving.push(group);
             }

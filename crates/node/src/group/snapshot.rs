@@ -31,6 +31,8 @@ pub(super) struct Snapshotting {
     wanted: bool,
     /// It is due, and waits for its turn.
     waits: bool,
+    /// A part is on its way to the disk whose snapshot is none any more, since another was installed.
+    stale: bool,
     /// When the last command was applied.
     written: Instant,
     running: Option<Running>,
@@ -76,6 +78,7 @@ impl Snapshotting {
             size: 0,
             wanted: false,
             waits: false,
+            stale: false,
             written: Instant(0),
             running: None,
             changes: 0,
@@ -151,7 +154,7 @@ impl Group {
     /// Is there one to take? One that joined and was not told yet who agrees would not know what to
     /// write of it, and nobody could install that.
     fn may_save(&self) -> bool {
-        let is_free = !self.is_saving() && !self.config.voters.is_empty();
+        let is_free = !self.is_saving() && !self.snapshot.stale && !self.config.voters.is_empty();
         is_free && self.applied > self.snapshot.newest
     }
 
@@ -210,6 +213,7 @@ impl Group {
 
     /// A part of the running snapshot is written; with the last one all of it is durable.
     pub(crate) fn part_written(&mut self, moment: Moment, last: bool, out: &mut Effects) {
+        self.snapshot.stale = false;
         let Some(running) = &mut self.snapshot.running else { return };
         running.writes = false;
         if !last {
@@ -228,6 +232,7 @@ impl Group {
     /// The running snapshot could not be written (the disk is full). The next one is tried after
     /// as much log again.
     pub(crate) fn snapshot_failed(&mut self) {
+        self.snapshot.stale = false;
         let Some(running) = self.snapshot.running.take() else { return };
         mark!("a snapshot finds no room");
         self.snapshot.log_bytes -= running.log_bytes;
@@ -269,7 +274,10 @@ impl Group {
                 self.shard = shard;
             }
             self.note_clock(moment);
-            self.snapshot = Snapshotting::new(snapshot, self.snapshot.step_bytes);
+            let old = &self.snapshot;
+            let stale = old.stale || old.running.as_ref().is_some_and(|running| running.writes);
+            self.snapshot = Snapshotting::new(snapshot, old.step_bytes);
+            self.snapshot.stale = stale;
             if let Some(slots) = self.slots.clone() {
                 self.set_slots(slots);
             }
