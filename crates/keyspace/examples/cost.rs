@@ -1,13 +1,14 @@
 //! What a key costs: run this before and after a change to the table, to strings or to dispatch.
 //! `cargo run --release -p keyspace --example cost` prints the bytes of each of a million keys of
 //! 16 bytes with values of 64, and the nanoseconds of a SET, GET and INCR through
-//! `Shard::apply_call`: on keys that are in the cache, and on keys drawn from all of them.
+//! `Shard::apply_call`: on keys that are in the cache, and on keys drawn from all of them. Then what a
+//! part of a snapshot takes.
 #![expect(clippy::print_stdout, reason = "it is a report")]
 #![expect(clippy::disallowed_types, reason = "it measures time, which the crate itself must not")]
 
 use std::time::Instant;
 
-use keyspace::{Asker, Effects, Shard};
+use keyspace::{Asker, Effects, Saver, Shard};
 use stdx::{Millis, Rng};
 use wire::{Args, Proto, Span};
 
@@ -18,6 +19,8 @@ const KEYS: u64 = 1_000_000;
 const CACHED: u64 = 1_000;
 const CALLS: u64 = 10_000;
 const ROUNDS: u64 = 300;
+/// As nodes make them.
+const PART_BYTES: usize = 128 << 10;
 
 /// One call whose key is rewritten in place, as if a parser had just found it in a buffer.
 struct Call {
@@ -77,4 +80,17 @@ fn main() {
         let (cached, all) = (nanos(CACHED), nanos(KEYS));
         println!("{name:4} {cached:4} ns in the cache, {all:4} ns over all keys");
     }
+    let (mut saver, mut part) = (Saver::begin(&mut shard), Vec::new());
+    let (mut nanos, mut is_done) = (Vec::new(), false);
+    while !is_done {
+        part.clear();
+        let start = Instant::now();
+        is_done = saver.step(&mut shard, PART_BYTES, &mut part);
+        nanos.push(start.elapsed().as_nanos() as u64);
+    }
+    nanos.sort_unstable();
+    println!(
+        "{} us for a part of a snapshot, of {PART_BYTES} bytes",
+        nanos[nanos.len() / 2] / 1_000
+    );
 }

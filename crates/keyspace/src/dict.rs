@@ -37,6 +37,9 @@ pub const HASH_BITS: u32 = 32;
 /// under way at a time.
 pub const WARM_MAX: usize = 16;
 
+/// Entries that are read ahead by `scan_warm`.
+const SCAN_WARM_MAX: usize = 32;
+
 /// The seed of the hash. Fixed, so that cursors and orders agree between replicas and clusters. So
 /// keys can be chosen whose hashes are all the same. What that costs is bounded: they are told
 /// apart by halving, so a look-up among a million takes twenty comparisons, and an insertion moves
@@ -290,7 +293,19 @@ impl<V> Dict<V> {
     /// Visits entries from the place `cursor` on, in order, until at least `count` were visited
     /// and all that share a hash with the last are visited too. Returns the next place, 0 at the
     /// end of the circle.
-    pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(&Str, &V)) -> u64 {
+    pub fn scan(&self, cursor: u64, count: usize, visit: impl FnMut(&Str, &V)) -> u64 {
+        self.scan_warm(cursor, count, |_| 0, visit)
+    }
+
+    /// The same; `touch` reads what lies behind a value, some entries ahead, so that the waits for memory
+    /// overlap.
+    pub fn scan_warm(
+        &self,
+        cursor: u64,
+        count: usize,
+        touch: impl Fn(&V) -> usize,
+        mut visit: impl FnMut(&Str, &V),
+    ) -> u64 {
         if cursor >> HASH_BITS != 0 {
             return 0;
         }
@@ -298,17 +313,26 @@ impl<V> Dict<V> {
         let mut last = None;
         for segment in self.segments_from(cursor) {
             let start = segment.items.partition_point(|item| item.hash() < cursor);
-            for item in &segment.items[start..] {
-                if seen >= count && last != Some(item.hash()) {
-                    return item.hash();
+            for items in segment.items[start..].chunks(SCAN_WARM_MAX) {
+                self.warm_items(&items[..items.len().min(count.saturating_sub(seen))], &touch);
+                for item in items {
+                    if seen >= count && last != Some(item.hash()) {
+                        return item.hash();
+                    }
+                    let (key, value) = self.entry(item);
+                    visit(key, value);
+                    seen += 1;
+                    last = Some(item.hash());
                 }
-                let (key, value) = self.entry(item);
-                visit(key, value);
-                seen += 1;
-                last = Some(item.hash());
             }
         }
         0
+    }
+
+    /// Reads what a visit to these will wait for, as `warm` does.
+    fn warm_items(&self, items: &[Item], touch: impl Fn(&V) -> usize) {
+        black_box(items.iter().map(|item| self.entry(item).0.len()).sum::<usize>());
+        black_box(items.iter().map(|item| touch(self.entry(item).1)).sum::<usize>());
     }
 
     fn entry(&self, item: &Item) -> (&Str, &V) {

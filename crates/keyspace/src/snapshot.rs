@@ -141,7 +141,8 @@ impl DbSaving {
         // A small step is one of few keys, too.
         let keys = (budget / 64).clamp(1, 64);
         while out.len() < end && self.cursor >> HASH_BITS == 0 {
-            let next = dict.scan(self.cursor, keys, |key, entry| {
+            let touch = |entry: &Entry| entry.value.touch();
+            let next = dict.scan_warm(self.cursor, keys, touch, |key, entry| {
                 if self.early.remove(key) {
                     self.early_bytes -= key.len() + EARLY_BYTES;
                 } else {

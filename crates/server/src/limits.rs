@@ -93,13 +93,9 @@ pub const PEER_OUT_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// find the disk idle most of the time, and 25 MB of zeros a second are more than most logs grow by.
 pub const FILL_REST: Duration = Duration::from_millis(10);
 
-/// How many times as long as the writing of a part of a snapshot took is rested before the next is made, unless
-/// the log grows too long meanwhile. The making takes twice as long as the writing: so a snapshot takes
-/// a sixteenth of a processor, or of what a node gets of it, and comes forward by 30 MB a second on a whole one.
-pub const SNAPSHOT_RESTS: u32 = 48;
-
-/// The longest such rest: after a value that is a part by itself, or when the disk was stuck.
-pub const SNAPSHOT_REST_MAX: Duration = Duration::from_millis(20);
+/// How long a snapshot rests behind each part, unless it is behind what the log has grown by meanwhile: 2.5 MB
+/// a second when nothing is written.
+pub const SNAPSHOT_REST: Duration = Duration::from_millis(50);
 
 /// Shards of a cluster that was not told how many: enough that five nodes share them evenly, few
 /// enough that an idle cluster costs nothing.

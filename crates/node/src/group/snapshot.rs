@@ -115,6 +115,18 @@ impl Snapshotting {
         self.size.max(SNAPSHOT_LOG_BYTES_MIN / self.shards)
     }
 
+    /// Is too little of the running snapshot made, for what was written since it began? The log of all
+    /// groups pays for it: where each grows like this one, and each takes a snapshot in its turn, all of them
+    /// must have had their turn before this one's log is long again. It is made half as fast again. And
+    /// what is written meanwhile is in memory until it is done.
+    fn is_behind(&self, made: u64) -> bool {
+        let begun = self.running.as_ref().map_or(self.log_bytes, |running| running.log_bytes);
+        let (grown, long) = (self.log_bytes - begun, self.long_log());
+        let size = if self.size == 0 { long } else { self.size };
+        let owed = u128::from(grown * self.shards) * 3 / 2 * u128::from(size) / u128::from(long);
+        u128::from(made) < owed || grown >= long / 4
+    }
+
     fn is_due(&self, now: Instant) -> bool {
         self.wanted || self.log_bytes >= self.long_log() || self.idle_deadline() <= now
     }
@@ -205,9 +217,8 @@ impl Group {
         if last {
             running.saver = None;
         }
-        // What is written meanwhile is in memory until it is done.
-        let grown = self.snapshot.log_bytes - running.log_bytes;
-        let hurry = grown >= self.snapshot.long_log() / 4;
+        let made = running.size;
+        let hurry = self.snapshot.is_behind(made);
         out.snapshot.push(SnapshotJob::Part { group: self.id, data, last, hurry });
     }
 
@@ -332,5 +343,32 @@ impl Group {
         } else {
             self.answer(request, crate::request::NO_LEADER, out);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_keeps_up_with_what_all_groups_are_written_meanwhile() {
+        let mut state = Snapshotting::new(Index(0), 1 << 17);
+        state.set_shards(16);
+        // A log of 4 MiB is worth a snapshot, whose last one had 1 MiB.
+        state.size = 1 << 20;
+        assert_eq!(state.long_log(), 4 << 20);
+        assert!(!state.is_behind(0), "nothing was written");
+        let meta = SnapshotMeta { index: Index(1), term: Term(1), config: Default::default() };
+        let (begun, step) = (state.log_bytes, 1 << 14);
+        let (saver, size, changes) = (None, 0, 0);
+        state.running =
+            Some(Running { meta, saver, writes: false, size, log_bytes: begun, changes });
+        state.note_applied(Instant(1), step - ENTRY_OVERHEAD_BYTES as usize);
+        // All 16 have grown by 256 KiB, a sixteenth of what is worth a snapshot.
+        let owed = (1 << 20) / 16 * 3 / 2;
+        assert!(state.is_behind(owed - 1));
+        assert!(!state.is_behind(owed));
+        state.note_applied(Instant(1), 1 << 20);
+        assert!(state.is_behind(u64::MAX), "what is written meanwhile takes memory");
     }
 }

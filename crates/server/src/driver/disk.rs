@@ -25,7 +25,7 @@ use storage::wal::{Prepared, Wal};
 
 use super::{Notice, Notifier};
 use crate::keeper::{After, FULL_INTERVAL, LogKeeper, Room, SnapshotKeeper};
-use crate::limits::{FILL_REST, SNAPSHOT_REST_MAX, SNAPSHOT_RESTS};
+use crate::limits::{FILL_REST, SNAPSHOT_REST};
 
 /// An idle log is sealed after this long.
 const IDLE_INTERVAL: Duration = Duration::from_millis(200);
@@ -203,8 +203,8 @@ impl SnapshotThread {
     ) -> SnapshotThread {
         let (jobs, queue) = mpsc::channel();
         let (keeper, log) = (SnapshotKeeper::new(snapshots, disk), log.jobs.clone());
-        let again = VecDeque::new();
-        let run = move || Keeping { keeper, log, notifier, again }.run(&queue);
+        let (again, resting) = (VecDeque::new(), VecDeque::new());
+        let run = move || Keeping { keeper, log, notifier, again, resting }.run(&queue);
         let thread = thread::Builder::new().name("snapshots".to_owned()).spawn(run);
         drop(thread.expect("a thread can be started at the start"));
         SnapshotThread { jobs }
@@ -224,21 +224,22 @@ struct Keeping {
     notifier: Notifier,
     /// What has found no room on the disk.
     again: VecDeque<SnapshotJob>,
+    /// What follows on parts of snapshots, and when: the next is made once it is told that one is written.
+    resting: VecDeque<(Instant, After)>,
 }
 
 impl Keeping {
     fn run(mut self, queue: &Receiver<SnapshotJob>) {
         let mut after = Vec::new();
         while let Some(job) = self.next(queue) {
-            let rests = matches!(job, SnapshotJob::Part { hurry: false, .. });
-            let begun = Instant::now();
+            let rests = matches!(job, SnapshotJob::Part { hurry: false, last: false, .. });
             if let Err(error) = self.keeper.work(job, &mut after) {
                 self.notifier.send(Notice::Fatal(error.to_string()));
                 return;
             }
             if rests {
-                // The next is made once it is told that this one is written.
-                thread::sleep((begun.elapsed() * SNAPSHOT_RESTS).min(SNAPSHOT_REST_MAX));
+                let until = Instant::now() + SNAPSHOT_REST;
+                self.resting.extend(after.drain(..).map(|after| (until, after)));
             }
             after.drain(..).for_each(|after| self.follow(after));
         }
@@ -246,13 +247,25 @@ impl Keeping {
 
     /// The next job: a new one, or after a while one that had found no room.
     fn next(&mut self, queue: &Receiver<SnapshotJob>) -> Option<SnapshotJob> {
-        if self.again.is_empty() {
-            return queue.recv().ok();
-        }
-        match queue.recv_timeout(FULL_INTERVAL) {
-            Ok(job) => Some(job),
-            Err(RecvTimeoutError::Timeout) => self.again.pop_front(),
-            Err(RecvTimeoutError::Disconnected) => None,
+        let retry = Instant::now() + FULL_INTERVAL;
+        loop {
+            let now = Instant::now();
+            while let Some((_, after)) = self.resting.pop_front_if(|(until, _)| *until <= now) {
+                self.follow(after);
+            }
+            let retry = (!self.again.is_empty()).then_some(retry);
+            if retry.is_some_and(|retry| retry <= now) {
+                return self.again.pop_front();
+            }
+            let rested = self.resting.front().map(|(until, _)| *until);
+            let Some(until) = rested.into_iter().chain(retry).min() else {
+                return queue.recv().ok();
+            };
+            match queue.recv_timeout(until - now) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
         }
     }
 
