@@ -22,7 +22,8 @@ CGROUP_1, CGROUP_2 = "/sys/fs/cgroup/cpu", "/sys/fs/cgroup"
 
 
 class Share:
-    """So much of a processor for a process, by the kernel's control groups. It takes root."""
+    """So much of a processor for a process, by the kernel's control groups, and before whoever has no
+    share. It takes root."""
 
     def __init__(self, pid, processors):
         first = os.path.isdir(CGROUP_1)
@@ -34,8 +35,10 @@ class Share:
             if first:
                 self.put("cpu.cfs_period_us", period)
                 self.put("cpu.cfs_quota_us", quota)
+                self.put("cpu.shares", 262_144)
             else:
                 self.put("cpu.max", f"{quota} {period}")
+                self.put("cpu.weight", 10_000)
             self.put("cgroup.procs", pid)
         except OSError as error:
             sys.exit(f"--processors needs root and control groups for cpu: {error}")

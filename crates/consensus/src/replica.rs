@@ -130,7 +130,7 @@ impl Options {
             append_bytes_max: 1 << 20,
             inflight_max: 64,
             tail_bytes_max: 32 << 20,
-            chunk_bytes_max: 1 << 20,
+            chunk_bytes_max: 256 << 10,
             uncommitted_bytes_max: 64 << 20,
         }
     }

@@ -55,6 +55,12 @@ pub const SNAPSHOT_IDLE_TIME: Duration = Duration::from_secs(2);
 /// Bytes of a snapshot made in one turn of the loop: about 0.2 ms of work.
 pub const SNAPSHOT_STEP_BYTES: usize = 128 * 1024;
 
+/// How many times as long as a part of a snapshot took on its way to a new replica is rested before the next.
+pub const FETCH_RESTS: u32 = 4;
+
+/// And how long at most, lest a replica that is far away takes hours.
+pub const FETCH_REST_MAX: Duration = Duration::from_millis(100);
+
 /// Bytes of a backup that are read in one go, or one value that is larger. One part is made in a turn of
 /// the loop: 0.15 ms in which nobody else is served.
 pub const BACKUP_PART_BYTES: usize = 64 * 1024;

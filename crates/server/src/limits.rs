@@ -93,6 +93,10 @@ pub const PEER_OUT_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// find the disk idle most of the time, and 25 MB of zeros a second are more than most logs grow by.
 pub const FILL_REST: Duration = Duration::from_millis(10);
 
+/// The niceness of the threads that make segments and snapshots: a tenth of a processor is left to them where
+/// the loop could use all of it.
+pub const BACKGROUND_NICE: i32 = 10;
+
 /// How long a snapshot rests behind each part, unless it is behind what the log has grown by meanwhile: 2.5 MB
 /// a second when nothing is written.
 pub const SNAPSHOT_REST: Duration = Duration::from_millis(50);

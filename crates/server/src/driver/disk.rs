@@ -25,7 +25,7 @@ use storage::wal::{Prepared, Wal};
 
 use super::{Notice, Notifier};
 use crate::keeper::{After, FULL_INTERVAL, LogKeeper, Room, SnapshotKeeper};
-use crate::limits::{FILL_REST, SNAPSHOT_REST};
+use crate::limits::{BACKGROUND_NICE, FILL_REST, SNAPSHOT_REST};
 
 /// An idle log is sealed after this long.
 const IDLE_INTERVAL: Duration = Duration::from_millis(200);
@@ -179,12 +179,19 @@ impl Log {
                 }
                 seen = count;
             };
+            give_way();
             let _ = jobs.send(LogJob::Prepared(prepare.run(&mut rest)));
         };
         // Without a thread the log makes its segment itself, later.
         let _ = thread::Builder::new().name("segments".to_owned()).spawn(run);
         Ok(())
     }
+}
+
+/// Where processors are short, this thread is to have less of them than those that clients wait for.
+fn give_way() {
+    // Of no process in particular: for Linux that is this thread. Without it everything works as well.
+    let _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
 }
 
 /// The thread of the snapshots.
@@ -204,7 +211,10 @@ impl SnapshotThread {
         let (jobs, queue) = mpsc::channel();
         let (keeper, log) = (SnapshotKeeper::new(snapshots, disk), log.jobs.clone());
         let (again, resting) = (VecDeque::new(), VecDeque::new());
-        let run = move || Keeping { keeper, log, notifier, again, resting }.run(&queue);
+        let run = move || {
+            give_way();
+            Keeping { keeper, log, notifier, again, resting }.run(&queue);
+        };
         let thread = thread::Builder::new().name("snapshots".to_owned()).spawn(run);
         drop(thread.expect("a thread can be started at the start"));
         SnapshotThread { jobs }
