@@ -69,7 +69,7 @@ class Cluster:
         command = [self.synod, "serve", "--listen", f"127.0.0.1:{port}", *PATIENCE, *options]
         command += ["--data", f"{self.directory}/node-{port}"]
         with open(f"{self.directory}/log-{port}", "wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=self.place())
+            process = subprocess.Popen([*self.place(), *command], stdout=log, stderr=log)
         if self.processors:
             self.shares.append(Share(process.pid, self.processors))
         self.ports.append(port)
@@ -79,10 +79,9 @@ class Cluster:
         """Where the next one runs, if it has a share: on one processor, for what is left of a slice that one
         has taken from the share is lost to the others."""
         if not self.processors:
-            return None
+            return []
         processors = sorted(os.sched_getaffinity(0))
-        place = {processors[len(self.processes) % len(processors)]}
-        return lambda: os.sched_setaffinity(0, place)
+        return ["taskset", "-c", str(processors[len(self.processes) % len(processors)])]
 
     def __enter__(self):
         until = time.monotonic() + START_SECONDS

@@ -21,7 +21,7 @@ use storage::store::{Found, Store};
 
 use crate::config::{Config, Redirects};
 use crate::driver::{
-    Channel, Driver, Ended, LogThread, Parts, PeerOptions, Peers, SnapshotThread, nonce,
+    Channel, Driver, Ended, LogThread, Parts, PeerOptions, Peers, SnapshotThread, TAKEN_OUT, nonce,
 };
 use crate::founding::{self, Wish};
 use crate::front::Front;
@@ -82,6 +82,9 @@ pub fn run(options: NodeOptions, stop: Arc<AtomicBool>) -> Result<Ended, String>
     let (mut store, mut found) = Store::open(disk.clone(), storage::wal::Options::default())
         .map_err(|error| error.to_string())?;
     let map = newest_map(&*disk, &about)?;
+    if !map.members().contains_key(&NodeId(about.node)) {
+        return Err(TAKEN_OUT.to_owned());
+    }
     let present = present(&*disk, &about, &mut store, &mut found);
     let present = present.map_err(|refusal| refusal.to_string())?;
     let mut faulty = BTreeSet::new();

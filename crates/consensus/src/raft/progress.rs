@@ -164,7 +164,11 @@ impl Peer {
     pub(super) fn note_answered(&mut self, now: Instant, last: Index) {
         let lacks = last.0.saturating_sub(self.matched.0);
         if let Some(lessons) = &mut self.lessons {
-            lessons.answered(now, lacks);
+            if lacks > LEARNER_LAG {
+                lessons.answered(now, lacks);
+            } else {
+                *lessons = Lessons::new();
+            }
         }
     }
 
@@ -272,10 +276,11 @@ mod tests {
         assert_eq!(learn(40, 140, 300, 1_000), Some(200), "no rest is longer");
         assert_eq!(learn(400, 402, 400, 1_200), Some(16), "it lacks 800 as before");
         assert_eq!(learn(410, 412, 500, 1_400), Some(8), "it lacks more");
-        assert_eq!(learn(500, 502, 1_340, 1_404), None, "it does not lag");
-        assert_eq!(learn(600, 602, 1_350, 1_900).unwrap(), 4);
-        assert_eq!(learn(610, 612, 1_351, 1_950).unwrap(), 2);
-        assert_eq!(learn(620, 622, 1_352, 2_000), None, "all at once, or it never gets there");
+        assert_eq!(learn(600, 602, 501, 1_500), Some(4));
+        assert_eq!(learn(610, 612, 502, 1_600), Some(2));
+        assert_eq!(learn(620, 622, 503, 1_700), None, "all at once, or it never gets there");
+        assert_eq!(learn(700, 702, 1_690, 1_754), None, "it does not lag");
+        assert_eq!(learn(800, 802, 1_700, 2_000), Some(32), "it lags again, as if it were new");
     }
 
     #[test]

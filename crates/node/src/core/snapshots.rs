@@ -40,9 +40,10 @@ impl Core {
                 saving.push(group);
             }
         }
+        let groups = self.replicas().count() as u64;
         for group in &saving {
             if let Some(member) = self.member_mut(*group) {
-                member.step_snapshot(out);
+                member.step_snapshot(groups, out);
             }
         }
         self.turns = Turns { waiting, saving };

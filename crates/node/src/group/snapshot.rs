@@ -59,6 +59,8 @@ struct Running {
     meta: SnapshotMeta,
     /// None once the last part was made.
     saver: Option<Saver>,
+    /// Somebody asked for it.
+    wanted: bool,
     /// A part is on its way to the disk: the next is made when it is there.
     writes: bool,
     size: u64,
@@ -98,7 +100,7 @@ impl Snapshotting {
 
     /// When a snapshot is due because nothing is written any more.
     pub(super) fn idle_deadline(&self) -> Instant {
-        let begun = self.running.is_some() || self.waits;
+        let begun = self.running.is_some() || self.waits || self.stale;
         if begun || self.log_bytes < SNAPSHOT_IDLE_LOG_BYTES / self.shards {
             return Instant::FAR;
         }
@@ -116,15 +118,17 @@ impl Snapshotting {
     }
 
     /// Is too little of the running snapshot made, for what was written since it began? The log of all
-    /// groups pays for it: where each grows like this one, and each takes a snapshot in its turn, all of them
-    /// must have had their turn before this one's log is long again. It is made half as fast again. And
-    /// what is written meanwhile is in memory until it is done.
-    fn is_behind(&self, made: u64) -> bool {
+    /// the `groups` of this node pays for it: where each grows like this one, and each takes a snapshot in its
+    /// turn, all of them must have had their turn before this one's log is long again. It is made half as fast
+    /// again. And what is written meanwhile is in memory until it is done.
+    fn is_behind(&self, made: u64, groups: u64) -> bool {
         let begun = self.running.as_ref().map_or(self.log_bytes, |running| running.log_bytes);
         let (grown, long) = (self.log_bytes - begun, self.long_log());
         let size = if self.size == 0 { long } else { self.size };
-        let owed = u128::from(grown * self.shards) * 3 / 2 * u128::from(size) / u128::from(long);
-        u128::from(made) < owed || grown >= long / 4
+        let owed =
+            u128::from(grown) * u128::from(groups) * 3 / 2 * u128::from(size) / u128::from(long);
+        // How large the first of a start becomes is only seen as it grows.
+        u128::from(made) < owed || grown >= long.max(made) / 4
     }
 
     fn is_due(&self, now: Instant) -> bool {
@@ -190,9 +194,10 @@ impl Group {
         }
         let config = self.config.clone();
         let meta = SnapshotMeta { index: self.applied, term: self.applied_term, config };
-        self.snapshot.wanted = false;
+        let wanted = std::mem::take(&mut self.snapshot.wanted);
         self.snapshot.running = Some(Running {
             meta: meta.clone(),
+            wanted,
             saver: Some(Saver::begin(&mut self.shard)),
             writes: false,
             size: 0,
@@ -204,7 +209,7 @@ impl Group {
     }
 
     /// Makes the next part of a snapshot, if the one before is written.
-    pub(crate) fn step_snapshot(&mut self, out: &mut Effects) {
+    pub(crate) fn step_snapshot(&mut self, groups: u64, out: &mut Effects) {
         let Some(running) = self.snapshot.running.as_mut().filter(|one| !one.writes) else {
             return;
         };
@@ -217,8 +222,8 @@ impl Group {
         if last {
             running.saver = None;
         }
-        let made = running.size;
-        let hurry = self.snapshot.is_behind(made);
+        let (made, wanted) = (running.size, running.wanted);
+        let hurry = wanted || self.snapshot.is_behind(made, groups);
         out.snapshot.push(SnapshotJob::Part { group: self.id, data, last, hurry });
     }
 
@@ -357,18 +362,26 @@ mod tests {
         // A log of 4 MiB is worth a snapshot, whose last one had 1 MiB.
         state.size = 1 << 20;
         assert_eq!(state.long_log(), 4 << 20);
-        assert!(!state.is_behind(0), "nothing was written");
+        assert!(!state.is_behind(0, 16), "nothing was written");
         let meta = SnapshotMeta { index: Index(1), term: Term(1), config: Default::default() };
         let (begun, step) = (state.log_bytes, 1 << 14);
         let (saver, size, changes) = (None, 0, 0);
-        state.running =
-            Some(Running { meta, saver, writes: false, size, log_bytes: begun, changes });
+        state.running = Some(Running {
+            meta,
+            wanted: false,
+            saver,
+            writes: false,
+            size,
+            log_bytes: begun,
+            changes,
+        });
         state.note_applied(Instant(1), step - ENTRY_OVERHEAD_BYTES as usize);
         // All 16 have grown by 256 KiB, a sixteenth of what is worth a snapshot.
         let owed = (1 << 20) / 16 * 3 / 2;
-        assert!(state.is_behind(owed - 1));
-        assert!(!state.is_behind(owed));
+        assert!(state.is_behind(owed - 1, 16));
+        assert!(!state.is_behind(owed, 16));
+        assert!(!state.is_behind(owed / 4, 4), "the others are on other nodes");
         state.note_applied(Instant(1), 1 << 20);
-        assert!(state.is_behind(u64::MAX), "what is written meanwhile takes memory");
+        assert!(state.is_behind(1 << 20, 1), "what is written meanwhile takes memory");
     }
 }

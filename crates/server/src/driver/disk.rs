@@ -232,8 +232,8 @@ struct Keeping {
     keeper: SnapshotKeeper,
     log: Sender<LogJob>,
     notifier: Notifier,
-    /// What has found no room on the disk.
-    again: VecDeque<SnapshotJob>,
+    /// What has found no room on the disk, and when it is tried again.
+    again: VecDeque<(Instant, SnapshotJob)>,
     /// What follows on parts of snapshots, and when: the next is made once it is told that one is written.
     resting: VecDeque<(Instant, After)>,
 }
@@ -257,17 +257,16 @@ impl Keeping {
 
     /// The next job: a new one, or after a while one that had found no room.
     fn next(&mut self, queue: &Receiver<SnapshotJob>) -> Option<SnapshotJob> {
-        let retry = Instant::now() + FULL_INTERVAL;
         loop {
             let now = Instant::now();
             while let Some((_, after)) = self.resting.pop_front_if(|(until, _)| *until <= now) {
                 self.follow(after);
             }
-            let retry = (!self.again.is_empty()).then_some(retry);
-            if retry.is_some_and(|retry| retry <= now) {
-                return self.again.pop_front();
+            if let Some((_, job)) = self.again.pop_front_if(|(until, _)| *until <= now) {
+                return Some(job);
             }
             let rested = self.resting.front().map(|(until, _)| *until);
+            let retry = self.again.front().map(|(until, _)| *until);
             let Some(until) = rested.into_iter().chain(retry).min() else {
                 return queue.recv().ok();
             };
@@ -281,7 +280,7 @@ impl Keeping {
 
     fn follow(&mut self, after: After) {
         match after {
-            After::Again(job) => self.again.push_back(job),
+            After::Again(job) => self.again.push_back((Instant::now() + FULL_INTERVAL, job)),
             After::Tell(event) => self.notifier.send(Notice::Core(event)),
             After::Trim { group, index, term } => {
                 let _ = self.log.send(LogJob::Trim { group, index, term });

@@ -55,7 +55,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 const GIVE_BACK_AFTER: Duration = Duration::from_millis(500);
 
 /// What a node ends with that is no member any more.
-const TAKEN_OUT: &str =
+pub(crate) const TAKEN_OUT: &str =
     "this node was taken out of the cluster; its data directory is of no more use";
 
 /// How often the kernel is asked about this process.

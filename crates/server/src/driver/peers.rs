@@ -279,13 +279,16 @@ fn answer_peer(
 
 /// The map that another node of the cluster showed, if it is newer than that of this one. The node may
 /// have been down while members came and went, and so know nobody that it could hear of the change
-/// otherwise; or it was taken out meanwhile.
+/// otherwise; or it was taken out meanwhile. The map must know both for who they are.
 fn newer_map(ours: &About, theirs: &About) -> Option<Notice> {
-    let version = |about: &About| about.map.as_ref().map(|map| map.version());
-    let is_newer =
-        ours.is_member() && ours.cluster == theirs.cluster && version(theirs) > version(ours);
-    let map = theirs.map.clone().filter(|_| is_newer)?;
-    Some(Notice::Core(Event::Shown { map }))
+    let map = theirs.map.as_ref()?;
+    let version = ours.map.as_ref().map_or(0, |map| map.version());
+    let is_newer = ours.cluster == theirs.cluster && map.version() > version;
+    let known = |about: &About| map.members().get(&NodeId(about.node)).map(|one| one.identity);
+    let of_theirs = known(theirs) == Some(Some(theirs.identity));
+    let of_ours = known(ours).is_none_or(|identity| identity == Some(ours.identity));
+    let holds = ours.is_member() && is_newer && of_theirs && of_ours;
+    holds.then(|| Notice::Core(Event::Shown { map: map.clone() }))
 }
 
 /// Calls an address.
@@ -358,11 +361,11 @@ impl Dialer {
         if about.cluster != options.about.cluster {
             return Err(HandshakeError::OtherCluster);
         }
-        if about.node != self.node {
-            return Err(HandshakeError::OtherNode(about.node));
-        }
         if let Some(notice) = newer_map(&options.about, &about) {
             notifier.send(notice);
+        }
+        if about.node != self.node {
+            return Err(HandshakeError::OtherNode(about.node));
         }
         stream.set_read_timeout(None)?;
         stream.set_write_timeout(None)?;
@@ -425,7 +428,8 @@ mod tests {
         let old = Map::founding(node::Shards::new(1).unwrap(), 2, &founders).unwrap();
         let (addr, zone) = ("c:1".to_owned(), hashring::Zone::default());
         let invite = node::Change::Invite { addr, weight: 1, zone, replaces: None };
-        let new = old.changed(&invite).unwrap();
+        let come = node::Change::Come { addr: "c:1".to_owned(), identity: [3; 16] };
+        let new = old.changed(&invite).unwrap().changed(&come).unwrap();
         let about = |node: u32, map: &Map| About {
             instance: [node as u8; 16],
             identity: [node as u8; 16],
@@ -446,6 +450,15 @@ mod tests {
         assert_eq!(shown(&about(1, &old), &about(2, &old)), None);
         let stranger = About { cluster: [8; 16], ..about(3, &new) };
         assert_eq!(shown(&about(1, &old), &stranger), None, "of another cluster");
+        let liar = About { identity: [7; 16], ..about(3, &new) };
+        assert_eq!(shown(&about(1, &old), &liar), None, "it is not who it says");
+        let reborn = About { identity: [7; 16], ..about(1, &old) };
+        assert_eq!(shown(&reborn, &about(3, &new)), None, "this is not who the map means");
+        let drain = node::Change::Drain { node: NodeId(2) };
+        let without = new.changed(&drain).unwrap();
+        let without = without.changed(&node::Change::Remove { node: NodeId(2) }).unwrap();
+        let taken_out = shown(&about(2, &old), &about(3, &without));
+        assert_eq!(taken_out, Some(without.version()), "it is to hear that it is in it no more");
     }
 
     #[test]
