@@ -40,8 +40,12 @@ impl Core {
                 saving.push(group);
             }
         }
-        let groups = self.replicas().count() as u64;
         for group in &saving {
+            // Mostly the last part is on its way to the disk.
+            if !self.has_member(*group, Group::is_busy) {
+                continue;
+            }
+            let groups = self.replicas().count() as u64;
             if let Some(member) = self.member_mut(*group) {
                 member.step_snapshot(groups, out);
             }
