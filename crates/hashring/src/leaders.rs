@@ -1,19 +1,22 @@
 //! Who should lead each shard: one of its replicas, so that nodes lead in proportion to weight.
 //!
 //! A leader costs its node more than a follower does, so leaders are spread on their own. It is the
-//! old leaders that are begun with: one is moved only where that evens something out. What comes
-//! out is the best there is, not only a good one: as long as some chain of hand-overs from one node
-//! to another lowers the sum of `leads² / weight`, the shortest one that lowers it most is taken,
-//! and when there is none, no other choice of leaders has a lower sum (Harvey, Ladner, Lovász and
-//! Tamir, "Semi-matchings for bipartite graphs and load balancing", 2006, for weight 1; the sum is
-//! convex in each node's leads, so the same proof goes for others).
+//! old leaders that are begun with. What comes out is the best there is, not only a good one: as
+//! long as some chain of hand-overs from one node to another lowers the sum of `leads² / weight`,
+//! the shortest one that lowers it most is taken, and when there is none, no other choice of leaders
+//! has a lower sum (Harvey, Ladner, Lovász and Tamir, "Semi-matchings for bipartite graphs and load
+//! balancing", 2006, for weight 1; the sum is convex in each node's leads, so the same proof goes
+//! for others). Then rounds that leave the sum as it is bring old leaders back, while there are any
+//! ([`crate::round`]).
 //!
-//! Always: with equal weights, and each node at its fair share of replicas, a node leads the mean
-//! number of shards, rounded down or up.
+//! Always: no other choice has a lower sum, and none with this sum keeps more of the old leaders.
+//! With equal weights, and each node at its fair share of replicas, a node leads the mean number of
+//! shards, rounded down or up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::chain::{Handover, Walk};
+use crate::round::Hops;
 use crate::{Error, NodeId, Placement, Ring};
 
 /// The node that should lead each shard, by shard. `current` says who does, by shard, and may be
@@ -29,13 +32,13 @@ pub fn leaders(
     if !current.is_empty() && current.len() != placement.shards().count() {
         return Err(Error::Placement { reason: "there is not one leader a shard" });
     }
-    let mut choice = Choice::new(ring, placement);
-    choice.begin(ring, placement, current);
+    let mut choice = Choice::new(ring, placement, current);
+    choice.begin(ring, placement);
     while let Some(chain) = choice.better() {
-        for step in chain {
-            choice.led[step.from].remove(&step.shard);
-            choice.led[step.to].insert(step.shard);
-        }
+        choice.hand_over(&chain);
+    }
+    while let Some(round) = choice.saving() {
+        choice.hand_over(&round);
     }
     let mut leaders = vec![NodeId(0); placement.shards().count()];
     for (node, led) in choice.led.iter().enumerate() {
@@ -53,12 +56,14 @@ struct Choice {
     weight: Vec<u64>,
     /// Who may lead each shard.
     able: Vec<Vec<usize>>,
+    /// Who leads each shard so far, if it may.
+    old: Vec<Option<usize>>,
     /// The shards that each node leads.
     led: Vec<BTreeSet<usize>>,
 }
 
 impl Choice {
-    fn new(ring: &Ring, placement: &Placement) -> Choice {
+    fn new(ring: &Ring, placement: &Placement, current: &[NodeId]) -> Choice {
         let weight = |id| ring.node(id).map_or(0, |node| u64::from(node.weight()));
         let nodes: BTreeMap<NodeId, u64> =
             placement.loads().into_keys().map(|id| (id, weight(id))).collect();
@@ -69,8 +74,14 @@ impl Choice {
             let on_ring: Vec<usize> = on_ring.collect();
             if on_ring.is_empty() { set.iter().map(number).collect() } else { on_ring }
         });
+        let able: Vec<Vec<usize>> = able.collect();
+        let old = able.iter().enumerate().map(|(shard, able)| {
+            let leader = current.get(shard).and_then(|id| ids.binary_search(id).ok());
+            leader.filter(|node| able.contains(node))
+        });
         Choice {
-            able: able.collect(),
+            old: old.collect(),
+            able,
             led: vec![BTreeSet::new(); ids.len()],
             weight: nodes.into_values().collect(),
             ids,
@@ -79,11 +90,10 @@ impl Choice {
 
     /// Leaves each shard to its leader, if that may lead it; else takes the node that leads least,
     /// and among equals the next clockwise.
-    fn begin(&mut self, ring: &Ring, placement: &Placement, current: &[NodeId]) {
+    fn begin(&mut self, ring: &Ring, placement: &Placement) {
         let mut open = Vec::new();
         for shard in placement.shards().iter() {
-            let old = current.get(shard.index()).and_then(|id| self.ids.binary_search(id).ok());
-            match old.filter(|node| self.able[shard.index()].contains(node)) {
+            match self.old[shard.index()] {
                 Some(node) => _ = self.led[node].insert(shard.index()),
                 None => open.push(shard),
             }
@@ -105,15 +115,26 @@ impl Choice {
         }
     }
 
+    fn hand_over(&mut self, hops: &[Handover]) {
+        for hop in hops {
+            self.led[hop.from].remove(&hop.shard);
+            self.led[hop.to].insert(hop.shard);
+        }
+    }
+
     /// What one more adds to `leads²`.
     fn gains(&self, node: usize) -> u64 {
         2 * self.led[node].len() as u64 + 1
     }
 
+    /// What one less takes from `leads²`.
+    fn loses(&self, node: usize) -> u64 {
+        (2 * self.led[node].len() as u64).saturating_sub(1)
+    }
+
     /// Does it even something out if `from` leads one less and `to` one more?
     fn evens(&self, from: usize, to: usize) -> bool {
-        let loses = (2 * self.led[from].len() as u64).saturating_sub(1);
-        loses * self.weight[to] > self.gains(to) * self.weight[from]
+        self.loses(from) * self.weight[to] > self.gains(to) * self.weight[from]
     }
 
     /// A chain of hand-overs that evens something out.
@@ -137,6 +158,34 @@ impl Choice {
                 }
             });
             least.filter(|taker| self.evens(giver, *taker)).map(|taker| walk.chain(taker).0)
+        })
+    }
+
+    /// A round that evens nothing out and brings back more old leaders than it moves.
+    fn saving(&self) -> Option<Vec<Handover>> {
+        let nodes = self.ids.len();
+        let (mut hops, mut found) = (Hops::new(nodes), Vec::new());
+        for node in 0..nodes {
+            self.hops(node, &mut found);
+            for hop in found.drain(..) {
+                let was = |node: usize| isize::from(self.old[hop.shard] == Some(node));
+                hops.offer(hop, was(hop.from) - was(hop.to));
+            }
+        }
+        // One node may lead one more if another leads one less and the sum stays as it is: then the
+        // one gains what the other loses. In a round there is at most one such pair.
+        let equal = |one: (u64, u64), other: (u64, u64)| one.0 * other.1 == other.0 * one.1;
+        let loses = |node: usize| (self.loses(node), self.weight[node]);
+        let gains = |node: usize| (self.gains(node), self.weight[node]);
+        let mut rates: Vec<(u64, u64)> = Vec::new();
+        for node in (0..nodes).filter(|node| self.weight[*node] > 0) {
+            if !rates.iter().any(|rate| equal(*rate, loses(node))) {
+                rates.push(loses(node));
+            }
+        }
+        rates.into_iter().find_map(|rate| {
+            let fits = |(change, weight)| weight > 0 && equal(rate, (change, weight));
+            hops.saving(|node| (fits(gains(node)), fits(loses(node))))
         })
     }
 

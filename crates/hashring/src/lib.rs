@@ -31,6 +31,7 @@ mod node;
 mod placement;
 mod plan;
 mod ring;
+mod round;
 mod savings;
 mod shards;
 mod share;

@@ -4,43 +4,13 @@
 //! the only node that could have taken another. Then there is a *round*: nodes that each hand a
 //! shard to the next, or to nobody where a node may hold one more and another one less, by which
 //! more replicas come back to where they were than leave. When no such round is left, no draft
-//! within the bounds has fewer moves: a flow whose residual network has no negative cycle is one of
-//! least cost (Klein, "A primal method for minimal cost flows", 1967).
+//! within the bounds has fewer moves ([`crate::round`]).
 //!
 //! Cost: for each round saved, `replicas of all nodes × nodes`, and at worst `nodes³`.
 
 use crate::chain::Handover;
 use crate::draft::Draft;
-
-/// The cheapest hand-over from each node to each other; the last node is the pool.
-struct Hops {
-    nodes: usize,
-    /// `best[from][to]`.
-    best: Vec<Vec<Option<Handover>>>,
-}
-
-/// A way from one node to another, or between a node and the pool, where nothing changes hands.
-#[derive(Clone, Copy)]
-enum Edge {
-    Hop(Handover),
-    Pool { from: usize, to: usize },
-}
-
-impl Edge {
-    fn from(self) -> usize {
-        match self {
-            Edge::Hop(hop) => hop.from,
-            Edge::Pool { from, .. } => from,
-        }
-    }
-
-    fn to(self) -> usize {
-        match self {
-            Edge::Hop(hop) => hop.to,
-            Edge::Pool { to, .. } => to,
-        }
-    }
-}
+use crate::round::Hops;
 
 impl Draft {
     /// Saves what can be saved.
@@ -59,25 +29,15 @@ impl Draft {
 
     /// A round that saves moves.
     fn saving(&self) -> Option<Vec<Handover>> {
-        let cycle = self.edges().negative_cycle(|hop| self.cost(hop), |node| self.slack(node))?;
-        let hops = cycle.into_iter().filter_map(|edge| match edge {
-            Edge::Hop(hop) => Some(hop),
-            Edge::Pool { .. } => None,
-        });
-        Some(self.untangled(hops.collect()))
-    }
-
-    fn edges(&self) -> Hops {
-        let nodes = self.ids.len();
-        let mut best = vec![vec![None; nodes]; nodes];
+        let mut hops = Hops::new(self.ids.len());
         let mut found = Vec::new();
-        for (node, row) in best.iter_mut().enumerate() {
+        for node in 0..self.ids.len() {
             self.hops(node, &mut found);
             for hop in found.drain(..) {
-                row[hop.to] = Some(hop);
+                hops.offer(hop, self.cost(hop));
             }
         }
-        Hops { nodes, best }
+        hops.saving(|node| self.slack(node)).map(|round| self.untangled(round))
     }
 
     /// May the node hold one more, one less?
@@ -121,64 +81,6 @@ impl Draft {
             if after > self.zone_limit { entering.next().zip(entering.next()) } else { None }
         })
     }
-}
-
-impl Hops {
-    /// A cycle whose costs are less than nothing together, in order (Bellman and Ford).
-    fn negative_cycle(
-        &self,
-        cost: impl Fn(Handover) -> isize,
-        slack: impl Fn(usize) -> (bool, bool),
-    ) -> Option<Vec<Edge>> {
-        let pool = self.nodes;
-        let mut edges: Vec<(Edge, isize)> = Vec::new();
-        for hop in self.best.iter().flatten().flatten() {
-            edges.push((Edge::Hop(*hop), cost(*hop)));
-        }
-        for node in 0..self.nodes {
-            let (more, less) = slack(node);
-            if more {
-                edges.push((Edge::Pool { from: node, to: pool }, 0));
-            }
-            if less {
-                edges.push((Edge::Pool { from: pool, to: node }, 0));
-            }
-        }
-        let mut distance = vec![0; self.nodes + 1];
-        let mut by: Vec<Option<Edge>> = vec![None; self.nodes + 1];
-        let mut last = None;
-        for _ in 0..=self.nodes {
-            last = None;
-            for &(edge, cost) in &edges {
-                if distance[edge.from()] + cost < distance[edge.to()] {
-                    distance[edge.to()] = distance[edge.from()] + cost;
-                    by[edge.to()] = Some(edge);
-                    last = Some(edge.to());
-                }
-            }
-            last?;
-        }
-        Some(cycle(&by, last?))
-    }
-}
-
-/// The cycle that the way back from a node leads into.
-fn cycle(by: &[Option<Edge>], mut node: usize) -> Vec<Edge> {
-    let back = |node: usize| by[node].expect("what still changes after so many rounds has a cause");
-    for _ in 0..by.len() {
-        node = back(node).from();
-    }
-    let (end, mut cycle) = (node, Vec::new());
-    loop {
-        let edge = back(node);
-        cycle.push(edge);
-        node = edge.from();
-        if node == end {
-            break;
-        }
-    }
-    cycle.reverse();
-    cycle
 }
 
 #[cfg(test)]
