@@ -8,9 +8,11 @@
 //! That is the promise to whoever runs the cluster, and it is checked in the middle of the chaos:
 //! nodes that come back with old logs, that are cut off in one direction, or that were removed and
 //! do not know it, must not disturb. One answer in time is enough: a node that is spared may still
-//! be unable to hear a leader outside.
+//! be unable to hear a leader outside. Their disks and their settings are as slow as in the whole
+//! run: where one must first be sent what a former leader left it behind in, entry by entry, it is
+//! given time for as long as it gets on (`catches_up`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::NodeId;
 
@@ -37,6 +39,8 @@ pub(crate) struct Lull {
     /// one lull to the next.
     question: Option<u64>,
     answered: bool,
+    /// Entries that were missing when the time for an answer began.
+    lag: u64,
 }
 
 impl World {
@@ -62,7 +66,7 @@ impl World {
         self.network.spare(spared.clone());
         let settle = LULL_SETTLE.as_nanos() as u64;
         let ends = self.now + settle + LULL_ANSWER.as_nanos() as u64 + self.rng.below(10 * SECOND);
-        self.lull = Some(Lull { spared, ends, question: None, answered: true });
+        self.lull = Some(Lull { spared, ends, question: None, answered: true, lag: 0 });
         self.push(self.now + settle, 0, What::Ask);
         true
     }
@@ -98,6 +102,11 @@ impl World {
     /// The spared are asked, and what was asked before must be answered.
     pub(crate) fn ask_spared(&mut self) -> Checked {
         let Some(mut lull) = self.lull.take() else { return Ok(()) };
+        if !lull.answered && self.catches_up(&mut lull) {
+            self.lull = Some(lull);
+            self.push(self.now + LULL_ANSWER.as_nanos() as u64, 0, What::Ask);
+            return Ok(());
+        }
         if !lull.answered {
             let nodes: Vec<String> = self.machines.iter().map(Machine::summary).collect();
             return Err(format!(
@@ -117,6 +126,7 @@ impl World {
         }
         let before = lull.question.replace(self.now);
         lull.answered = false;
+        lull.lag = self.lag_of(&lull.spared);
         for node in &lull.spared {
             let (node, client, bytes) = (*node, ASKERS + *node as usize, question());
             if let Some(number) = before {
@@ -127,6 +137,34 @@ impl World {
         self.lull = Some(lull);
         self.push(self.now + LULL_ANSWER.as_nanos() as u64, 0, What::Ask);
         Ok(())
+    }
+
+    /// Do those that are spared get on with what they lack of each other's logs? They must have got
+    /// at least what this seed's disks and network can bring them, with the smallest appends.
+    fn catches_up(&self, lull: &mut Lull) -> bool {
+        let lag = self.lag_of(&lull.spared);
+        let got = lull.lag.saturating_sub(lag);
+        // One append at a time, each on the disk before the next comes, and each shard in its turn.
+        let round = self.plan.disk.1 + 2 * self.plan.delay.1;
+        let least = LULL_ANSWER.as_nanos() / (2 * u128::from(self.plan.shards) * round.as_nanos());
+        lull.lag = lag;
+        lag > 0 && u128::from(got) >= least
+    }
+
+    /// Entries that these nodes lack, of those that any of them has.
+    fn lag_of(&self, nodes: &BTreeSet<u32>) -> u64 {
+        let mut lasts: BTreeMap<_, Vec<u64>> = BTreeMap::new();
+        for node in nodes {
+            let running = self.machines[*node as usize - 1].running.iter();
+            for group in running.flat_map(|running| running.front.core().members()) {
+                lasts.entry(group.id()).or_default().push(group.status().last.0);
+            }
+        }
+        let lag = |lasts: &Vec<u64>| {
+            let newest = lasts.iter().max().copied().unwrap_or(0);
+            lasts.iter().map(|last| newest - last).sum::<u64>()
+        };
+        lasts.values().map(lag).sum()
     }
 
     /// Somebody who asked for a lull's sake hears something. True if it was.
