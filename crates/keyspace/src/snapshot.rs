@@ -318,35 +318,72 @@ impl Shard {
     }
 }
 
-/// Builds a shard from a snapshot.
+/// Builds a shard from a snapshot, in one go or bit by bit.
 #[derive(Debug)]
-pub struct Loader;
+pub struct Loader {
+    shard: Shard,
+    bytes: Vec<u8>,
+    offset: usize,
+}
 
 impl Loader {
     /// The shard that this snapshot describes, or where it is malformed.
     pub fn load(bytes: &[u8]) -> Result<Shard, Malformed> {
-        let mut reader = Reader::new(bytes);
-        if reader.varint()? != VERSION {
-            return Err(reader.malformed());
-        }
-        let mut shard = Shard::new();
-        shard.load_head(&mut reader)?;
-        let loaded = load_records(&mut shard, &mut reader);
-        if !planted!("truncated-snapshot-taken") {
-            loaded?;
-        }
+        let (mut shard, mut reader) = (Shard::new(), Reader::new(bytes));
+        load_head(&mut shard, &mut reader)?;
+        load_records(&mut shard, &mut reader, usize::MAX)?;
         Ok(shard)
+    }
+
+    /// One that has all bytes and has loaded what stands before the keys.
+    pub fn begin(bytes: Vec<u8>) -> Result<Loader, Malformed> {
+        let (mut shard, mut reader) = (Shard::new(), Reader::new(&bytes));
+        load_head(&mut shard, &mut reader)?;
+        let offset = reader.offset();
+        Ok(Loader { shard, bytes, offset })
+    }
+
+    /// Loads `bytes` more, or one key that is larger. True if that was all.
+    pub fn step(&mut self, bytes: usize) -> Result<bool, Malformed> {
+        let mut reader = Reader::new(&self.bytes);
+        reader.take(self.offset)?;
+        let whole = load_records(&mut self.shard, &mut reader, self.offset.saturating_add(bytes))?;
+        self.offset = reader.offset();
+        Ok(whole)
+    }
+
+    /// The shard, once a step was the last.
+    pub fn finish(self) -> Shard {
+        self.shard
     }
 }
 
-fn load_records(shard: &mut Shard, reader: &mut Reader<'_>) -> Result<(), Malformed> {
-    loop {
-        match reader.byte()? {
-            RECORD => load_record(shard, reader)?,
-            END if reader.is_empty() => return Ok(()),
-            _ => return Err(reader.malformed()),
-        }
+fn load_head(shard: &mut Shard, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    if reader.varint()? != VERSION {
+        return Err(reader.malformed());
     }
+    shard.load_head(reader)
+}
+
+/// Loads records up to this offset; true if the last one was among them.
+fn load_records(
+    shard: &mut Shard,
+    reader: &mut Reader<'_>,
+    until: usize,
+) -> Result<bool, Malformed> {
+    while reader.offset() < until {
+        let loaded = match reader.byte() {
+            Ok(RECORD) => load_record(shard, reader),
+            Ok(END) if reader.is_empty() => return Ok(true),
+            Ok(_) => Err(reader.malformed()),
+            Err(malformed) => Err(malformed),
+        };
+        if loaded.is_err() && planted!("truncated-snapshot-taken") {
+            return Ok(true);
+        }
+        loaded?;
+    }
+    Ok(false)
 }
 
 fn load_record(shard: &mut Shard, reader: &mut Reader<'_>) -> Result<(), Malformed> {

@@ -97,7 +97,9 @@ impl Client {
     pub(crate) fn reload(&mut self) {
         let (mut saver, mut bytes) = (Saver::begin(&mut self.shard), Vec::new());
         while !saver.step(&mut self.shard, 512, &mut bytes) {}
-        self.shard = Loader::load(&bytes).unwrap();
+        let mut loader = Loader::begin(bytes).unwrap();
+        while !loader.step(64).unwrap() {}
+        self.shard = loader.finish();
     }
 }
 

@@ -52,14 +52,15 @@ pub const SNAPSHOT_IDLE_LOG_BYTES: u64 = 4 * 1024 * 1024;
 /// How long nothing must have been written for that.
 pub const SNAPSHOT_IDLE_TIME: Duration = Duration::from_secs(2);
 
-/// Bytes of a snapshot made in one turn of the loop: about 0.2 ms of work.
+/// Bytes of a snapshot made in one turn of the loop, or loaded before a rest: about 0.2 ms of work.
 pub const SNAPSHOT_STEP_BYTES: usize = 128 * 1024;
 
-/// How many times as long as a part of a snapshot took on its way to a new replica is rested before the next.
-pub const FETCH_RESTS: u32 = 4;
+/// How many times as long as a part of a snapshot took, on its way to a new replica or to be loaded by it, is
+/// rested before the next.
+pub const RESTS: u32 = 16;
 
 /// And how long at most, lest a replica that is far away takes hours.
-pub const FETCH_REST_MAX: Duration = Duration::from_millis(100);
+pub const REST_MAX: Duration = Duration::from_millis(100);
 
 /// Bytes of a backup that are read in one go, or one value that is larger. One part is made in a turn of
 /// the loop: 0.15 ms in which nobody else is served.

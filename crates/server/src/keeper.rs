@@ -3,7 +3,7 @@
 //! ```text
 //! Save ────────▶ LogKeeper ── append, commit ──▶ Event::Saved, DiskFull
 //!                   ▲ trim, reset
-//! SnapshotJob ─▶ SnapshotKeeper ───────────────▶ After: Tell · Trim · Reset
+//! SnapshotJob ─▶ SnapshotKeeper ───────────────▶ After: Tell · Trim · Reset · Load
 //! ```
 //!
 //! The driver runs each keeper on a thread of its own, the simulator both in simulated time.
@@ -22,7 +22,7 @@ use node::{Event, GroupId, Save, SnapshotJob, message};
 use stdx::codec::Reader;
 use stdx::{mark, planted};
 use storage::disk::Disk;
-use storage::snapshot::{Meta, Progress, Receiver, Snapshot, Snapshots, Writer};
+use storage::snapshot::{Meta, Progress, Reading, Receiver, Snapshot, Snapshots, Writer};
 use storage::wal::{Prepare, Prepared, Record, Wal};
 use storage::{Error, GroupId as StoredGroup};
 
@@ -223,6 +223,16 @@ pub enum After {
     Trim { group: GroupId, index: u64, term: u64 },
     /// The log is void; `then` is for the core once that is durable.
     Reset { group: GroupId, index: u64, term: u64, then: Event },
+    /// More of this snapshot is to be loaded, after a rest: [`Work::Load`].
+    Load { group: GroupId, index: Index },
+}
+
+/// What the snapshots' thread has to do.
+#[derive(Debug)]
+pub enum Work {
+    Job(SnapshotJob),
+    /// The next step of loading what came from peers: asked for by [`After::Load`].
+    Load,
 }
 
 /// The snapshots, those being written and those that arrive.
@@ -233,16 +243,61 @@ pub struct SnapshotKeeper {
     disk: Arc<dyn Disk>,
     writing: BTreeMap<GroupId, (Writer, u64, u64)>,
     receiving: BTreeMap<GroupId, Receiver>,
+    /// What came from peers and is durable, to be loaded one after the other.
+    loading: VecDeque<Loading>,
+    /// Was the next step of it asked for?
+    load_is_due: bool,
+    /// Bytes of a snapshot that are loaded in one step.
+    load_step_bytes: usize,
+}
+
+/// A snapshot that is becoming a shard.
+#[derive(Debug)]
+struct Loading {
+    group: GroupId,
+    meta: SnapshotMeta,
+    snapshot: Snapshot,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Reads {
+        reading: Reading,
+        bytes: Vec<u8>,
+    },
+    Loads(Loader),
+    /// Nothing comes of it.
+    Malformed,
+    Loaded(Shard),
 }
 
 impl SnapshotKeeper {
     /// Keeps an open folder of snapshots of this data directory.
-    pub fn new(snapshots: Snapshots, disk: Arc<dyn Disk>) -> SnapshotKeeper {
-        SnapshotKeeper { snapshots, disk, writing: BTreeMap::new(), receiving: BTreeMap::new() }
+    pub fn new(
+        snapshots: Snapshots,
+        disk: Arc<dyn Disk>,
+        load_step_bytes: usize,
+    ) -> SnapshotKeeper {
+        let (writing, receiving) = (BTreeMap::new(), BTreeMap::new());
+        let (loading, load_is_due) = (VecDeque::new(), false);
+        SnapshotKeeper {
+            snapshots,
+            disk,
+            writing,
+            receiving,
+            loading,
+            load_is_due,
+            load_step_bytes,
+        }
     }
 
-    /// Does one job; the jobs of a group come in their order.
-    pub fn work(&mut self, job: SnapshotJob, out: &mut Vec<After>) -> Result<(), Error> {
+    /// Does one piece of work; the jobs of a group come in their order.
+    pub fn work(&mut self, work: Work, out: &mut Vec<After>) -> Result<(), Error> {
+        let job = match work {
+            Work::Job(job) => job,
+            Work::Load => return self.load(out),
+        };
         match job {
             SnapshotJob::Begin { group, meta } => self.begin(group, &meta, out),
             SnapshotJob::Part { group, data, last, .. } => self.part(group, &data, last, out),
@@ -285,6 +340,7 @@ impl SnapshotKeeper {
         repair::done(&*self.disk, stored(group));
         self.writing.remove(&group);
         self.receiving.remove(&group);
+        self.loading.retain(|loading| loading.group != group);
         self.snapshots.forget(stored(group))?;
         let (index, term, then) = (0, 0, Event::Left { group });
         out.push(After::Reset { group, index, term, then });
@@ -371,26 +427,69 @@ impl SnapshotKeeper {
             Err(error) => return Err(error),
         };
         self.receiving.remove(&group);
-        let installed = match snapshot.filter(|snapshot| snapshot.meta().index == meta.index.0) {
-            Some(snapshot) => self.install(snapshot)?,
-            None => None,
-        };
-        let Some((shard, index, term)) = installed else {
+        let Some(snapshot) = snapshot.filter(|found| found.meta().index == meta.index.0) else {
             out.push(After::Tell(Event::Loaded { group, meta, shard: None }));
             return Ok(());
         };
-        let then = Event::Loaded { group, meta, shard: Some(Box::new(shard)) };
-        out.push(After::Reset { group, index, term, then });
+        let bytes = Vec::with_capacity(snapshot.bytes() as usize);
+        let stage = Stage::Reads { reading: Reading::default(), bytes };
+        self.loading.push_back(Loading { group, meta, snapshot, stage });
+        self.ask_to_load(out);
         Ok(())
     }
 
-    /// The snapshot takes the place of everything that the group has here.
-    fn install(&mut self, snapshot: Snapshot) -> Result<Option<(Shard, u64, u64)>, Error> {
-        let bytes = snapshot.load_all()?;
-        let Ok(shard) = Loader::load(&bytes) else { return Ok(None) };
-        let (index, term) = (snapshot.meta().index, snapshot.meta().term);
-        self.snapshots.keep(snapshot)?;
-        Ok(Some((shard, index, term)))
+    /// One step at a time, however many wait.
+    fn ask_to_load(&mut self, out: &mut Vec<After>) {
+        if !self.load_is_due
+            && let Some(Loading { group, meta, .. }) = self.loading.front()
+        {
+            self.load_is_due = true;
+            out.push(After::Load { group: *group, index: meta.index });
+        }
+    }
+
+    /// Loads some more of the first that waits. What waited may be of a group that has left since.
+    fn load(&mut self, out: &mut Vec<After>) -> Result<(), Error> {
+        self.load_is_due = false;
+        let Some(Loading { group, meta, snapshot, stage }) = self.loading.pop_front() else {
+            return Ok(());
+        };
+        match stage.step(&snapshot, self.load_step_bytes)? {
+            Stage::Malformed => {
+                self.snapshots.discard(&snapshot)?;
+                out.push(After::Tell(Event::Loaded { group, meta, shard: None }));
+            }
+            // It takes the place of everything that the group has here.
+            Stage::Loaded(shard) => {
+                let (index, term) = (meta.index.0, snapshot.meta().term);
+                self.snapshots.keep(snapshot)?;
+                let then = Event::Loaded { group, meta, shard: Some(Box::new(shard)) };
+                out.push(After::Reset { group, index, term, then });
+            }
+            stage => self.loading.push_front(Loading { group, meta, snapshot, stage }),
+        }
+        self.ask_to_load(out);
+        Ok(())
+    }
+}
+
+impl Stage {
+    fn step(self, snapshot: &Snapshot, bytes_max: usize) -> Result<Stage, Error> {
+        Ok(match self {
+            Stage::Reads { mut reading, mut bytes } => {
+                if snapshot.read_on(&mut reading, |block| bytes.extend_from_slice(block))? {
+                    Stage::Reads { reading, bytes }
+                } else {
+                    Loader::begin(bytes).map_or(Stage::Malformed, Stage::Loads)
+                }
+            }
+            Stage::Loads(mut loader) => match loader.step(bytes_max) {
+                Ok(false) => Stage::Loads(loader),
+                Ok(true) => Stage::Loaded(loader.finish()),
+                Err(_) => Stage::Malformed,
+            },
+            done => done,
+        })
     }
 }
 
@@ -408,10 +507,11 @@ pub fn snapshot_meta(snapshot: &Snapshot) -> Option<SnapshotMeta> {
 mod tests {
     use std::sync::Arc;
 
-    use super::{After, LogKeeper, Room, SnapshotKeeper};
-    use consensus::{Entry, EntryKind, Index, Record, Term};
+    use super::{After, LogKeeper, Room, SnapshotKeeper, Work};
+    use consensus::{Entry, EntryKind, Index, NodeId, Record, SnapshotMeta, Term};
+    use keyspace::{Saver, Shard};
     use node::{Event, GroupId, Save, SnapshotJob};
-    use storage::disk::SimDisk;
+    use storage::disk::{Disk, SimDisk};
     use storage::store::Store;
     use storage::wal::Options;
 
@@ -451,19 +551,122 @@ mod tests {
         let disk = SimDisk::new(1);
         let options = Options { segment_bytes: 64 * 1024 };
         let (store, _) = Store::open(Arc::new(disk.clone()), options).unwrap();
-        let mut keeper = SnapshotKeeper::new(store.snapshots, Arc::new(disk.clone()));
+        let mut keeper = SnapshotKeeper::new(store.snapshots, Arc::new(disk.clone()), 1);
         let part = |last| {
             let (meta, data) = (consensus::SnapshotMeta::default(), vec![1].into());
             SnapshotJob::Receive { group: GROUP, meta, offset: 5, data, last }
         };
         let mut after = Vec::new();
         stdx::marks::take();
-        keeper.work(part(false), &mut after).unwrap();
+        keeper.work(Work::Job(part(false)), &mut after).unwrap();
         assert!(after.is_empty());
-        keeper.work(part(true), &mut after).unwrap();
+        keeper.work(Work::Job(part(true)), &mut after).unwrap();
         assert!(matches!(after[..], [After::Tell(Event::Loaded { shard: None, .. })]));
         let reached = stdx::marks::take();
         assert!(reached.contains_key("a part of a snapshot comes behind one that was refused"));
+    }
+
+    fn snapshots(disk: &SimDisk) -> SnapshotKeeper {
+        let options = Options { segment_bytes: 64 * 1024 };
+        let (store, _) = Store::open(Arc::new(disk.clone()), options).unwrap();
+        SnapshotKeeper::new(store.snapshots, Arc::new(disk.clone()), 1)
+    }
+
+    /// A snapshot of `index`, written by this node.
+    fn write(keeper: &mut SnapshotKeeper, index: u64, state: &[u8], after: &mut Vec<After>) {
+        let meta = meta(index);
+        keeper.work(Work::Job(SnapshotJob::Begin { group: GROUP, meta }), after).unwrap();
+        let (data, last, hurry) = (state.to_vec(), true, false);
+        let part = SnapshotJob::Part { group: GROUP, data, last, hurry };
+        keeper.work(Work::Job(part), after).unwrap();
+    }
+
+    fn meta(index: u64) -> SnapshotMeta {
+        SnapshotMeta { index: Index(index), term: Term(1), ..SnapshotMeta::default() }
+    }
+
+    fn state() -> Vec<u8> {
+        let (mut shard, mut bytes) = (Shard::new(), Vec::new());
+        let mut saver = Saver::begin(&mut shard);
+        while !saver.step(&mut shard, 512, &mut bytes) {}
+        bytes
+    }
+
+    /// What another node sends of its snapshot of `index`.
+    fn sent(index: u64, state: &[u8]) -> Work {
+        let disk = SimDisk::new(2);
+        let mut keeper = snapshots(&disk);
+        let (group, target, snapshot, mut after) = (GROUP, NodeId(1), Index(index), Vec::new());
+        write(&mut keeper, index, state, &mut after);
+        after.clear();
+        let (offset, bytes_max) = (0, 1 << 20);
+        let fetch = SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max };
+        keeper.work(Work::Job(fetch), &mut after).unwrap();
+        let Some(After::Tell(Event::Fetched { data, last, .. })) = after.pop() else {
+            panic!("{after:?}")
+        };
+        assert!(last);
+        let meta = meta(index);
+        Work::Job(SnapshotJob::Receive { group, meta, offset, data, last })
+    }
+
+    #[test]
+    fn a_snapshot_that_came_is_loaded_in_steps_and_outlives_an_older_one_that_is_finished_meanwhile()
+     {
+        let disk = SimDisk::new(1);
+        let (mut keeper, mut after) = (snapshots(&disk), Vec::new());
+        keeper.work(sent(80, &state()), &mut after).unwrap();
+        assert!(matches!(after[..], [After::Load { group: GROUP, index: Index(80) }]));
+        write(&mut keeper, 50, &state(), &mut after);
+        after.clear();
+        let mut steps = 0;
+        while !matches!(after.last(), Some(After::Reset { .. })) {
+            after.clear();
+            keeper.work(Work::Load, &mut after).unwrap();
+            steps += 1;
+            assert!(steps < 100 && !after.is_empty());
+        }
+        assert!(steps > 2, "{steps}");
+        let Some(After::Reset { index: 80, then: Event::Loaded { shard: Some(_), .. }, .. }) =
+            after.pop()
+        else {
+            panic!("{after:?}")
+        };
+        drop(keeper);
+        let options = Options { segment_bytes: 64 * 1024 };
+        let (store, _) = Store::open(Arc::new(disk.clone()), options).unwrap();
+        let newest = store.snapshots.newest(super::stored(GROUP)).unwrap();
+        assert_eq!(newest.meta().index, 80);
+        assert!(newest.load_all().is_ok());
+    }
+
+    #[test]
+    fn what_waits_to_be_loaded_asks_for_one_step_at_a_time_and_goes_with_its_group() {
+        let disk = SimDisk::new(1);
+        let (mut keeper, mut after) = (snapshots(&disk), Vec::new());
+        keeper.work(sent(80, &state()), &mut after).unwrap();
+        keeper.work(sent(90, &state()), &mut after).unwrap();
+        assert_eq!(after.len(), 1, "{after:?}");
+        after.clear();
+        let leave = SnapshotJob::Leave { group: GROUP, reached: (Term(1), Index(90)) };
+        keeper.work(Work::Job(leave), &mut after).unwrap();
+        after.clear();
+        keeper.work(Work::Load, &mut after).unwrap();
+        assert!(after.is_empty(), "{after:?}");
+        assert_eq!(disk.list("snapshots").unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_no_snapshot_is_refused_and_removed() {
+        let disk = SimDisk::new(1);
+        let (mut keeper, mut after) = (snapshots(&disk), Vec::new());
+        keeper.work(sent(80, b"no state of a shard"), &mut after).unwrap();
+        while matches!(after.last(), Some(After::Load { .. })) {
+            after.clear();
+            keeper.work(Work::Load, &mut after).unwrap();
+        }
+        assert!(matches!(after[..], [After::Tell(Event::Loaded { shard: None, .. })]));
+        assert_eq!(disk.list("snapshots").unwrap(), Vec::<String>::new());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use node::{Event, GroupId, Health, Map, Moment, Save, SnapshotJob};
 use server::Front;
 use server::arrivals::Arrivals;
 use server::config::Config;
-use server::keeper::{After, LogKeeper, Room, SnapshotKeeper};
+use server::keeper::{After, LogKeeper, Room, SnapshotKeeper, Work};
 use server::links::About;
 use server::repair::{self, Refusal};
 use server::start::{Present, Restore, entries, newest_map, present, restore};
@@ -73,7 +73,7 @@ pub(crate) struct Running {
     log: LogKeeper,
     snapshots: SnapshotKeeper,
     jobs: LogJobs,
-    snapshot_jobs: VecDeque<SnapshotJob>,
+    snapshot_work: VecDeque<Work>,
     /// What has found no room on the disk.
     again: Vec<SnapshotJob>,
     arrivals: Arrivals,
@@ -242,9 +242,9 @@ impl Machine {
             front: Front::new(core, Config::default(), moment),
             _home: home,
             log: LogKeeper::new(store.wal),
-            snapshots: SnapshotKeeper::new(store.snapshots, disk),
+            snapshots: SnapshotKeeper::new(store.snapshots, disk, step_bytes(dice)),
             jobs: LogJobs::default(),
-            snapshot_jobs: VecDeque::new(),
+            snapshot_work: VecDeque::new(),
             again: Vec::new(),
             arrivals: Arrivals::default(),
             log_busy: false,
@@ -304,8 +304,7 @@ impl Machine {
             ..consensus::Options::new(NodeId(self.id), dice)
         };
         let own = Health { pid: self.id, addr: addr_of(self.id), ..Health::default() };
-        let snapshot_step_bytes =
-            SNAPSHOT_STEP_BYTES[(dice >> 16) as usize % SNAPSHOT_STEP_BYTES.len()];
+        let snapshot_step_bytes = step_bytes(dice);
         let (moves, replace_after) = match &self.calling {
             Calling::Fixed { .. } => (false, Duration::ZERO),
             Calling::Mapped { replace_after, .. } => (true, *replace_after),
@@ -430,12 +429,16 @@ fn on_disk(found: &Found, group: GroupId, here: bool, faulty: bool) -> Result<On
     Ok(OnDisk { here, faulty, term: group.term, vote: group.vote, snapshot, entries })
 }
 
+/// Bytes of a snapshot that are made or loaded in one step.
+fn step_bytes(dice: u64) -> usize {
+    SNAPSHOT_STEP_BYTES[(dice >> 16) as usize % SNAPSHOT_STEP_BYTES.len()]
+}
+
 impl Running {
     /// Takes the work for the disk out of the effects of a turn.
     pub(crate) fn take_work(&mut self, saves: Vec<Save>, snapshots: Vec<SnapshotJob>) {
         self.jobs.saves.extend(saves);
-        self.snapshot_jobs.extend(snapshots);
-        self.snapshot_jobs.extend(self.again.drain(..));
+        self.snapshot_work.extend(snapshots.into_iter().chain(self.again.drain(..)).map(Work::Job));
     }
 
     /// Its replica of a group.
@@ -500,12 +503,12 @@ impl Running {
 
     /// Is there work on snapshots, and nobody at it?
     pub(crate) fn snapshots_are_due(&self) -> bool {
-        !self.snapshots_busy && !self.snapshot_jobs.is_empty()
+        !self.snapshots_busy && !self.snapshot_work.is_empty()
     }
 
-    /// The next job on snapshots, to look at.
-    pub(crate) fn next_snapshot_job(&self) -> Option<&SnapshotJob> {
-        self.snapshot_jobs.front()
+    /// The next work on snapshots, to look at.
+    pub(crate) fn next_snapshot_work(&self) -> Option<&Work> {
+        self.snapshot_work.front()
     }
 
     /// The log's thread wakes and takes what waits for it.
@@ -555,12 +558,13 @@ impl Running {
     pub(crate) fn work_on_snapshot(&mut self) -> Result<Vec<Event>, storage::Error> {
         self.snapshots_busy = false;
         let (mut after, mut events) = (Vec::new(), Vec::new());
-        let Some(job) = self.snapshot_jobs.pop_front() else { return Ok(events) };
-        self.snapshots.work(job, &mut after)?;
+        let Some(work) = self.snapshot_work.pop_front() else { return Ok(events) };
+        self.snapshots.work(work, &mut after)?;
         for after in after {
             match after {
                 After::Tell(event) => events.push(event),
                 After::Again(job) => self.again.push(job),
+                After::Load { .. } => self.snapshot_work.push_back(Work::Load),
                 After::Trim { group, index, term } => self.jobs.trims.push((group, index, term)),
                 After::Reset { group, index, term, then } => {
                     self.jobs.resets.push((group, index, term, then));

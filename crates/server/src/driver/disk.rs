@@ -10,21 +10,22 @@
 //! A full disk is waited out, and the loop is told; any other error ends the node, before it can
 //! acknowledge anything that it does not know to be durable. What is done is `keeper`'s.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use node::{GroupId, Save, SnapshotJob};
+use node::limits::SNAPSHOT_STEP_BYTES;
+use node::{GroupId, Rests, Save, SnapshotJob};
 use storage::Error;
 use storage::disk::Disk;
 use storage::snapshot::Snapshots;
 use storage::wal::{Prepared, Wal};
 
+use super::clock::Clock;
 use super::{Notice, Notifier};
-use crate::keeper::{After, FULL_INTERVAL, LogKeeper, Room, SnapshotKeeper};
+use crate::keeper::{After, FULL_INTERVAL, LogKeeper, Room, SnapshotKeeper, Work};
 use crate::limits::{BACKGROUND_NICE, FILL_REST, SNAPSHOT_REST};
 
 /// An idle log is sealed after this long.
@@ -209,11 +210,11 @@ impl SnapshotThread {
         notifier: Notifier,
     ) -> SnapshotThread {
         let (jobs, queue) = mpsc::channel();
-        let (keeper, log) = (SnapshotKeeper::new(snapshots, disk), log.jobs.clone());
-        let (again, resting) = (VecDeque::new(), VecDeque::new());
+        let keeper = SnapshotKeeper::new(snapshots, disk, SNAPSHOT_STEP_BYTES);
+        let (log, later, loads) = (log.jobs.clone(), Vec::new(), Rests::default());
         let run = move || {
             give_way();
-            Keeping { keeper, log, notifier, again, resting }.run(&queue);
+            Keeping { keeper, log, notifier, later, loads, clock: Clock::new() }.run(&queue);
         };
         let thread = thread::Builder::new().name("snapshots".to_owned()).spawn(run);
         drop(thread.expect("a thread can be started at the start"));
@@ -232,55 +233,73 @@ struct Keeping {
     keeper: SnapshotKeeper,
     log: Sender<LogJob>,
     notifier: Notifier,
-    /// What has found no room on the disk, and when it is tried again.
-    again: VecDeque<(Instant, SnapshotJob)>,
-    /// What follows on parts of snapshots, and when: the next is made once it is told that one is written.
-    resting: VecDeque<(Instant, After)>,
+    /// What is done after a while, and when.
+    later: Vec<(Instant, Later)>,
+    loads: Rests<GroupId>,
+    clock: Clock,
+}
+
+enum Later {
+    /// What had found no room on the disk.
+    Job(SnapshotJob),
+    /// The next step of loading this group's snapshot.
+    Load(GroupId),
+    /// What follows on a part of a snapshot: the next is made once it is told that one is written.
+    Follow(After),
 }
 
 impl Keeping {
     fn run(mut self, queue: &Receiver<SnapshotJob>) {
         let mut after = Vec::new();
-        while let Some(job) = self.next(queue) {
-            let rests = matches!(job, SnapshotJob::Part { hurry: false, last: false, .. });
-            if let Err(error) = self.keeper.work(job, &mut after) {
+        while let Some(work) = self.next(queue) {
+            let rests =
+                matches!(work, Work::Job(SnapshotJob::Part { hurry: false, last: false, .. }));
+            if let Err(error) = self.keeper.work(work, &mut after) {
                 self.notifier.send(Notice::Fatal(error.to_string()));
                 return;
             }
-            if rests {
-                let until = Instant::now() + SNAPSHOT_REST;
-                self.resting.extend(after.drain(..).map(|after| (until, after)));
+            for after in after.drain(..) {
+                if rests {
+                    self.later.push((Instant::now() + SNAPSHOT_REST, Later::Follow(after)));
+                } else {
+                    self.follow(after);
+                }
             }
-            after.drain(..).for_each(|after| self.follow(after));
         }
     }
 
-    /// The next job: a new one, or after a while one that had found no room.
-    fn next(&mut self, queue: &Receiver<SnapshotJob>) -> Option<SnapshotJob> {
+    /// The next piece of work: what has waited for its time, or else a new job.
+    fn next(&mut self, queue: &Receiver<SnapshotJob>) -> Option<Work> {
         loop {
-            let now = Instant::now();
-            while let Some((_, after)) = self.resting.pop_front_if(|(until, _)| *until <= now) {
-                self.follow(after);
-            }
-            if let Some((_, job)) = self.again.pop_front_if(|(until, _)| *until <= now) {
-                return Some(job);
-            }
-            let rested = self.resting.front().map(|(until, _)| *until);
-            let retry = self.again.front().map(|(until, _)| *until);
-            let Some(until) = rested.into_iter().chain(retry).min() else {
-                return queue.recv().ok();
+            let next = self.later.iter().enumerate().min_by_key(|(_, (when, _))| *when);
+            let Some((place, &(when, _))) = next else {
+                return queue.recv().ok().map(Work::Job);
             };
-            match queue.recv_timeout(until - now) {
-                Ok(job) => return Some(job),
+            match queue.recv_timeout(when.saturating_duration_since(Instant::now())) {
+                Ok(job) => return Some(Work::Job(job)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,
+            }
+            match self.later.remove(place).1 {
+                Later::Job(job) => return Some(Work::Job(job)),
+                Later::Load(group) => {
+                    self.loads.begin(self.clock.moment().now, &group);
+                    return Some(Work::Load);
+                }
+                Later::Follow(after) => self.follow(after),
             }
         }
     }
 
     fn follow(&mut self, after: After) {
         match after {
-            After::Again(job) => self.again.push_back((Instant::now() + FULL_INTERVAL, job)),
+            After::Again(job) => {
+                self.later.push((Instant::now() + FULL_INTERVAL, Later::Job(job)));
+            }
+            After::Load { group, index } => {
+                let rest = self.loads.before(self.clock.moment().now, group, index);
+                self.later.push((Instant::now() + rest, Later::Load(group)));
+            }
             After::Tell(event) => self.notifier.send(Notice::Core(event)),
             After::Trim { group, index, term } => {
                 let _ = self.log.send(LogJob::Trim { group, index, term });

@@ -1,6 +1,7 @@
 //! Disks at work: saves and snapshots take their time, and power fails at their boundaries.
 
 use node::{Event, SnapshotJob};
+use server::keeper::Work;
 
 use super::{Checked, What, World};
 use crate::coverage::Mark;
@@ -98,12 +99,16 @@ impl World {
     pub(super) fn snapshot_done(&mut self, node: u32) -> Checked {
         let directed = self.plan.directed;
         let Some(running) = &mut self.machine(node).running else { return Ok(()) };
-        let (rate, mark) = match running.next_snapshot_job() {
-            Some(SnapshotJob::Begin { .. } | SnapshotJob::Part { .. }) => {
+        let (rate, mark) = match running.next_snapshot_work() {
+            Some(Work::Job(SnapshotJob::Begin { .. } | SnapshotJob::Part { .. })) => {
                 (directed.in_snapshot, Mark::PowerFailedInSnapshot)
             }
-            Some(SnapshotJob::Receive { .. }) => (directed.in_install, Mark::PowerFailedInInstall),
-            Some(SnapshotJob::Leave { .. }) => (directed.in_install, Mark::PowerFailedInLeave),
+            Some(Work::Job(SnapshotJob::Receive { .. }) | Work::Load) => {
+                (directed.in_install, Mark::PowerFailedInInstall)
+            }
+            Some(Work::Job(SnapshotJob::Leave { .. })) => {
+                (directed.in_install, Mark::PowerFailedInLeave)
+            }
             _ => (0, Mark::PowerFailed),
         };
         let halt = self.rng.below(8);

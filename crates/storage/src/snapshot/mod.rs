@@ -20,5 +20,5 @@ mod write;
 
 pub use format::Meta;
 pub use receive::{Progress, Receiver};
-pub use stored::{Snapshot, Snapshots};
+pub use stored::{Reading, Snapshot, Snapshots};
 pub use write::Writer;

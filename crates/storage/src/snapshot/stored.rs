@@ -89,12 +89,19 @@ impl Snapshots {
         }
         let newest = self.newest[&group].meta.index;
         let names = self.disk.list(FOLDER).map_err(|error| Error::io("list", FOLDER, error))?;
+        // A newer one came from a peer and is still being loaded.
         for (one, index) in names.iter().filter_map(|name| parse(name)) {
-            if one == group && index != newest {
+            if one == group && index < newest {
                 self.remove(one, index)?;
             }
         }
         Ok(())
+    }
+
+    /// Removes a durable snapshot that was never kept.
+    pub fn discard(&self, snapshot: &Snapshot) -> Result<(), Error> {
+        self.remove(snapshot.meta.group, snapshot.meta.index)?;
+        self.disk.sync_folder(FOLDER).map_err(|error| Error::sync(FOLDER, error))
     }
 
     /// Removes every snapshot of a group, damaged ones too: before its repair, or when it moved away.
@@ -118,9 +125,16 @@ impl Snapshots {
         let path = path(group, index);
         let file = self.disk.open(&path).map_err(|error| Error::io("open", &path, error))?;
         file.sync().map_err(|error| Error::sync(&path, error))?;
-        let mut checker = Checker::default();
-        let checked = check(&*file, &mut checker, &mut |_| {});
-        let checked = checked.and_then(|bytes| Ok((checker.finish()?.clone(), bytes)));
+        let mut reading = Reading::default();
+        let checked = loop {
+            match reading.step(&*file, &mut |_| {}) {
+                Ok(true) => {}
+                Ok(false) => {
+                    break reading.checker.finish().map(|meta| (meta.clone(), reading.offset));
+                }
+                Err(defect) => break Err(defect),
+            }
+        };
         let reason = match checked {
             Ok((meta, bytes)) if (meta.group, meta.index) == (group, index) => {
                 let seed = meta.encode(&mut Vec::new());
@@ -134,27 +148,28 @@ impl Snapshots {
             }
         };
         let path = self.disk.describe(&path);
-        let place = Place::Snapshot { path, offset: checker.offset };
+        let place = Place::Snapshot { path, offset: reading.checker.offset };
         Ok(Err(Fault::new(place, reason, Some(group))))
     }
 }
 
-/// Feeds a whole file to the checker; returns its length.
-fn check(
-    file: &dyn File,
-    checker: &mut Checker,
-    each: &mut dyn FnMut(&[u8]),
-) -> Result<u64, Defect> {
-    let mut piece = vec![0; READ_BYTES];
-    let mut offset = 0;
-    loop {
-        let read = file.read_at(offset, &mut piece);
+/// How far a snapshot was read.
+#[derive(Debug, Default)]
+pub struct Reading {
+    checker: Checker,
+    offset: u64,
+    piece: Vec<u8>,
+}
+
+impl Reading {
+    /// Reads the next piece and checks it. False at the end of the file.
+    fn step(&mut self, file: &dyn File, each: &mut dyn FnMut(&[u8])) -> Result<bool, Defect> {
+        self.piece.resize(READ_BYTES, 0);
+        let read = file.read_at(self.offset, &mut self.piece);
         let count = read.map_err(|_| Defect::Damaged("it cannot be read"))?;
-        if count == 0 {
-            return Ok(offset);
-        }
-        checker.feed(&piece[..count], each)?;
-        offset += count as u64;
+        self.checker.feed(&self.piece[..count], each)?;
+        self.offset += count as u64;
+        Ok(count > 0)
     }
 }
 
@@ -220,15 +235,21 @@ impl Snapshot {
         Ok(bytes)
     }
 
-    /// The state, in blocks, each checked before it is handed out.
-    pub fn load(&self, mut each: impl FnMut(&[u8])) -> Result<(), Error> {
-        let mut checker = Checker::default();
-        let whole = check(&*self.file, &mut checker, &mut each)
-            .and_then(|_| checker.finish().map(|meta| *meta == self.meta));
+    /// Reads on, half a MiB or less: the state, in blocks, each checked before it is handed out. False
+    /// if that was the end, and all of it is right.
+    pub fn read_on(
+        &self,
+        reading: &mut Reading,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<bool, Error> {
+        let stepped = reading.step(&*self.file, &mut each);
+        let whole = stepped.and_then(|more| {
+            Ok((more, more || reading.checker.finish().map(|meta| *meta == self.meta)?))
+        });
         match whole {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(self.corrupt(0, "its header is wrong")),
-            Err(Defect::Damaged(reason)) => Err(self.corrupt(checker.offset, reason)),
+            Ok((more, true)) => Ok(more),
+            Ok((_, false)) => Err(self.corrupt(0, "its header is wrong")),
+            Err(Defect::Damaged(reason)) => Err(self.corrupt(reading.checker.offset, reason)),
             Err(Defect::Newer(_)) => Err(self.corrupt(0, "its header is wrong")),
         }
     }
@@ -236,7 +257,8 @@ impl Snapshot {
     /// The whole state in one piece.
     pub fn load_all(&self) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::with_capacity(self.bytes as usize);
-        self.load(|block| bytes.extend_from_slice(block))?;
+        let mut reading = Reading::default();
+        while self.read_on(&mut reading, |block| bytes.extend_from_slice(block))? {}
         Ok(bytes)
     }
 
