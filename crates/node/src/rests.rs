@@ -32,8 +32,9 @@ struct Pace {
     rests: u32,
 }
 
-/// One of which nothing was heard for so long is forgotten.
-const FORGET_AFTER: Duration = Duration::from_secs(60);
+/// One of which nothing was heard for so long is forgotten: a snapshot that was sent is loaded before a
+/// newer one is asked for, behind others that wait, and that takes a while.
+const FORGET_AFTER: Duration = Duration::from_secs(3_600);
 
 impl<K> Default for Rests<K> {
     fn default() -> Self {
@@ -91,7 +92,7 @@ mod tests {
             assert_eq!(rest(5, index), millis(0));
             assert_eq!(rest(5, index), millis(5 * times));
         }
-        assert_eq!(rest(60_000, 11), millis(0));
+        assert_eq!(rest(3_600_000, 11), millis(0));
         assert_eq!(rest(5, 11), millis(80), "as if it were new");
     }
 }

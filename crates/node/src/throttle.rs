@@ -4,7 +4,7 @@
 //! held back here is asked for later, in its order; the leader sends nothing else to that follower
 //! meanwhile, so nothing piles up.
 //!
-//! And between two parts for a follower lies a rest by what the parts take, to be read, sent, written and asked
+//! And between two parts for a follower that is no voter yet lies a rest by what the parts take, to be read, sent, written and asked
 //! for (`rests`): on machines that are busy, or have little of a processor, clients would wait for them long
 //! before what the disk and network bear is reached.
 
@@ -64,8 +64,9 @@ impl Throttle {
 
     /// When its follower has rested since the part before.
     fn rested(&mut self, now: Instant, fetch: &SnapshotJob) -> Instant {
-        let SnapshotJob::Fetch { group, target, snapshot, .. } = fetch else { return now };
-        now + self.followers.before(now, (*group, *target), *snapshot)
+        let SnapshotJob::Fetch { group, target, snapshot, hurry, .. } = fetch else { return now };
+        let rest = self.followers.before(now, (*group, *target), *snapshot);
+        if *hurry { now } else { now + rest }
     }
 
     /// When the next part may be read.
@@ -84,7 +85,7 @@ mod tests {
 
     fn fetch(offset: u64) -> SnapshotJob {
         let (group, target, snapshot) = (GroupId(0), NodeId(2), Index(5));
-        SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max: 1_000_000 }
+        SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max: 1_000_000, hurry: false }
     }
 
     /// As if each were for a follower of its own: none rests.

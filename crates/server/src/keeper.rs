@@ -223,8 +223,8 @@ pub enum After {
     Trim { group: GroupId, index: u64, term: u64 },
     /// The log is void; `then` is for the core once that is durable.
     Reset { group: GroupId, index: u64, term: u64, then: Event },
-    /// More of this snapshot is to be loaded, after a rest: [`Work::Load`].
-    Load { group: GroupId, index: Index },
+    /// More of this snapshot is to be loaded, after a rest if there is no hurry: [`Work::Load`].
+    Load { group: GroupId, index: Index, hurry: bool },
 }
 
 /// What the snapshots' thread has to do.
@@ -257,7 +257,15 @@ struct Loading {
     group: GroupId,
     meta: SnapshotMeta,
     snapshot: Snapshot,
+    hurry: bool,
     stage: Stage,
+}
+
+impl Loading {
+    /// Voters first, and small ones before large ones.
+    fn rank(&self) -> (bool, u64) {
+        (!self.hurry, self.snapshot.bytes())
+    }
 }
 
 #[derive(Debug)]
@@ -301,7 +309,7 @@ impl SnapshotKeeper {
         match job {
             SnapshotJob::Begin { group, meta } => self.begin(group, &meta, out),
             SnapshotJob::Part { group, data, last, .. } => self.part(group, &data, last, out),
-            SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max } => {
+            SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max, .. } => {
                 let newest = self.snapshots.newest(stored(group));
                 let found = newest.filter(|found| found.meta().index == snapshot.0);
                 let data = found.map(|found| found.read(offset, bytes_max)).transpose()?;
@@ -312,9 +320,9 @@ impl SnapshotKeeper {
                 out.push(After::Tell(event));
                 Ok(())
             }
-            SnapshotJob::Receive { group, meta, offset, data, last } => {
+            SnapshotJob::Receive { group, meta, offset, data, last, hurry } => {
                 let chunk = consensus::Chunk { meta, offset, data, last };
-                self.receive(group, chunk, out)
+                self.receive(group, chunk, hurry, out)
             }
             SnapshotJob::Leave { group, reached } => self.leave(group, reached, out),
         }
@@ -406,6 +414,7 @@ impl SnapshotKeeper {
         &mut self,
         group: GroupId,
         chunk: consensus::Chunk,
+        hurry: bool,
         out: &mut Vec<After>,
     ) -> Result<(), Error> {
         let consensus::Chunk { meta, offset, data, last } = chunk;
@@ -427,38 +436,57 @@ impl SnapshotKeeper {
             Err(error) => return Err(error),
         };
         self.receiving.remove(&group);
-        let Some(snapshot) = snapshot.filter(|found| found.meta().index == meta.index.0) else {
+        let Some(snapshot) = snapshot else {
             out.push(After::Tell(Event::Loaded { group, meta, shard: None }));
             return Ok(());
         };
-        let bytes = Vec::with_capacity(snapshot.bytes() as usize);
-        let stage = Stage::Reads { reading: Reading::default(), bytes };
-        self.loading.push_back(Loading { group, meta, snapshot, stage });
+        if snapshot.meta().index != meta.index.0 {
+            self.refuse(group, meta, &snapshot, out)?;
+            return Ok(());
+        }
+        let stage = Stage::Reads { reading: Reading::default(), bytes: Vec::new() };
+        let loading = Loading { group, meta, snapshot, hurry, stage };
+        let later = |other: &Loading| other.rank() > loading.rank();
+        let place = self.loading.iter().position(later).unwrap_or(self.loading.len());
+        self.loading.insert(place, loading);
         self.ask_to_load(out);
+        Ok(())
+    }
+
+    /// What came is not what it was said to be, or no state at all: a restart must not take it.
+    fn refuse(
+        &self,
+        group: GroupId,
+        meta: SnapshotMeta,
+        snapshot: &Snapshot,
+        out: &mut Vec<After>,
+    ) -> Result<(), Error> {
+        let kept = self.snapshots.newest(stored(group)).map(|newest| newest.meta().index);
+        if kept != Some(snapshot.meta().index) {
+            self.snapshots.discard(snapshot)?;
+        }
+        out.push(After::Tell(Event::Loaded { group, meta, shard: None }));
         Ok(())
     }
 
     /// One step at a time, however many wait.
     fn ask_to_load(&mut self, out: &mut Vec<After>) {
         if !self.load_is_due
-            && let Some(Loading { group, meta, .. }) = self.loading.front()
+            && let Some(Loading { group, meta, hurry, .. }) = self.loading.front()
         {
             self.load_is_due = true;
-            out.push(After::Load { group: *group, index: meta.index });
+            out.push(After::Load { group: *group, index: meta.index, hurry: *hurry });
         }
     }
 
     /// Loads some more of the first that waits. What waited may be of a group that has left since.
     fn load(&mut self, out: &mut Vec<After>) -> Result<(), Error> {
         self.load_is_due = false;
-        let Some(Loading { group, meta, snapshot, stage }) = self.loading.pop_front() else {
+        let Some(Loading { group, meta, snapshot, hurry, stage }) = self.loading.pop_front() else {
             return Ok(());
         };
         match stage.step(&snapshot, self.load_step_bytes)? {
-            Stage::Malformed => {
-                self.snapshots.discard(&snapshot)?;
-                out.push(After::Tell(Event::Loaded { group, meta, shard: None }));
-            }
+            Stage::Malformed => self.refuse(group, meta, &snapshot, out)?,
             // It takes the place of everything that the group has here.
             Stage::Loaded(shard) => {
                 let (index, term) = (meta.index.0, snapshot.meta().term);
@@ -466,7 +494,7 @@ impl SnapshotKeeper {
                 let then = Event::Loaded { group, meta, shard: Some(Box::new(shard)) };
                 out.push(After::Reset { group, index, term, then });
             }
-            stage => self.loading.push_front(Loading { group, meta, snapshot, stage }),
+            stage => self.loading.push_front(Loading { group, meta, snapshot, hurry, stage }),
         }
         self.ask_to_load(out);
         Ok(())
@@ -477,6 +505,7 @@ impl Stage {
     fn step(self, snapshot: &Snapshot, bytes_max: usize) -> Result<Stage, Error> {
         Ok(match self {
             Stage::Reads { mut reading, mut bytes } => {
+                bytes.reserve_exact(snapshot.bytes() as usize - bytes.len());
                 if snapshot.read_on(&mut reading, |block| bytes.extend_from_slice(block))? {
                     Stage::Reads { reading, bytes }
                 } else {
@@ -554,7 +583,7 @@ mod tests {
         let mut keeper = SnapshotKeeper::new(store.snapshots, Arc::new(disk.clone()), 1);
         let part = |last| {
             let (meta, data) = (consensus::SnapshotMeta::default(), vec![1].into());
-            SnapshotJob::Receive { group: GROUP, meta, offset: 5, data, last }
+            SnapshotJob::Receive { group: GROUP, meta, offset: 5, data, last, hurry: false }
         };
         let mut after = Vec::new();
         stdx::marks::take();
@@ -594,20 +623,24 @@ mod tests {
 
     /// What another node sends of its snapshot of `index`.
     fn sent(index: u64, state: &[u8]) -> Work {
+        sent_as(index, index, state)
+    }
+
+    fn sent_as(said: u64, index: u64, state: &[u8]) -> Work {
         let disk = SimDisk::new(2);
         let mut keeper = snapshots(&disk);
         let (group, target, snapshot, mut after) = (GROUP, NodeId(1), Index(index), Vec::new());
         write(&mut keeper, index, state, &mut after);
         after.clear();
-        let (offset, bytes_max) = (0, 1 << 20);
-        let fetch = SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max };
+        let (offset, bytes_max, hurry) = (0, 1 << 20, false);
+        let fetch = SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max, hurry };
         keeper.work(Work::Job(fetch), &mut after).unwrap();
         let Some(After::Tell(Event::Fetched { data, last, .. })) = after.pop() else {
             panic!("{after:?}")
         };
         assert!(last);
-        let meta = meta(index);
-        Work::Job(SnapshotJob::Receive { group, meta, offset, data, last })
+        let (meta, hurry) = (meta(said), false);
+        Work::Job(SnapshotJob::Receive { group, meta, offset, data, last, hurry })
     }
 
     #[test]
@@ -616,7 +649,10 @@ mod tests {
         let disk = SimDisk::new(1);
         let (mut keeper, mut after) = (snapshots(&disk), Vec::new());
         keeper.work(sent(80, &state()), &mut after).unwrap();
-        assert!(matches!(after[..], [After::Load { group: GROUP, index: Index(80) }]));
+        assert!(matches!(
+            after[..],
+            [After::Load { group: GROUP, index: Index(80), hurry: false }]
+        ));
         write(&mut keeper, 50, &state(), &mut after);
         after.clear();
         let mut steps = 0;
@@ -665,6 +701,10 @@ mod tests {
             after.clear();
             keeper.work(Work::Load, &mut after).unwrap();
         }
+        assert!(matches!(after[..], [After::Tell(Event::Loaded { shard: None, .. })]));
+        assert_eq!(disk.list("snapshots").unwrap(), Vec::<String>::new());
+        after.clear();
+        keeper.work(sent_as(80, 90, &state()), &mut after).unwrap();
         assert!(matches!(after[..], [After::Tell(Event::Loaded { shard: None, .. })]));
         assert_eq!(disk.list("snapshots").unwrap(), Vec::<String>::new());
     }

@@ -230,7 +230,7 @@ impl World {
                 }
                 Event::PartWritten { group, last }
             }
-            SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max } => {
+            SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max, .. } => {
                 let newest = machine.done.get(&group).filter(|(meta, _)| meta.index == snapshot);
                 let bytes = newest.map(|(_, bytes)| bytes.clone()).unwrap_or_default();
                 let from = (offset as usize).min(bytes.len());
@@ -239,7 +239,7 @@ impl World {
                 let data = bytes.slice(from..to);
                 Event::Fetched { group, target, snapshot, offset, data, last }
             }
-            SnapshotJob::Receive { group, meta, offset, data, last } => {
+            SnapshotJob::Receive { group, meta, offset, data, last, .. } => {
                 let kept = machine.coming.entry(group).or_default();
                 kept.bytes.truncate(offset as usize);
                 kept.bytes.extend(data);

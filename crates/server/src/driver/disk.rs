@@ -214,7 +214,8 @@ impl SnapshotThread {
         let (log, later, loads) = (log.jobs.clone(), Vec::new(), Rests::default());
         let run = move || {
             give_way();
-            Keeping { keeper, log, notifier, later, loads, clock: Clock::new() }.run(&queue);
+            let (gave_way, clock) = (false, Clock::new());
+            Keeping { keeper, log, notifier, later, gave_way, loads, clock }.run(&queue);
         };
         let thread = thread::Builder::new().name("snapshots".to_owned()).spawn(run);
         drop(thread.expect("a thread can be started at the start"));
@@ -235,6 +236,8 @@ struct Keeping {
     notifier: Notifier,
     /// What is done after a while, and when.
     later: Vec<(Instant, Later)>,
+    /// Was a job done since the next step of a load was due?
+    gave_way: bool,
     loads: Rests<GroupId>,
     clock: Clock,
 }
@@ -268,21 +271,30 @@ impl Keeping {
         }
     }
 
-    /// The next piece of work: what has waited for its time, or else a new job.
+    /// The next piece of work: what has waited for its time, or else a new job. A load that does not
+    /// rest takes turns with new jobs.
     fn next(&mut self, queue: &Receiver<SnapshotJob>) -> Option<Work> {
         loop {
             let next = self.later.iter().enumerate().min_by_key(|(_, (when, _))| *when);
-            let Some((place, &(when, _))) = next else {
+            let Some((place, (when, later))) = next else {
                 return queue.recv().ok().map(Work::Job);
             };
-            match queue.recv_timeout(when.saturating_duration_since(Instant::now())) {
-                Ok(job) => return Some(Work::Job(job)),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return None,
+            let wait = when.saturating_duration_since(Instant::now());
+            let gives_way = matches!(later, Later::Load(_)) && !self.gave_way;
+            if !wait.is_zero() || gives_way {
+                match queue.recv_timeout(wait) {
+                    Ok(job) => {
+                        self.gave_way = wait.is_zero();
+                        return Some(Work::Job(job));
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                }
             }
             match self.later.remove(place).1 {
                 Later::Job(job) => return Some(Work::Job(job)),
                 Later::Load(group) => {
+                    self.gave_way = false;
                     self.loads.begin(self.clock.moment().now, &group);
                     return Some(Work::Load);
                 }
@@ -296,8 +308,9 @@ impl Keeping {
             After::Again(job) => {
                 self.later.push((Instant::now() + FULL_INTERVAL, Later::Job(job)));
             }
-            After::Load { group, index } => {
+            After::Load { group, index, hurry } => {
                 let rest = self.loads.before(self.clock.moment().now, group, index);
+                let rest = if hurry { Duration::ZERO } else { rest };
                 self.later.push((Instant::now() + rest, Later::Load(group)));
             }
             After::Tell(event) => self.notifier.send(Notice::Core(event)),
