@@ -164,14 +164,9 @@ impl Choice {
     /// A round that evens nothing out and brings back more old leaders than it moves.
     fn saving(&self) -> Option<Vec<Handover>> {
         let nodes = self.ids.len();
-        let (mut hops, mut found) = (Hops::new(nodes), Vec::new());
-        for node in 0..nodes {
-            self.hops(node, &mut found);
-            for hop in found.drain(..) {
-                let was = |node: usize| isize::from(self.old[hop.shard] == Some(node));
-                hops.offer(hop, was(hop.from) - was(hop.to));
-            }
-        }
+        let was = |shard: usize, node: usize| isize::from(self.old[shard] == Some(node));
+        let cost = |hop: Handover| was(hop.shard, hop.from) - was(hop.shard, hop.to);
+        let hops = Hops::of(nodes, |node, found| self.hops(node, found), cost);
         // One node may lead one more if another leads one less and the sum stays as it is: then the
         // one gains what the other loses. In a round there is at most one such pair.
         let equal = |one: (u64, u64), other: (u64, u64)| one.0 * other.1 == other.0 * one.1;

@@ -37,16 +37,22 @@ impl Edge {
 }
 
 impl Hops {
-    pub(crate) fn new(nodes: usize) -> Hops {
-        Hops { best: vec![vec![None; nodes]; nodes] }
-    }
-
-    /// A hand-over that may be made. Among those that cost as much, the first is taken.
-    pub(crate) fn offer(&mut self, hop: Handover, cost: isize) {
-        let best = &mut self.best[hop.from][hop.to];
-        if best.is_none_or(|(_, least)| cost < least) {
-            *best = Some((hop, cost));
+    /// Those that may be made: `hops` finds those of a node. Among several from one node to another
+    /// that cost as much, the first is taken.
+    pub(crate) fn of(
+        nodes: usize,
+        hops: impl Fn(usize, &mut Vec<Handover>),
+        cost: impl Fn(Handover) -> isize,
+    ) -> Hops {
+        let (mut best, mut found) = (vec![vec![None; nodes]; nodes], Vec::new());
+        (0..nodes).for_each(|node| hops(node, &mut found));
+        for hop in found {
+            let (best, cost) = (&mut best[hop.from][hop.to], cost(hop));
+            if best.is_none_or(|(_, least)| cost < least) {
+                *best = Some((hop, cost));
+            }
         }
+        Hops { best }
     }
 
     /// A round whose costs are less than nothing together, in order. `slack` says of a node whether

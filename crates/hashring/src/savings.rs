@@ -29,14 +29,8 @@ impl Draft {
 
     /// A round that saves moves.
     fn saving(&self) -> Option<Vec<Handover>> {
-        let mut hops = Hops::new(self.ids.len());
-        let mut found = Vec::new();
-        for node in 0..self.ids.len() {
-            self.hops(node, &mut found);
-            for hop in found.drain(..) {
-                hops.offer(hop, self.cost(hop));
-            }
-        }
+        let hops =
+            Hops::of(self.ids.len(), |node, found| self.hops(node, found), |hop| self.cost(hop));
         hops.saving(|node| self.slack(node)).map(|round| self.untangled(round))
     }
 

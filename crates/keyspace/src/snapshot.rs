@@ -320,24 +320,23 @@ impl Shard {
 
 /// Builds a shard from a snapshot, in one go or bit by bit.
 #[derive(Debug)]
-pub struct Loader {
+pub struct Loader<B> {
     shard: Shard,
-    bytes: Vec<u8>,
+    bytes: B,
     offset: usize,
 }
 
-impl Loader {
+impl<B: AsRef<[u8]>> Loader<B> {
     /// The shard that this snapshot describes, or where it is malformed.
-    pub fn load(bytes: &[u8]) -> Result<Shard, Malformed> {
-        let (mut shard, mut reader) = (Shard::new(), Reader::new(bytes));
-        load_head(&mut shard, &mut reader)?;
-        load_records(&mut shard, &mut reader, usize::MAX)?;
-        Ok(shard)
+    pub fn load(bytes: B) -> Result<Shard, Malformed> {
+        let mut loader = Loader::begin(bytes)?;
+        loader.step(usize::MAX)?;
+        Ok(loader.finish())
     }
 
     /// One that has all bytes and has loaded what stands before the keys.
-    pub fn begin(bytes: Vec<u8>) -> Result<Loader, Malformed> {
-        let (mut shard, mut reader) = (Shard::new(), Reader::new(&bytes));
+    pub fn begin(bytes: B) -> Result<Loader<B>, Malformed> {
+        let (mut shard, mut reader) = (Shard::new(), Reader::new(bytes.as_ref()));
         load_head(&mut shard, &mut reader)?;
         let offset = reader.offset();
         Ok(Loader { shard, bytes, offset })
@@ -345,7 +344,7 @@ impl Loader {
 
     /// Loads `bytes` more, or one key that is larger. True if that was all.
     pub fn step(&mut self, bytes: usize) -> Result<bool, Malformed> {
-        let mut reader = Reader::new(&self.bytes);
+        let mut reader = Reader::new(self.bytes.as_ref());
         reader.take(self.offset)?;
         let whole = load_records(&mut self.shard, &mut reader, self.offset.saturating_add(bytes))?;
         self.offset = reader.offset();

@@ -51,25 +51,25 @@ pub enum SnapshotJob {
     /// Append; after the last make it durable, then trim the log up to it. Answered by
     /// `Event::PartWritten`: after a rest, unless it is told to hurry.
     Part { group: GroupId, data: Vec<u8>, last: bool, hurry: bool },
-    /// Read a part for a follower. Answered by `Event::Fetched`. `hurry`: it is a voter, so the group may
-    /// be waiting for it.
+    /// Read a part for a follower. Answered by `Event::Fetched`: after a rest, unless the follower is
+    /// a voter, for which the group may be waiting.
     Fetch {
         group: GroupId,
         target: NodeId,
         snapshot: Index,
         offset: u64,
         bytes_max: usize,
-        hurry: bool,
+        voter: bool,
     },
     /// A part of a leader's snapshot arrived. After the last: check it, make it durable, load it
-    /// and answer `Event::Loaded`. `hurry`: this is a voter, so the group may be waiting for it.
+    /// (with rests, unless this is a voter) and answer `Event::Loaded`.
     Receive {
         group: GroupId,
         meta: SnapshotMeta,
         offset: u64,
         data: Bytes,
         last: bool,
-        hurry: bool,
+        voter: bool,
     },
     /// The replica was moved away: note that, durably, and remove its log and its snapshots; its
     /// vote stays, and how far it had the log. Answered by `Event::Left`.

@@ -45,7 +45,9 @@ impl<K> Default for Rests<K> {
 impl<K: Ord> Rests<K> {
     /// The next part of this snapshot could be begun: how long it is to wait. The first does not.
     pub fn before(&mut self, now: Instant, of: K, snapshot: Index) -> Duration {
-        self.works.retain(|_, pace| now.since(pace.begun) < FORGET_AFTER);
+        if self.works.get(&of).is_none_or(|pace| pace.snapshot != snapshot) {
+            self.works.retain(|_, pace| now.since(pace.begun) < FORGET_AFTER);
+        }
         let (begun, slowest) = (now, Duration::ZERO);
         let new = || Pace { snapshot, begun, slowest, rests: RESTS };
         let pace = self.works.entry(of).or_insert_with(new);

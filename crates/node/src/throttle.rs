@@ -4,9 +4,9 @@
 //! held back here is asked for later, in its order; the leader sends nothing else to that follower
 //! meanwhile, so nothing piles up.
 //!
-//! And between two parts for a follower that is no voter yet lies a rest by what the parts take, to be read, sent, written and asked
-//! for (`rests`): on machines that are busy, or have little of a processor, clients would wait for them long
-//! before what the disk and network bear is reached.
+//! And between two parts for a follower that is no voter yet lies a rest by what the parts take, to be
+//! read, sent, written and asked for (`rests`): on machines that are busy, or have little of a
+//! processor, clients would wait for them long before what the disk and network bear is reached.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -64,9 +64,9 @@ impl Throttle {
 
     /// When its follower has rested since the part before.
     fn rested(&mut self, now: Instant, fetch: &SnapshotJob) -> Instant {
-        let SnapshotJob::Fetch { group, target, snapshot, hurry, .. } = fetch else { return now };
+        let SnapshotJob::Fetch { group, target, snapshot, voter, .. } = fetch else { return now };
         let rest = self.followers.before(now, (*group, *target), *snapshot);
-        if *hurry { now } else { now + rest }
+        if *voter { now } else { now + rest }
     }
 
     /// When the next part may be read.
@@ -85,7 +85,7 @@ mod tests {
 
     fn fetch(offset: u64) -> SnapshotJob {
         let (group, target, snapshot) = (GroupId(0), NodeId(2), Index(5));
-        SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max: 1_000_000, hurry: false }
+        SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max: 1_000_000, voter: false }
     }
 
     /// As if each were for a follower of its own: none rests.

@@ -23,7 +23,7 @@ use stdx::codec::Reader;
 use stdx::{mark, planted};
 use storage::disk::Disk;
 use storage::snapshot::{Meta, Progress, Reading, Receiver, Snapshot, Snapshots, Writer};
-use storage::wal::{Prepare, Prepared, Record, Wal};
+use storage::wal::{Prepare, Prepared, Record, Survey, Surveyed, Wal};
 use storage::{Error, GroupId as StoredGroup};
 
 use crate::presence;
@@ -54,6 +54,31 @@ pub struct LogKeeper {
     /// What the next commit will have made durable.
     saved: BTreeMap<GroupId, u64>,
     full: bool,
+}
+
+/// Work for the log that any thread may do; the result is for [`LogKeeper::accept`].
+#[derive(Debug)]
+pub enum Chore {
+    /// The next segments are made.
+    Make(Prepare),
+    /// The oldest segment is read.
+    Read(Survey),
+}
+
+#[derive(Debug)]
+pub enum Done {
+    Made(Prepared),
+    Read(Surveyed),
+}
+
+impl Chore {
+    /// `rest` is called between two steps that have the disk busy, while the log is in no hurry.
+    pub fn run(self, rest: &mut dyn FnMut()) -> Done {
+        match self {
+            Chore::Make(prepare) => Done::Made(prepare.run(rest)),
+            Chore::Read(survey) => Done::Read(survey.run()),
+        }
+    }
 }
 
 impl LogKeeper {
@@ -122,16 +147,20 @@ impl LogKeeper {
         Ok(if all { Room::All } else { Room::Some })
     }
 
-    /// Moves idle groups out of old segments. The result, if any, is the making of the next
-    /// segments: run it anywhere and hand it to `accept`.
-    pub fn tidy(&mut self) -> Result<Option<Prepare>, Error> {
+    /// Moves idle groups out of old segments, and says what is to be done beside.
+    pub fn tidy(&mut self) -> Result<Vec<Chore>, Error> {
         spare_full(self.wal.tidy().map(|_| ()))?;
-        Ok(self.wal.prepare())
+        let make = self.wal.prepare().map(Chore::Make);
+        let read = self.wal.survey().map(Chore::Read);
+        Ok(make.into_iter().chain(read).collect())
     }
 
-    /// Takes the next segments.
-    pub fn accept(&mut self, prepared: Prepared) -> Result<(), Error> {
-        spare_full(self.wal.accept(prepared)).map(|_| ())
+    /// Takes what came of a chore.
+    pub fn accept(&mut self, done: Done) -> Result<(), Error> {
+        match done {
+            Done::Made(prepared) => spare_full(self.wal.accept(prepared)).map(|_| ()),
+            Done::Read(surveyed) => self.wal.surveyed(surveyed),
+        }
     }
 
     /// Leaves a proof that the log of an idle node is whole.
@@ -223,8 +252,8 @@ pub enum After {
     Trim { group: GroupId, index: u64, term: u64 },
     /// The log is void; `then` is for the core once that is durable.
     Reset { group: GroupId, index: u64, term: u64, then: Event },
-    /// More of this snapshot is to be loaded, after a rest if there is no hurry: [`Work::Load`].
-    Load { group: GroupId, index: Index, hurry: bool },
+    /// More of this snapshot is to be loaded, after a rest unless this is a voter: [`Work::Load`].
+    Load { group: GroupId, index: Index, voter: bool },
 }
 
 /// What the snapshots' thread has to do.
@@ -257,14 +286,14 @@ struct Loading {
     group: GroupId,
     meta: SnapshotMeta,
     snapshot: Snapshot,
-    hurry: bool,
+    voter: bool,
     stage: Stage,
 }
 
 impl Loading {
     /// Voters first, and small ones before large ones.
     fn rank(&self) -> (bool, u64) {
-        (!self.hurry, self.snapshot.bytes())
+        (!self.voter, self.snapshot.bytes())
     }
 }
 
@@ -274,7 +303,7 @@ enum Stage {
         reading: Reading,
         bytes: Vec<u8>,
     },
-    Loads(Loader),
+    Loads(Loader<Vec<u8>>),
     /// Nothing comes of it.
     Malformed,
     Loaded(Shard),
@@ -320,9 +349,9 @@ impl SnapshotKeeper {
                 out.push(After::Tell(event));
                 Ok(())
             }
-            SnapshotJob::Receive { group, meta, offset, data, last, hurry } => {
+            SnapshotJob::Receive { group, meta, offset, data, last, voter } => {
                 let chunk = consensus::Chunk { meta, offset, data, last };
-                self.receive(group, chunk, hurry, out)
+                self.receive(group, chunk, voter, out)
             }
             SnapshotJob::Leave { group, reached } => self.leave(group, reached, out),
         }
@@ -414,7 +443,7 @@ impl SnapshotKeeper {
         &mut self,
         group: GroupId,
         chunk: consensus::Chunk,
-        hurry: bool,
+        voter: bool,
         out: &mut Vec<After>,
     ) -> Result<(), Error> {
         let consensus::Chunk { meta, offset, data, last } = chunk;
@@ -445,7 +474,7 @@ impl SnapshotKeeper {
             return Ok(());
         }
         let stage = Stage::Reads { reading: Reading::default(), bytes: Vec::new() };
-        let loading = Loading { group, meta, snapshot, hurry, stage };
+        let loading = Loading { group, meta, snapshot, voter, stage };
         let later = |other: &Loading| other.rank() > loading.rank();
         let place = self.loading.iter().position(later).unwrap_or(self.loading.len());
         self.loading.insert(place, loading);
@@ -469,20 +498,25 @@ impl SnapshotKeeper {
         Ok(())
     }
 
+    /// The group of which the next step of a load is.
+    pub fn loads_next(&self) -> Option<GroupId> {
+        self.loading.front().map(|loading| loading.group)
+    }
+
     /// One step at a time, however many wait.
     fn ask_to_load(&mut self, out: &mut Vec<After>) {
         if !self.load_is_due
-            && let Some(Loading { group, meta, hurry, .. }) = self.loading.front()
+            && let Some(Loading { group, meta, voter, .. }) = self.loading.front()
         {
             self.load_is_due = true;
-            out.push(After::Load { group: *group, index: meta.index, hurry: *hurry });
+            out.push(After::Load { group: *group, index: meta.index, voter: *voter });
         }
     }
 
     /// Loads some more of the first that waits. What waited may be of a group that has left since.
     fn load(&mut self, out: &mut Vec<After>) -> Result<(), Error> {
         self.load_is_due = false;
-        let Some(Loading { group, meta, snapshot, hurry, stage }) = self.loading.pop_front() else {
+        let Some(Loading { group, meta, snapshot, voter, stage }) = self.loading.pop_front() else {
             return Ok(());
         };
         match stage.step(&snapshot, self.load_step_bytes)? {
@@ -494,7 +528,7 @@ impl SnapshotKeeper {
                 let then = Event::Loaded { group, meta, shard: Some(Box::new(shard)) };
                 out.push(After::Reset { group, index, term, then });
             }
-            stage => self.loading.push_front(Loading { group, meta, snapshot, hurry, stage }),
+            stage => self.loading.push_front(Loading { group, meta, snapshot, voter, stage }),
         }
         self.ask_to_load(out);
         Ok(())
@@ -583,7 +617,7 @@ mod tests {
         let mut keeper = SnapshotKeeper::new(store.snapshots, Arc::new(disk.clone()), 1);
         let part = |last| {
             let (meta, data) = (consensus::SnapshotMeta::default(), vec![1].into());
-            SnapshotJob::Receive { group: GROUP, meta, offset: 5, data, last, hurry: false }
+            SnapshotJob::Receive { group: GROUP, meta, offset: 5, data, last, voter: false }
         };
         let mut after = Vec::new();
         stdx::marks::take();
@@ -632,15 +666,15 @@ mod tests {
         let (group, target, snapshot, mut after) = (GROUP, NodeId(1), Index(index), Vec::new());
         write(&mut keeper, index, state, &mut after);
         after.clear();
-        let (offset, bytes_max, hurry) = (0, 1 << 20, false);
-        let fetch = SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max, hurry };
+        let (offset, bytes_max, voter) = (0, 1 << 20, false);
+        let fetch = SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max, voter };
         keeper.work(Work::Job(fetch), &mut after).unwrap();
         let Some(After::Tell(Event::Fetched { data, last, .. })) = after.pop() else {
             panic!("{after:?}")
         };
         assert!(last);
-        let (meta, hurry) = (meta(said), false);
-        Work::Job(SnapshotJob::Receive { group, meta, offset, data, last, hurry })
+        let (meta, voter) = (meta(said), false);
+        Work::Job(SnapshotJob::Receive { group, meta, offset, data, last, voter })
     }
 
     #[test]
@@ -651,7 +685,7 @@ mod tests {
         keeper.work(sent(80, &state()), &mut after).unwrap();
         assert!(matches!(
             after[..],
-            [After::Load { group: GROUP, index: Index(80), hurry: false }]
+            [After::Load { group: GROUP, index: Index(80), voter: false }]
         ));
         write(&mut keeper, 50, &state(), &mut after);
         after.clear();

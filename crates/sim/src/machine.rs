@@ -18,7 +18,7 @@ use node::{Event, GroupId, Health, Map, Moment, Save, SnapshotJob};
 use server::Front;
 use server::arrivals::Arrivals;
 use server::config::Config;
-use server::keeper::{After, LogKeeper, Room, SnapshotKeeper, Work};
+use server::keeper::{After, Done, LogKeeper, Room, SnapshotKeeper, Work};
 use server::links::About;
 use server::repair::{self, Refusal};
 use server::start::{Present, Restore, entries, newest_map, present, restore};
@@ -58,11 +58,13 @@ struct LogJobs {
     saves: Vec<Save>,
     trims: Vec<(GroupId, u64, u64)>,
     resets: Vec<(GroupId, u64, u64, Event)>,
+    done: Vec<Done>,
 }
 
 impl LogJobs {
     fn is_empty(&self) -> bool {
-        self.saves.is_empty() && self.trims.is_empty() && self.resets.is_empty()
+        let LogJobs { saves, trims, resets, done } = self;
+        saves.is_empty() && trims.is_empty() && resets.is_empty() && done.is_empty()
     }
 }
 
@@ -514,7 +516,10 @@ impl Running {
     /// The log's thread wakes and takes what waits for it.
     pub(crate) fn begin_commit(&mut self) -> Result<(), storage::Error> {
         self.log_busy = true;
-        let LogJobs { saves, trims, resets } = std::mem::take(&mut self.jobs);
+        let LogJobs { saves, trims, resets, done } = std::mem::take(&mut self.jobs);
+        for done in done {
+            self.log.accept(done)?;
+        }
         self.log.save(saves);
         for (group, index, term) in trims {
             self.log.trim(group, index, term)?;
@@ -539,8 +544,9 @@ impl Running {
                 committed.events.push(then);
                 self.snapshots_busy = false;
             }
-            if let Some(prepare) = self.log.tidy()? {
-                self.log.accept(prepare.run(&mut || {}))?;
+            // They are read and made now, and heard of with the next jobs.
+            for chore in self.log.tidy()? {
+                self.jobs.done.push(chore.run(&mut || {}));
             }
         }
         Ok(committed)

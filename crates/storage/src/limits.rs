@@ -41,6 +41,10 @@ pub const RETIRED_MAX: usize = 8;
 /// between two snapshots of all groups.
 pub const SEGMENTS_PINNED_MAX: usize = 8;
 
+/// What pins the oldest segment is written anew in steps of so much, or of one entry that is larger: what a
+/// commit carries beside what clients wait for.
+pub const TIDY_STEP_BYTES: usize = 128 << 10;
+
 /// The batch buffer gives its memory back after a batch larger than this.
 pub const BATCH_BYTES_KEEP: usize = 4 << 20;
 

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use storage::disk::{Action, Disk, SimDisk};
-use storage::limits::{FILL_STEP_BYTES, SEGMENTS_PINNED_MAX, SPARES};
+use storage::limits::{FILL_STEP_BYTES, SEGMENTS_PINNED_MAX, SPARES, TIDY_STEP_BYTES};
 use storage::wal::{Options, Record, Recovered, Wal};
 use storage::{Error, GroupId};
 
@@ -146,6 +146,10 @@ fn an_idle_group_does_not_pin_the_log() {
             wal.trim(GroupId(1), index - 5, 1).unwrap();
         }
         wal.commit().unwrap();
+        if let Some(survey) = wal.survey() {
+            assert!(wal.survey().is_none(), "one at a time");
+            wal.surveyed(survey.run()).unwrap();
+        }
         wal.tidy().unwrap();
     }
     wal.commit().unwrap();
@@ -260,17 +264,89 @@ fn an_old_segment_is_read_once_for_each_segment_that_the_log_grows_by() {
         wal.append(&entry(1, index, &[1; 1000])).unwrap();
         wal.commit().unwrap();
     }
+    let survey = wal.survey().unwrap();
+    wal.surveyed(survey.run()).unwrap();
     assert!(!wal.tidy().unwrap(), "all of it is alive");
-    disk.fail_next(Action::Read, ErrorKind::Other);
-    assert!(!wal.tidy().unwrap(), "and nothing has changed");
+    assert!(wal.survey().is_none(), "and nothing has changed");
     wal.trim(GroupId(1), 1, 1).unwrap();
     wal.commit().unwrap();
-    assert!(!wal.tidy().unwrap(), "of little less it is not read");
+    assert!(wal.survey().is_none(), "of little less it is not read");
     let segments = wal.status().segments;
     while wal.status().segments == segments {
         index += 1;
         wal.append(&entry(1, index, &[1; 1000])).unwrap();
         wal.commit().unwrap();
     }
-    assert!(wal.tidy().is_err(), "now it is read, from a disk that fails");
+    let survey = wal.survey().unwrap();
+    disk.fail_next(Action::Read, ErrorKind::Other);
+    assert!(wal.surveyed(survey.run()).is_err(), "now it is read, from a disk that fails");
+}
+
+/// A log that is long because of one segment, of which little is alive: so many entries of group 9.
+fn pinned(disk: &SimDisk, options: Options, entries: u64, bytes: usize) -> Result<Wal, Error> {
+    let (mut wal, _) = Wal::open(Arc::new(disk.clone()), options)?;
+    (1..=entries).try_for_each(|index| wal.append(&entry(9, index, &vec![9; bytes])))?;
+    let data = vec![1; options.segment_bytes as usize / 32];
+    let mut index = 0;
+    while wal.status().segments <= SEGMENTS_PINNED_MAX {
+        index += 1;
+        wal.append(&entry(1, index, &data))?;
+        wal.commit()?;
+    }
+    wal.trim(GroupId(1), index, 1)?;
+    wal.commit()?;
+    Ok(wal)
+}
+
+#[test]
+fn what_pins_a_segment_is_moved_a_little_at_a_time() {
+    let disk = SimDisk::new(1);
+    let options = Options { segment_bytes: 2 << 20 };
+    let mut wal = pinned(&disk, options, 10, 50_000).unwrap();
+    let survey = wal.survey().unwrap();
+    wal.surveyed(survey.run()).unwrap();
+    let mut steps = 0;
+    while wal.tidy().unwrap() {
+        steps += 1;
+        assert!(wal.pending_bytes() < TIDY_STEP_BYTES + 2 * 50_000, "{}", wal.pending_bytes());
+        wal.commit().unwrap();
+    }
+    assert_eq!(steps, 4, "three entries in each");
+    assert!(wal.status().segments <= 2, "{:?}", wal.status());
+    let (_, found) = Wal::open(Arc::new(disk.clone()), options).unwrap();
+    assert_eq!(found.groups[&GroupId(9)].entries.len(), 10);
+}
+
+#[test]
+fn what_was_trimmed_or_replaced_while_its_segment_was_read_is_not_moved() {
+    let disk = SimDisk::new(1);
+    let mut wal = pinned(&disk, SMALL, 5, 100).unwrap();
+    let survey = wal.survey().unwrap();
+    wal.trim(GroupId(9), 2, 1).unwrap();
+    wal.commit().unwrap();
+    let surveyed = survey.run();
+    wal.append(&entry(9, 4, b"other")).unwrap();
+    wal.surveyed(surveyed).unwrap();
+    assert!(wal.tidy().unwrap());
+    wal.commit().unwrap();
+    wal.check();
+    let (_, found) = open(&disk);
+    let entries = &found.groups[&GroupId(9)].entries;
+    assert_eq!(entries.iter().map(|entry| entry.index).collect::<Vec<_>>(), [3, 4]);
+    assert_eq!(&entries[1].data[..], b"other");
+}
+
+#[test]
+fn a_segment_that_was_recycled_while_it_was_read_is_of_no_use() {
+    let disk = SimDisk::new(1);
+    let mut wal = pinned(&disk, SMALL, 5, 100).unwrap();
+    let survey = wal.survey().unwrap();
+    wal.trim(GroupId(9), 5, 1).unwrap();
+    wal.commit().unwrap();
+    while let Some(job) = wal.prepare() {
+        wal.accept(job.run(&mut || {})).unwrap();
+    }
+    wal.surveyed(survey.run()).unwrap();
+    assert!(!wal.tidy().unwrap());
+    wal.check();
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use stdx::Rng;
 use storage::disk::{Rates, SimDisk};
-use storage::wal::{Log, Options, Record, Recovered, Wal};
+use storage::wal::{Log, Options, Record, Recovered, Survey, Surveyed, Wal};
 use storage::{Error, GroupId};
 
 const SMALL: Options = Options { segment_bytes: 32 << 10 };
@@ -113,6 +113,32 @@ fn random<'a>(rng: &mut Rng, model: &Model, data: &'a [u8]) -> Record<'a> {
     }
 }
 
+/// The oldest segment, read beside the log: it takes as long as it takes.
+#[derive(Default)]
+enum Reading {
+    #[default]
+    None,
+    Asked(Survey),
+    Read(Surveyed),
+}
+
+impl Reading {
+    fn go_on(&mut self, wal: &mut Wal, rng: &mut Rng) -> Result<(), Error> {
+        if rng.one_in(2) {
+            return Ok(());
+        }
+        *self = match std::mem::take(self) {
+            Reading::None => wal.survey().map_or(Reading::None, Reading::Asked),
+            Reading::Asked(survey) => Reading::Read(survey.run()),
+            Reading::Read(surveyed) => {
+                wal.surveyed(surveyed)?;
+                Reading::None
+            }
+        };
+        Ok(())
+    }
+}
+
 /// One life of a process: random batches until the machine stops. `acknowledged` holds what was
 /// committed; returns every state that may be found after the crash.
 fn live(disk: &SimDisk, rng: &mut Rng, acknowledged: &mut Model) -> Result<Vec<Model>, Error> {
@@ -120,6 +146,7 @@ fn live(disk: &SimDisk, rng: &mut Rng, acknowledged: &mut Model) -> Result<Vec<M
     assert_eq!(recovered.faults, [], "a crash is never taken for damage");
     let found = Model::of(&recovered);
     *acknowledged = found;
+    let mut reading = Reading::default();
     let data = [rng.next() as u8; 3000];
     loop {
         let mut possible = vec![acknowledged.clone()];
@@ -143,7 +170,8 @@ fn live(disk: &SimDisk, rng: &mut Rng, acknowledged: &mut Model) -> Result<Vec<M
             return Ok(possible);
         }
         *acknowledged = model;
-        if wal.tidy().is_err() || (rng.one_in(4) && wal.seal().is_err()) {
+        let tidied = reading.go_on(&mut wal, rng).and_then(|()| wal.tidy());
+        if tidied.is_err() || (rng.one_in(4) && wal.seal().is_err()) {
             return Ok(vec![acknowledged.clone()]);
         }
         wal.check();
@@ -275,6 +303,7 @@ fn write_history(disk: &SimDisk, rng: &mut Rng, history: &mut Vec<Model>) -> Res
     if !recovered.faults.is_empty() {
         return Ok(());
     }
+    let mut reading = Reading::default();
     let data = [rng.next() as u8; 3000];
     loop {
         for _ in 0..rng.below(6) + 1 {
@@ -285,6 +314,7 @@ fn write_history(disk: &SimDisk, rng: &mut Rng, history: &mut Vec<Model>) -> Res
             history.push(model.clone());
         }
         wal.commit()?;
+        reading.go_on(&mut wal, rng)?;
         wal.tidy()?;
         wal.check();
     }

@@ -259,17 +259,17 @@ impl Group {
 
     pub(super) fn fetch_snapshot(&mut self, fetch: Vec<Fetch>, out: &mut Effects) {
         for Fetch { target, snapshot, offset, bytes_max } in fetch {
-            let (group, hurry) = (self.id, self.config.is_voter(target));
-            let fetch = SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max, hurry };
+            let (group, voter) = (self.id, self.config.is_voter(target));
+            let fetch = SnapshotJob::Fetch { group, target, snapshot, offset, bytes_max, voter };
             out.snapshot.push(fetch);
         }
     }
 
     pub(super) fn receive_snapshot(&mut self, chunks: Vec<Chunk>, out: &mut Effects) {
         for Chunk { meta, offset, data, last } in chunks {
-            let hurry = self.is_voter() || meta.config.is_voter(self.node);
+            let voter = self.is_voter() || meta.config.is_voter(self.node);
             let group = self.id;
-            out.snapshot.push(SnapshotJob::Receive { group, meta, offset, data, last, hurry });
+            out.snapshot.push(SnapshotJob::Receive { group, meta, offset, data, last, voter });
         }
     }
 

@@ -21,11 +21,11 @@ use node::{GroupId, Rests, Save, SnapshotJob};
 use storage::Error;
 use storage::disk::Disk;
 use storage::snapshot::Snapshots;
-use storage::wal::{Prepared, Wal};
+use storage::wal::Wal;
 
 use super::clock::Clock;
 use super::{Notice, Notifier};
-use crate::keeper::{After, FULL_INTERVAL, LogKeeper, Room, SnapshotKeeper, Work};
+use crate::keeper::{After, Chore, Done, FULL_INTERVAL, LogKeeper, Room, SnapshotKeeper, Work};
 use crate::limits::{BACKGROUND_NICE, FILL_REST, SNAPSHOT_REST};
 
 /// An idle log is sealed after this long.
@@ -45,7 +45,7 @@ enum LogJob {
         term: u64,
         done: Sender<()>,
     },
-    Prepared(Prepared),
+    Done(Done),
     Close,
 }
 
@@ -148,7 +148,7 @@ impl Log {
                 self.keeper.reset(group, index, term);
                 self.resets.push(done);
             }
-            LogJob::Prepared(prepared) => self.keeper.accept(prepared)?,
+            LogJob::Done(done) => self.keeper.accept(done)?,
             LogJob::Close => self.closes = true,
         }
         Ok(())
@@ -168,7 +168,11 @@ impl Log {
 
     /// Has the next segments made on another thread, and idle groups moved out of old ones.
     fn tidy(&mut self) -> Result<(), Error> {
-        let Some(prepare) = self.keeper.tidy()? else { return Ok(()) };
+        self.keeper.tidy()?.into_iter().for_each(|chore| self.do_beside(chore));
+        Ok(())
+    }
+
+    fn do_beside(&self, chore: Chore) {
         let (jobs, saves) = (self.jobs.clone(), self.saves.clone());
         let run = move || {
             let mut seen = saves.load(Ordering::Relaxed);
@@ -181,11 +185,10 @@ impl Log {
                 seen = count;
             };
             give_way();
-            let _ = jobs.send(LogJob::Prepared(prepare.run(&mut rest)));
+            let _ = jobs.send(LogJob::Done(chore.run(&mut rest)));
         };
-        // Without a thread the log makes its segment itself, later.
+        // Without a thread the log makes its segment itself, later, and is the longer for a while.
         let _ = thread::Builder::new().name("segments".to_owned()).spawn(run);
-        Ok(())
     }
 }
 
@@ -245,8 +248,8 @@ struct Keeping {
 enum Later {
     /// What had found no room on the disk.
     Job(SnapshotJob),
-    /// The next step of loading this group's snapshot.
-    Load(GroupId),
+    /// The next step of loading a snapshot.
+    Load,
     /// What follows on a part of a snapshot: the next is made once it is told that one is written.
     Follow(After),
 }
@@ -280,7 +283,7 @@ impl Keeping {
                 return queue.recv().ok().map(Work::Job);
             };
             let wait = when.saturating_duration_since(Instant::now());
-            let gives_way = matches!(later, Later::Load(_)) && !self.gave_way;
+            let gives_way = matches!(later, Later::Load) && !self.gave_way;
             if !wait.is_zero() || gives_way {
                 match queue.recv_timeout(wait) {
                     Ok(job) => {
@@ -293,9 +296,11 @@ impl Keeping {
             }
             match self.later.remove(place).1 {
                 Later::Job(job) => return Some(Work::Job(job)),
-                Later::Load(group) => {
+                Later::Load => {
                     self.gave_way = false;
-                    self.loads.begin(self.clock.moment().now, &group);
+                    if let Some(group) = self.keeper.loads_next() {
+                        self.loads.begin(self.clock.moment().now, &group);
+                    }
                     return Some(Work::Load);
                 }
                 Later::Follow(after) => self.follow(after),
@@ -308,10 +313,10 @@ impl Keeping {
             After::Again(job) => {
                 self.later.push((Instant::now() + FULL_INTERVAL, Later::Job(job)));
             }
-            After::Load { group, index, hurry } => {
+            After::Load { group, index, voter } => {
                 let rest = self.loads.before(self.clock.moment().now, group, index);
-                let rest = if hurry { Duration::ZERO } else { rest };
-                self.later.push((Instant::now() + rest, Later::Load(group)));
+                let rest = if voter { Duration::ZERO } else { rest };
+                self.later.push((Instant::now() + rest, Later::Load));
             }
             After::Tell(event) => self.notifier.send(Notice::Core(event)),
             After::Trim { group, index, term } => {

@@ -23,7 +23,8 @@
 //! **Recycling.** Only from the oldest segment on, once all its entries are trimmed or replaced; what
 //! replaced or trimmed them is then behind it and stays. A commit record names the oldest segment that
 //! counts; a file is written over only after a durable commit disowned it. A group that is idle would
-//! pin old segments for ever: [`Wal::tidy`] moves its few entries to the end.
+//! pin old segments for ever: [`Wal::survey`] finds its few entries, and [`Wal::tidy`] moves
+//! them to the end.
 //!
 //! Cost of a commit: one copy of each record into the batch, one pass of CRC32C, one write, one
 //! fdatasync, and one more fdatasync if there are votes. No allocation per record.
@@ -47,4 +48,5 @@ pub(crate) use live::Vote;
 pub use record::Record;
 pub use recovery::{Cut, Entry, Log, Recovered};
 pub use segment::{Prepare, Prepared};
+pub use tidy::{Survey, Surveyed};
 pub use writer::{Options, Status, Wal};

@@ -2,97 +2,154 @@
 //!
 //! Segments are recycled from the oldest on, so one idle group could hold all that busy groups wrote
 //! since. Its entries are written again as records that replace nothing but themselves.
+//!
+//! The oldest segment is read beside the append path, by a [`Survey`], which any thread may run; what
+//! it has found is moved a little at a time, between commits.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use super::image::{At, Image};
 use super::record::{Head, Tag};
 use super::segment::path;
 use super::writer::Wal;
-use crate::limits::{PAGE_BYTES, SEGMENTS_PINNED_MAX};
+use crate::disk::Disk;
+use crate::limits::{PAGE_BYTES, SEGMENTS_PINNED_MAX, TIDY_STEP_BYTES};
 use crate::{Error, GroupId};
 
-impl Wal {
-    /// Frees the oldest segment if the log is long and little in it is alive. True if records were
-    /// appended: commit them. It reads one segment, so call it between commits, not in the rush. When
-    /// much is alive, or the segment is damaged, it does nothing, and a snapshot of
-    /// [`Status::oldest`](super::Status) is the cure. It judges the log once for each segment that this
-    /// grows by: groups that take their snapshots one after the other would have it read a segment at
-    /// each.
-    pub fn tidy(&mut self) -> Result<bool, Error> {
-        let Some(oldest) = self.live.segments.front().copied() else { return Ok(false) };
-        let long = self.live.segments.len() > SEGMENTS_PINNED_MAX;
-        if !long || oldest.runs == 0 || !self.is_flushed() {
-            return Ok(false);
-        }
-        let judged = (oldest.sequence, self.live.active());
-        if self.left_alone == Some(judged) {
-            return Ok(false);
-        }
-        let moved = self.tidy_segment(oldest.sequence)?;
-        self.left_alone = (!moved).then_some(judged);
-        Ok(moved)
+/// How far the oldest segment is on its way out.
+#[derive(Debug, Default)]
+pub(super) struct Tidying {
+    /// The oldest segment that was asked about last, and the active one by then.
+    asked: Option<(u64, u64)>,
+    /// What is to be moved.
+    found: Option<Found>,
+}
+
+/// Work to do beside the append path, on any thread: read the oldest segment. [`run`](Survey::run) it
+/// and hand the result to [`Wal::surveyed`].
+#[derive(Debug)]
+pub struct Survey {
+    disk: Arc<dyn Disk>,
+    sequence: u64,
+    /// What is alive in it, in indexes. It may be less by the time that it was read.
+    runs: BTreeMap<GroupId, Vec<RangeInclusive<u64>>>,
+}
+
+/// What came of a [`Survey`].
+#[derive(Debug)]
+pub struct Surveyed {
+    sequence: u64,
+    result: Result<Option<Found>, Error>,
+}
+
+/// A segment in which little is alive, and where that stands: the last record of each entry.
+#[derive(Debug)]
+struct Found {
+    image: Image,
+    alive: BTreeMap<(GroupId, u64), usize>,
+}
+
+impl Survey {
+    /// Does the work, which takes as long as reading a segment.
+    pub fn run(self) -> Surveyed {
+        Surveyed { sequence: self.sequence, result: self.read() }
     }
 
-    fn tidy_segment(&mut self, sequence: u64) -> Result<bool, Error> {
-        let Some(image) = Image::load(&*self.disk, sequence, u64::MAX)? else {
-            return Ok(false);
+    /// Nothing if much is alive, or the segment is damaged, or was recycled meanwhile.
+    fn read(&self) -> Result<Option<Found>, Error> {
+        let Some(image) = Image::load(&*self.disk, self.sequence, u64::MAX)? else {
+            return Ok(None);
         };
-        // Behind damage, the last record of an entry may stand out of sight.
-        let next = Image::load(&*self.disk, sequence + 1, PAGE_BYTES as u64)?;
+        let next = Image::load(&*self.disk, self.sequence + 1, PAGE_BYTES as u64)?;
         let next = next.and_then(|image| image.header).map(|header| header.chain);
-        if next.is_none() || image.chained().last().map(|(_, head)| head.crc) != next {
-            return Ok(false);
-        }
-        let alive = self.alive(&image);
-        let bytes: usize = alive.values().map(|(_, head)| head.record_bytes()).sum();
-        if bytes > image.bytes.len() / 4 {
-            return Ok(false);
-        }
-        self.move_runs(&image, &alive)
-    }
-
-    /// Where each entry that is alive in this segment stands: its last record there.
-    fn alive(&self, image: &Image) -> BTreeMap<(GroupId, u64), (usize, Head)> {
-        let mut alive = BTreeMap::new();
+        let (mut alive, mut last) = (BTreeMap::new(), None);
         for (offset, head) in image.chained() {
-            let entry = matches!(head.tag, Tag::Entry | Tag::Moved);
-            let runs = self.live.groups.get(&head.group).filter(|_| entry);
-            let inside = runs.is_some_and(|state| {
-                state.runs.iter().any(|run| {
-                    run.segment == image.sequence && (run.first..=run.last).contains(&head.index)
-                })
-            });
-            if inside {
-                alive.insert((head.group, head.index), (offset, head));
+            last = Some(head.crc);
+            if self.is_alive(&head) {
+                alive.insert((head.group, head.index), (offset, head.record_bytes()));
             }
         }
-        alive
+        let bytes: usize = alive.values().map(|(_, bytes)| bytes).sum();
+        // Behind damage, the last record of an entry may stand out of sight.
+        if next.is_none() || last != next || bytes > image.bytes.len() / 4 {
+            return Ok(None);
+        }
+        let alive = alive.into_iter().map(|(entry, (offset, _))| (entry, offset)).collect();
+        Ok(Some(Found { image, alive }))
     }
 
-    fn move_runs(
-        &mut self,
-        image: &Image,
-        alive: &BTreeMap<(GroupId, u64), (usize, Head)>,
-    ) -> Result<bool, Error> {
-        let mut wanted = Vec::new();
-        for (group, state) in &self.live.groups {
-            for run in state.runs.iter().filter(|run| run.segment == image.sequence) {
-                wanted.extend((run.first..=run.last).map(|index| (*group, index)));
-            }
+    fn is_alive(&self, head: &Head) -> bool {
+        let mut runs = self.runs.get(&head.group).into_iter().flatten();
+        matches!(head.tag, Tag::Entry | Tag::Moved) && runs.any(|run| run.contains(&head.index))
+    }
+}
+
+impl Wal {
+    /// Has the oldest segment read if the log is long. When much in it is alive, or it is damaged, a
+    /// snapshot of [`Status::oldest`](super::Status) is the cure. The log is judged once for each
+    /// segment that it grows by: groups that take their snapshots one after the other would have a
+    /// segment read at each.
+    pub fn survey(&mut self) -> Option<Survey> {
+        let oldest = *self.live.segments.front()?;
+        let long = self.live.segments.len() > SEGMENTS_PINNED_MAX;
+        let asked = Some((oldest.sequence, self.live.active()));
+        let is_due = long && oldest.runs > 0 && self.tidying.asked != asked;
+        if !is_due || self.tidying.found.is_some() || !self.is_flushed() {
+            return None;
         }
-        let mut moved = false;
-        for place in wanted {
+        self.tidying.asked = asked;
+        let (sequence, disk) = (oldest.sequence, self.disk.clone());
+        Some(Survey { disk, sequence, runs: self.runs_in(sequence) })
+    }
+
+    /// Takes what came of a [`Survey`].
+    pub fn surveyed(&mut self, surveyed: Surveyed) -> Result<(), Error> {
+        let found = surveyed.result?;
+        if surveyed.sequence == self.live.first() {
+            self.tidying.found = found;
+        }
+        Ok(())
+    }
+
+    /// Moves some more of what a survey has found. True if records were appended: commit them.
+    pub fn tidy(&mut self) -> Result<bool, Error> {
+        let Some(found) = self.tidying.found.take() else { return Ok(false) };
+        let moved = self.move_some(&found);
+        self.tidying.found = Some(found).filter(|_| !matches!(moved, Ok(false)));
+        moved
+    }
+
+    /// What is alive in this segment.
+    fn runs_in(&self, segment: u64) -> BTreeMap<GroupId, Vec<RangeInclusive<u64>>> {
+        let runs = self.live.groups.iter().map(|(group, state)| {
+            let runs = state.runs.iter().filter(|run| run.segment == segment);
+            (*group, runs.map(|run| run.first..=run.last).collect())
+        });
+        runs.collect()
+    }
+
+    fn move_some(&mut self, found: &Found) -> Result<bool, Error> {
+        let image = &found.image;
+        let runs = self.runs_in(image.sequence).into_iter();
+        let wanted = runs
+            .flat_map(|(group, runs)| runs.into_iter().flatten().map(move |index| (group, index)));
+        let mut bytes = 0;
+        for entry in wanted {
             let damaged = |offset: usize| Error::Corrupt {
                 path: path(image.sequence),
                 offset: offset as u64,
                 reason: "an entry that is still needed cannot be read",
             };
-            let (offset, _) = alive.get(&place).ok_or_else(|| damaged(0))?;
-            let At::Record(head, data) = image.at(*offset) else { return Err(damaged(*offset)) };
+            let offset = *found.alive.get(&entry).ok_or_else(|| damaged(0))?;
+            let At::Record(head, data) = image.at(offset) else { return Err(damaged(offset)) };
             self.append_moved(head, data)?;
-            moved = true;
+            bytes += head.record_bytes();
+            if bytes >= TIDY_STEP_BYTES {
+                break;
+            }
         }
-        Ok(moved)
+        Ok(bytes > 0)
     }
 }

@@ -15,6 +15,7 @@ use super::record::{
 use super::recovery::{Recovered, Restored, Tail, recover};
 use super::segment::{FOLDER, Header, Prepare, Prepared, Ready, path};
 use super::spare::Spares;
+use super::tidy::Tidying;
 use crate::disk::{Disk, File};
 use crate::limits::{
     BATCH_BYTES_KEEP, CONTROL_BYTES, ENTRY_BYTES_MAX, GROUPS_MAX, PAGE_BYTES, SEGMENT_BYTES,
@@ -69,8 +70,7 @@ pub struct Wal {
     /// Segments that do not count any more, which no durable commit says yet.
     retiring: Vec<Segment>,
     spares: Spares,
-    /// The oldest segment, which was read and left alone, and the active one by then.
-    pub(super) left_alone: Option<(u64, u64)>,
+    pub(super) tidying: Tidying,
     poisoned: bool,
 }
 
@@ -207,7 +207,7 @@ impl Wal {
             first,
             retiring: Vec::new(),
             spares,
-            left_alone: None,
+            tidying: Tidying::default(),
             poisoned: false,
         })
     }
