@@ -72,11 +72,11 @@ pub enum Done {
 }
 
 impl Chore {
-    /// `rest` is called between two steps that have the disk busy, while the log is in no hurry.
+    /// `rest` is called between two steps, while the log is in no hurry.
     pub fn run(self, rest: &mut dyn FnMut()) -> Done {
         match self {
             Chore::Make(prepare) => Done::Made(prepare.run(rest)),
-            Chore::Read(survey) => Done::Read(survey.run()),
+            Chore::Read(survey) => Done::Read(survey.run(rest)),
         }
     }
 }

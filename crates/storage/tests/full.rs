@@ -148,7 +148,7 @@ fn an_idle_group_does_not_pin_the_log() {
         wal.commit().unwrap();
         if let Some(survey) = wal.survey() {
             assert!(wal.survey().is_none(), "one at a time");
-            wal.surveyed(survey.run()).unwrap();
+            wal.surveyed(survey.run(&mut || {})).unwrap();
         }
         wal.tidy().unwrap();
     }
@@ -265,7 +265,7 @@ fn an_old_segment_is_read_once_for_each_segment_that_the_log_grows_by() {
         wal.commit().unwrap();
     }
     let survey = wal.survey().unwrap();
-    wal.surveyed(survey.run()).unwrap();
+    wal.surveyed(survey.run(&mut || {})).unwrap();
     assert!(!wal.tidy().unwrap(), "all of it is alive");
     assert!(wal.survey().is_none(), "and nothing has changed");
     wal.trim(GroupId(1), 1, 1).unwrap();
@@ -279,7 +279,10 @@ fn an_old_segment_is_read_once_for_each_segment_that_the_log_grows_by() {
     }
     let survey = wal.survey().unwrap();
     disk.fail_next(Action::Read, ErrorKind::Other);
-    assert!(wal.surveyed(survey.run()).is_err(), "now it is read, from a disk that fails");
+    assert!(
+        wal.surveyed(survey.run(&mut || {})).is_err(),
+        "now it is read, from a disk that fails"
+    );
 }
 
 /// A log that is long because of one segment, of which little is alive: so many entries of group 9.
@@ -303,8 +306,9 @@ fn what_pins_a_segment_is_moved_a_little_at_a_time() {
     let disk = SimDisk::new(1);
     let options = Options { segment_bytes: 2 << 20 };
     let mut wal = pinned(&disk, options, 10, 50_000).unwrap();
-    let survey = wal.survey().unwrap();
-    wal.surveyed(survey.run()).unwrap();
+    let (survey, mut rests) = (wal.survey().unwrap(), 0);
+    wal.surveyed(survey.run(&mut || rests += 1)).unwrap();
+    assert_eq!(rests, 7 + 7, "2 MiB in steps of 256 KiB, read and looked through");
     let mut steps = 0;
     while wal.tidy().unwrap() {
         steps += 1;
@@ -324,7 +328,7 @@ fn what_was_trimmed_or_replaced_while_its_segment_was_read_is_not_moved() {
     let survey = wal.survey().unwrap();
     wal.trim(GroupId(9), 2, 1).unwrap();
     wal.commit().unwrap();
-    let surveyed = survey.run();
+    let surveyed = survey.run(&mut || {});
     wal.append(&entry(9, 4, b"other")).unwrap();
     wal.surveyed(surveyed).unwrap();
     assert!(wal.tidy().unwrap());
@@ -346,7 +350,7 @@ fn a_segment_that_was_recycled_while_it_was_read_is_of_no_use() {
     while let Some(job) = wal.prepare() {
         wal.accept(job.run(&mut || {})).unwrap();
     }
-    wal.surveyed(survey.run()).unwrap();
+    wal.surveyed(survey.run(&mut || {})).unwrap();
     assert!(!wal.tidy().unwrap());
     wal.check();
 }

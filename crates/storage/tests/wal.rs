@@ -129,7 +129,7 @@ impl Reading {
         }
         *self = match std::mem::take(self) {
             Reading::None => wal.survey().map_or(Reading::None, Reading::Asked),
-            Reading::Asked(survey) => Reading::Read(survey.run()),
+            Reading::Asked(survey) => Reading::Read(survey.run(&mut || {})),
             Reading::Read(surveyed) => {
                 wal.surveyed(surveyed)?;
                 Reading::None

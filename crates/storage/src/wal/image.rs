@@ -14,7 +14,7 @@ use crc32c::crc32c;
 use stdx::planted;
 
 /// Read at once; after an error the same stretch is read again page by page.
-const READ_BYTES: usize = 256 << 10;
+pub(super) const READ_BYTES: usize = 256 << 10;
 
 /// One segment in memory.
 #[derive(Debug)]
@@ -43,6 +43,16 @@ impl Image {
         sequence: u64,
         bytes_max: u64,
     ) -> Result<Option<Image>, Error> {
+        Image::load_slowly(disk, sequence, bytes_max, &mut || {})
+    }
+
+    /// `rest` is called between two reads.
+    pub(super) fn load_slowly(
+        disk: &dyn Disk,
+        sequence: u64,
+        bytes_max: u64,
+        rest: &mut dyn FnMut(),
+    ) -> Result<Option<Image>, Error> {
         let path = path(sequence);
         let file = match disk.open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -51,7 +61,7 @@ impl Image {
         let len = file.len().map_err(|error| Error::io("read", &path, error))?.min(bytes_max);
         let mut bytes = vec![0; len as usize];
         let mut unreadable = Vec::new();
-        read(&*file, &mut bytes, &mut unreadable);
+        read(&*file, &mut bytes, &mut unreadable, rest);
         Image::new(sequence, bytes, unreadable).map(Some)
     }
 
@@ -146,9 +156,17 @@ impl Image {
     }
 }
 
-fn read(file: &dyn File, bytes: &mut [u8], unreadable: &mut Vec<Range<usize>>) {
+fn read(
+    file: &dyn File,
+    bytes: &mut [u8],
+    unreadable: &mut Vec<Range<usize>>,
+    rest: &mut dyn FnMut(),
+) {
     for (number, stretch) in bytes.chunks_mut(READ_BYTES).enumerate() {
         let start = number * READ_BYTES;
+        if start > 0 {
+            rest();
+        }
         if file.read_at(start as u64, stretch).is_ok() {
             continue;
         }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::image::{At, Image};
+use super::image::{At, Image, READ_BYTES};
 use super::record::{Head, Tag};
 use super::segment::path;
 use super::writer::Wal;
@@ -52,21 +52,25 @@ struct Found {
 }
 
 impl Survey {
-    /// Does the work, which takes as long as reading a segment.
-    pub fn run(self) -> Surveyed {
-        Surveyed { sequence: self.sequence, result: self.read() }
+    /// Does the work, which takes as long as reading a segment, in small steps. `rest` is called between
+    /// two: it is in no hurry, and clients wait for the same disk and processor.
+    pub fn run(self, rest: &mut dyn FnMut()) -> Surveyed {
+        Surveyed { sequence: self.sequence, result: self.read(rest) }
     }
 
     /// Nothing if much is alive, or the segment is damaged, or was recycled meanwhile.
-    fn read(&self) -> Result<Option<Found>, Error> {
-        let Some(image) = Image::load(&*self.disk, self.sequence, u64::MAX)? else {
-            return Ok(None);
-        };
+    fn read(&self, rest: &mut dyn FnMut()) -> Result<Option<Found>, Error> {
+        let image = Image::load_slowly(&*self.disk, self.sequence, u64::MAX, rest)?;
+        let Some(image) = image else { return Ok(None) };
         let next = Image::load(&*self.disk, self.sequence + 1, PAGE_BYTES as u64)?;
         let next = next.and_then(|image| image.header).map(|header| header.chain);
-        let (mut alive, mut last) = (BTreeMap::new(), None);
+        let (mut alive, mut last, mut steps) = (BTreeMap::new(), None, 0);
         for (offset, head) in image.chained() {
             last = Some(head.crc);
+            if offset / READ_BYTES > steps {
+                steps = offset / READ_BYTES;
+                rest();
+            }
             if self.is_alive(&head) {
                 alive.insert((head.group, head.index), (offset, head.record_bytes()));
             }
