@@ -58,13 +58,11 @@ struct LogJobs {
     saves: Vec<Save>,
     trims: Vec<(GroupId, u64, u64)>,
     resets: Vec<(GroupId, u64, u64, Event)>,
-    done: Vec<Done>,
 }
 
 impl LogJobs {
     fn is_empty(&self) -> bool {
-        let LogJobs { saves, trims, resets, done } = self;
-        saves.is_empty() && trims.is_empty() && resets.is_empty() && done.is_empty()
+        self.saves.is_empty() && self.trims.is_empty() && self.resets.is_empty()
     }
 }
 
@@ -75,6 +73,8 @@ pub(crate) struct Running {
     log: LogKeeper,
     snapshots: SnapshotKeeper,
     jobs: LogJobs,
+    /// What was done beside the log, which hears of it with the next commit.
+    log_done: Vec<Done>,
     snapshot_work: VecDeque<Work>,
     /// What has found no room on the disk.
     again: Vec<SnapshotJob>,
@@ -246,6 +246,7 @@ impl Machine {
             log: LogKeeper::new(store.wal),
             snapshots: SnapshotKeeper::new(store.snapshots, disk, step_bytes(dice)),
             jobs: LogJobs::default(),
+            log_done: Vec::new(),
             snapshot_work: VecDeque::new(),
             again: Vec::new(),
             arrivals: Arrivals::default(),
@@ -500,7 +501,8 @@ impl Running {
 
     /// Is there work for the log, and nobody at it?
     pub(crate) fn log_is_due(&self) -> bool {
-        !self.log_busy && (!self.jobs.is_empty() || self.log_full)
+        let waits = !self.jobs.is_empty() || !self.log_done.is_empty();
+        !self.log_busy && (waits || self.log_full)
     }
 
     /// Is there work on snapshots, and nobody at it?
@@ -516,10 +518,7 @@ impl Running {
     /// The log's thread wakes and takes what waits for it.
     pub(crate) fn begin_commit(&mut self) -> Result<(), storage::Error> {
         self.log_busy = true;
-        let LogJobs { saves, trims, resets, done } = std::mem::take(&mut self.jobs);
-        for done in done {
-            self.log.accept(done)?;
-        }
+        let LogJobs { saves, trims, resets } = std::mem::take(&mut self.jobs);
         self.log.save(saves);
         for (group, index, term) in trims {
             self.log.trim(group, index, term)?;
@@ -534,6 +533,9 @@ impl Running {
     /// The log's thread writes and syncs.
     pub(crate) fn commit(&mut self) -> Result<Committed, storage::Error> {
         self.log_busy = false;
+        for done in std::mem::take(&mut self.log_done) {
+            self.log.accept(done)?;
+        }
         let mut committed = Committed::default();
         let room = self.log.commit(&mut committed.events)?;
         self.log_full = room != Room::All;
@@ -544,9 +546,9 @@ impl Running {
                 committed.events.push(then);
                 self.snapshots_busy = false;
             }
-            // They are read and made now, and heard of with the next jobs.
+            // They are done now, and heard of with the next commit.
             for chore in self.log.tidy()? {
-                self.jobs.done.push(chore.run(&mut || {}));
+                self.log_done.push(chore.run(&mut || {}));
             }
         }
         Ok(committed)

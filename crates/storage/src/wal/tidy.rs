@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use stdx::mark;
+
 use super::image::{At, Image, READ_BYTES};
 use super::record::{Head, Tag};
 use super::segment::path;
@@ -113,6 +115,8 @@ impl Wal {
         let found = surveyed.result?;
         if surveyed.sequence == self.live.first() {
             self.tidying.found = found;
+        } else {
+            mark!("a segment is recycled while it is read");
         }
         Ok(())
     }
@@ -153,6 +157,9 @@ impl Wal {
             if bytes >= TIDY_STEP_BYTES {
                 break;
             }
+        }
+        if bytes > 0 {
+            mark!("what pins an old segment is moved");
         }
         Ok(bytes > 0)
     }
