@@ -23,8 +23,10 @@ pub struct Rests<K> {
 #[derive(Debug)]
 struct Pace {
     snapshot: Index,
-    /// When the last part was begun.
-    begun: Instant,
+    /// When it was asked for last.
+    asked: Instant,
+    /// When the part was begun that is under way.
+    begun: Option<Instant>,
     /// What a part took lately.
     slowest: Duration,
     /// How many times as long is rested. Half as many times with each snapshot more: who is at it for
@@ -45,23 +47,26 @@ impl<K> Default for Rests<K> {
 impl<K: Ord> Rests<K> {
     /// The next part of this snapshot could be begun: how long it is to wait. The first does not.
     pub fn before(&mut self, now: Instant, of: K, snapshot: Index) -> Duration {
-        if self.works.get(&of).is_none_or(|pace| pace.snapshot != snapshot) {
-            self.works.retain(|_, pace| now.since(pace.begun) < FORGET_AFTER);
+        let is_known = |pace: &Pace| now.since(pace.asked) < FORGET_AFTER;
+        if !self.works.get(&of).is_some_and(|pace| pace.snapshot == snapshot && is_known(pace)) {
+            self.works.retain(|_, pace| is_known(pace));
         }
-        let (begun, slowest) = (now, Duration::ZERO);
-        let new = || Pace { snapshot, begun, slowest, rests: RESTS };
-        let pace = self.works.entry(of).or_insert_with(new);
+        let new =
+            |rests| Pace { snapshot, asked: now, begun: None, slowest: Duration::ZERO, rests };
+        let pace = self.works.entry(of).or_insert_with(|| new(RESTS));
         if pace.snapshot != snapshot {
-            *pace = Pace { snapshot, begun, slowest, rests: pace.rests / 2 };
+            *pace = new(pace.rests / 2);
         }
-        pace.slowest = now.since(pace.begun).max(pace.slowest * 3 / 4);
+        let took = pace.begun.take().map_or(Duration::ZERO, |begun| now.since(begun));
+        pace.slowest = took.max(pace.slowest * 3 / 4);
+        pace.asked = now;
         (pace.slowest * pace.rests).min(REST_MAX)
     }
 
     /// The next part begins.
     pub fn begin(&mut self, now: Instant, of: &K) {
         if let Some(pace) = self.works.get_mut(of) {
-            pace.begun = now;
+            pace.begun = Some(now);
         }
     }
 }

@@ -72,7 +72,7 @@ pub enum Done {
 }
 
 impl Chore {
-    /// `rest` is called between two steps, while the log is in no hurry.
+    /// `rest` is called between two steps, unless the log waits for it.
     pub fn run(self, rest: &mut dyn FnMut()) -> Done {
         match self {
             Chore::Make(prepare) => Done::Made(prepare.run(rest)),
@@ -163,8 +163,13 @@ impl LogKeeper {
         }
     }
 
-    /// Leaves a proof that the log of an idle node is whole.
+    /// Leaves a proof that the log of an idle node is whole, once nothing is to be moved any more: some
+    /// of that is done first.
     pub fn seal(&mut self) -> Result<(), Error> {
+        if self.wal.is_moving() {
+            spare_full(self.wal.tidy().map(|_| ()))?;
+            spare_full(self.wal.commit())?;
+        }
         self.wal.seal()
     }
 
@@ -607,6 +612,40 @@ mod tests {
         assert_eq!(keeper.commit(&mut events).unwrap(), Room::All);
         keeper.save(vec![save(full + 1)]);
         assert_eq!(keeper.commit(&mut events).unwrap(), Room::All);
+    }
+
+    #[test]
+    fn an_idle_log_is_moved_out_of_its_oldest_segment_and_sealed() {
+        let disk = SimDisk::new(1);
+        let options = Options { segment_bytes: 4 << 20 };
+        let (store, _) = Store::open(Arc::new(disk.clone()), options).unwrap();
+        let (mut keeper, mut events) = (LogKeeper::new(store.wal), Vec::new());
+        let idle = GroupId(1);
+        keeper.save((1..=100).map(|index| Save { group: idle, ..save(index) }).collect());
+        let mut last = 0;
+        while keeper.wal.status().segments <= 9 {
+            last += 1;
+            keeper.save(vec![save(last)]);
+            keeper.commit(&mut events).unwrap();
+        }
+        keeper.trim(GROUP, last, 1).unwrap();
+        keeper.commit(&mut events).unwrap();
+        let chores = keeper.tidy().unwrap();
+        for chore in chores {
+            keeper.accept(chore.run(&mut || {})).unwrap();
+        }
+        keeper.tidy().unwrap();
+        assert!(keeper.wal.is_moving() && keeper.wal.pending_bytes() > 0);
+        let mut seals = 0;
+        while keeper.wal.is_moving() {
+            keeper.seal().unwrap();
+            seals += 1;
+        }
+        assert!((2..10).contains(&seals), "{seals}");
+        assert!(keeper.wal.status().segments <= 2);
+        drop(keeper);
+        let (_, recovered) = Store::open(Arc::new(disk.clone()), options).unwrap();
+        assert_eq!(recovered.groups[&super::stored(idle)].entries.len(), 100);
     }
 
     #[test]

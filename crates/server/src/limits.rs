@@ -89,7 +89,7 @@ pub const PEER_ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// repairs what was lost.
 pub const PEER_OUT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// How long the making of a segment rests between two steps while the log is busy and does not wait for it: commits
+/// How long the making of a segment, or the reading of the oldest, rests between two steps while the log is busy and does not wait for it: commits
 /// find the disk idle most of the time, and 25 MB of zeros a second are more than most logs grow by.
 pub const FILL_REST: Duration = Duration::from_millis(10);
 

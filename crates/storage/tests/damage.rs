@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use storage::disk::{Disk, SimDisk};
+use storage::limits::SEGMENTS_PINNED_MAX;
 use storage::wal::{Options, Record, Recovered, Wal};
 use storage::{GroupId, Place};
 
@@ -284,4 +285,35 @@ fn arbitrary_bytes_are_read_without_panic() {
         bytes[at] = rng.next() as u8;
         let _ = storage::wal::fuzz_segment(&bytes[..5000]);
     }
+}
+
+#[test]
+fn what_a_damaged_last_batch_has_moved_is_still_where_it_was() {
+    let disk = SimDisk::new(1);
+    let (mut wal, _) = open(&disk);
+    (1..=3).for_each(|index| append(&mut wal, 9, index, b"an idle group"));
+    let mut index = 0;
+    while wal.status().segments <= SEGMENTS_PINNED_MAX {
+        index += 1;
+        append(&mut wal, 1, index, &[1; 1000]);
+        wal.commit().unwrap();
+    }
+    wal.trim(GroupId(1), index, 1).unwrap();
+    wal.commit().unwrap();
+    let survey = wal.survey().unwrap();
+    wal.surveyed(survey.run(&mut || {})).unwrap();
+    let active = format!("wal/{:012}.wal", SEGMENTS_PINNED_MAX + 1);
+    // One batch moves them, goes on in the next segment, and frees the first one.
+    assert!(wal.tidy().unwrap());
+    (index + 1..index + 40).for_each(|index| append(&mut wal, 1, index, &[1; 1000]));
+    wal.commit().unwrap();
+    assert_eq!(wal.status().segments, 2);
+    drop(wal);
+    let bytes = disk.contents(&active).unwrap();
+    let moved = bytes.windows(13).position(|bytes| bytes == b"an idle group").unwrap();
+    disk.flip(&active, moved as u64, 0);
+    let (_, recovered) = open(&disk);
+    // Nothing proves that this batch was durable, so it counts as torn, with all that it said.
+    assert_eq!(recovered.faults, []);
+    assert_eq!(indexes(&recovered, 9), [1, 2, 3]);
 }

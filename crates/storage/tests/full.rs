@@ -277,7 +277,20 @@ fn an_old_segment_is_read_once_for_each_segment_that_the_log_grows_by() {
         wal.append(&entry(1, index, &[1; 1000])).unwrap();
         wal.commit().unwrap();
     }
+    drop(wal.survey().unwrap());
+    assert!(wal.survey().is_none(), "once for each segment, even if nobody did it");
+    while wal.status().segments == segments + 1 {
+        index += 1;
+        wal.append(&entry(1, index, &[1; 1000])).unwrap();
+        wal.commit().unwrap();
+    }
     let survey = wal.survey().unwrap();
+    while wal.status().segments == segments + 2 {
+        index += 1;
+        wal.append(&entry(1, index, &[1; 1000])).unwrap();
+        wal.commit().unwrap();
+        assert!(wal.survey().is_none(), "one at a time");
+    }
     disk.fail_next(Action::Read, ErrorKind::Other);
     assert!(
         wal.surveyed(survey.run(&mut || {})).is_err(),

@@ -178,8 +178,8 @@ impl<'a> Walk<'a> {
     }
 
     /// The oldest segment that counts: the newest commit that is known to be durable says so. The
-    /// commit of a torn batch may stand there while the batch does not, and so may one that was cut
-    /// off long ago, behind records of later batches.
+    /// commit of a torn batch may stand there while the batch does not, here or in the segment in
+    /// which it began, and so may one that was cut off long ago, behind records of later batches.
     fn first(&self) -> Result<Option<u64>, Error> {
         let mut opened_last = None;
         let mut newest = 0;
@@ -188,7 +188,10 @@ impl<'a> Walk<'a> {
             let opened = image.header.map_or(0, |header| header.batch);
             let here = image.heads(0).map(|(_, head)| head.batch).max().unwrap_or(0);
             newest = newest.max(opened).max(here);
-            let whole = image.chained().last().map_or(0, |(offset, _)| offset);
+            let whole = match self.is_reached(*sequence, newest)? {
+                true => image.chained().last().map_or(0, |(offset, _)| offset),
+                false => 0,
+            };
             let mut batch = 0;
             let mut first = None;
             for (offset, head) in image.heads(0) {
@@ -205,6 +208,23 @@ impl<'a> Walk<'a> {
             opened_last = opened_last.or_else(|| image.header.map(|header| header.first));
         }
         Ok(opened_last)
+    }
+
+    /// Does the chain lead into this segment, as far as `batch` is in the segments before it? One that is
+    /// not there any more was recycled, after a batch that came later or was durable.
+    fn is_reached(&self, sequence: u64, batch: u64) -> Result<bool, Error> {
+        for sequence in (1..=sequence).rev() {
+            let image = Image::load(self.disk, sequence, PAGE_BYTES as u64)?;
+            let Some(header) = image.and_then(|image| image.header) else { return Ok(false) };
+            if header.batch < batch {
+                return Ok(true);
+            }
+            let Some(before) = self.load(sequence - 1)? else { return Ok(true) };
+            if before.chained().last().map(|(_, head)| head.crc) != Some(header.chain) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Walks the chain from the segment `first` to the end of the log.

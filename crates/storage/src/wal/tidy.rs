@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use stdx::mark;
 
@@ -25,6 +25,8 @@ use crate::{Error, GroupId};
 pub(super) struct Tidying {
     /// The oldest segment that was asked about last, and the active one by then.
     asked: Option<(u64, u64)>,
+    /// Alive as long as somebody is at it, or has what came of it.
+    out: Weak<()>,
     /// What is to be moved.
     found: Option<Found>,
 }
@@ -37,6 +39,7 @@ pub struct Survey {
     sequence: u64,
     /// What is alive in it, in indexes. It may be less by the time that it was read.
     runs: BTreeMap<GroupId, Vec<RangeInclusive<u64>>>,
+    out: Arc<()>,
 }
 
 /// What came of a [`Survey`].
@@ -44,20 +47,21 @@ pub struct Survey {
 pub struct Surveyed {
     sequence: u64,
     result: Result<Option<Found>, Error>,
+    _out: Arc<()>,
 }
 
-/// A segment in which little is alive, and where that stands: the last record of each entry.
+/// A segment in which little is alive, and that: the last record of each entry.
 #[derive(Debug)]
 struct Found {
-    image: Image,
-    alive: BTreeMap<(GroupId, u64), usize>,
+    sequence: u64,
+    alive: BTreeMap<(GroupId, u64), (Head, Vec<u8>)>,
 }
 
 impl Survey {
     /// Does the work, which takes as long as reading a segment, in small steps. `rest` is called between
     /// two: it is in no hurry, and clients wait for the same disk and processor.
     pub fn run(self, rest: &mut dyn FnMut()) -> Surveyed {
-        Surveyed { sequence: self.sequence, result: self.read(rest) }
+        Surveyed { sequence: self.sequence, result: self.read(rest), _out: self.out }
     }
 
     /// Nothing if much is alive, or the segment is damaged, or was recycled meanwhile.
@@ -74,16 +78,22 @@ impl Survey {
                 rest();
             }
             if self.is_alive(&head) {
-                alive.insert((head.group, head.index), (offset, head.record_bytes()));
+                alive.insert((head.group, head.index), offset);
             }
         }
-        let bytes: usize = alive.values().map(|(_, bytes)| bytes).sum();
+        let records = alive.into_iter().filter_map(|(entry, offset)| match image.at(offset) {
+            At::Record(head, data) => Some((entry, (head, data))),
+            _ => None,
+        });
+        let alive: BTreeMap<_, _> = records.collect();
+        let bytes: usize = alive.values().map(|(head, _)| head.record_bytes()).sum();
         // Behind damage, the last record of an entry may stand out of sight.
         if next.is_none() || last != next || bytes > image.bytes.len() / 4 {
             return Ok(None);
         }
-        let alive = alive.into_iter().map(|(entry, (offset, _))| (entry, offset)).collect();
-        Ok(Some(Found { image, alive }))
+        let owned = |(entry, (head, data)): (_, (Head, &[u8]))| (entry, (head, data.to_vec()));
+        let alive = alive.into_iter().map(owned).collect();
+        Ok(Some(Found { sequence: self.sequence, alive }))
     }
 
     fn is_alive(&self, head: &Head) -> bool {
@@ -94,27 +104,28 @@ impl Survey {
 
 impl Wal {
     /// Has the oldest segment read if the log is long. When much in it is alive, or it is damaged, a
-    /// snapshot of [`Status::oldest`](super::Status) is the cure. The log is judged once for each
-    /// segment that it grows by: groups that take their snapshots one after the other would have a
-    /// segment read at each.
+    /// snapshot of [`Status::oldest`](super::Status) is the cure. One at a time; and the log is judged
+    /// once for each segment that it grows by: groups that take their snapshots one after the other
+    /// would have a segment read at each.
     pub fn survey(&mut self) -> Option<Survey> {
         let oldest = *self.live.segments.front()?;
         let long = self.live.segments.len() > SEGMENTS_PINNED_MAX;
         let asked = Some((oldest.sequence, self.live.active()));
         let is_due = long && oldest.runs > 0 && self.tidying.asked != asked;
-        if !is_due || self.tidying.found.is_some() || !self.is_flushed() {
+        let is_at_it = self.tidying.out.strong_count() > 0 || self.tidying.found.is_some();
+        if !is_due || is_at_it || !self.is_flushed() {
             return None;
         }
-        self.tidying.asked = asked;
+        let out = Arc::new(());
+        (self.tidying.asked, self.tidying.out) = (asked, Arc::downgrade(&out));
         let (sequence, disk) = (oldest.sequence, self.disk.clone());
-        Some(Survey { disk, sequence, runs: self.runs_in(sequence) })
+        Some(Survey { disk, sequence, runs: self.runs_in(sequence), out })
     }
 
     /// Takes what came of a [`Survey`].
     pub fn surveyed(&mut self, surveyed: Surveyed) -> Result<(), Error> {
-        let found = surveyed.result?;
         if surveyed.sequence == self.live.first() {
-            self.tidying.found = found;
+            self.tidying.found = surveyed.result?;
         } else {
             mark!("a segment is recycled while it is read");
         }
@@ -125,8 +136,14 @@ impl Wal {
     pub fn tidy(&mut self) -> Result<bool, Error> {
         let Some(found) = self.tidying.found.take() else { return Ok(false) };
         let moved = self.move_some(&found);
-        self.tidying.found = Some(found).filter(|_| !matches!(moved, Ok(false)));
+        let is_pinned = self.runs_in(found.sequence).values().any(|runs| !runs.is_empty());
+        self.tidying.found = Some(found).filter(|_| is_pinned);
         moved
+    }
+
+    /// Is something to be moved, or to be committed that was?
+    pub fn is_moving(&self) -> bool {
+        self.tidying.found.is_some() || self.pending_bytes() > 0
     }
 
     /// What is alive in this segment.
@@ -139,20 +156,20 @@ impl Wal {
     }
 
     fn move_some(&mut self, found: &Found) -> Result<bool, Error> {
-        let image = &found.image;
-        let runs = self.runs_in(image.sequence).into_iter();
+        let runs = self.runs_in(found.sequence).into_iter();
         let wanted = runs
             .flat_map(|(group, runs)| runs.into_iter().flatten().map(move |index| (group, index)));
         let mut bytes = 0;
         for entry in wanted {
-            let damaged = |offset: usize| Error::Corrupt {
-                path: path(image.sequence),
-                offset: offset as u64,
+            let (head, data) = found.alive.get(&entry).ok_or_else(|| Error::Corrupt {
+                path: path(found.sequence),
+                offset: 0,
                 reason: "an entry that is still needed cannot be read",
-            };
-            let offset = *found.alive.get(&entry).ok_or_else(|| damaged(0))?;
-            let At::Record(head, data) = image.at(offset) else { return Err(damaged(offset)) };
-            self.append_moved(head, data)?;
+            })?;
+            match self.append_moved(*head, data) {
+                Err(Error::Full { .. }) if bytes > 0 => break,
+                other => other?,
+            }
             bytes += head.record_bytes();
             if bytes >= TIDY_STEP_BYTES {
                 break;
