@@ -34,6 +34,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) alive: &'a dyn Fn(NodeId) -> bool,
     /// Is there nothing that a node's replica, which votes no more, owes to clients?
     pub(crate) may_go: &'a dyn Fn(NodeId) -> bool,
+    /// How much a node leads, for its weight; nothing if it is to lead none.
+    pub(crate) burden: &'a dyn Fn(NodeId) -> Option<f64>,
     /// A replica may begin to come to a node that has none.
     pub(crate) may_begin: bool,
 }
@@ -96,14 +98,20 @@ impl Scene<'_> {
             }
             return Some(Step::Configure { voters: wanted.clone(), learners: leaving });
         }
-        let mut heirs = wanted.intersection(voters).filter(|node| self.is_ready(**node));
-        match heirs.next() {
-            Some(heir) => Some(Step::Transfer(*heir)),
+        let heirs = wanted.intersection(voters).copied().filter(|node| self.is_ready(*node));
+        match self.least_burdened(heirs) {
+            Some(heir) => Some(Step::Transfer(heir)),
             None => {
                 let voters = voters.union(wanted).copied().collect();
                 Some(Step::Configure { voters, learners: staying })
             }
         }
+    }
+
+    /// One that is to lead none only if all are.
+    fn least_burdened(&self, nodes: impl Iterator<Item = NodeId>) -> Option<NodeId> {
+        let burden = |node: &NodeId| (self.burden)(*node).unwrap_or(f64::INFINITY);
+        nodes.min_by(|one, other| burden(one).total_cmp(&burden(other)))
     }
 
     /// Who should lead in this one's place, if somebody leads so much less that it evens out.
@@ -154,7 +162,8 @@ mod tests {
         let (wanted, alive) = (nodes(wanted), |node: NodeId| node.0 != 9);
         let (node, may_begin) = (NodeId(1), true);
         let may_go = |node: NodeId| !owing.contains(&node.0);
-        Scene { node, status, wanted: &wanted, alive: &alive, may_go: &may_go, may_begin }.next()
+        let (wanted, alive, may_go, burden) = (&wanted, &alive, &may_go, &|_| Some(0.0));
+        Scene { node, status, wanted, alive, may_go, burden, may_begin }.next()
     }
 
     #[test]
@@ -164,7 +173,8 @@ mod tests {
             let (alive, may_go) = (|node: NodeId| node.0 != 9, |_| true);
             let (node, may_begin) = (NodeId(1), false);
             let (status, wanted, alive, may_go) = (&status, &wanted, &alive, &may_go);
-            Scene { node, status, wanted, alive, may_go, may_begin }.is_copying()
+            let burden = &|_| Some(0.0);
+            Scene { node, status, wanted, alive, may_go, burden, may_begin }.is_copying()
         };
         assert!(copies(&[4], &[(4, 10)]));
         assert!(!copies(&[4], &[(4, 1_000)]));
@@ -223,6 +233,23 @@ mod tests {
     }
 
     #[test]
+    fn a_leader_that_is_not_wanted_hands_over_to_one_that_leads_little() {
+        let (status, wanted) =
+            (status(&[1, 2, 3, 5], &[], &[(2, 1_000), (3, 1_000), (5, 1_000)]), nodes(&[2, 3, 5]));
+        let heir = |leads: [Option<f64>; 5]| {
+            let (node, may_begin, burden) =
+                (NodeId(1), true, |node: NodeId| leads[node.0 as usize - 1]);
+            let (status, wanted, alive, may_go) = (&status, &wanted, &|_| true, &|_| true);
+            Scene { node, status, wanted, alive, may_go, burden: &burden, may_begin }.next()
+        };
+        let to = |node| Some(Step::Transfer(NodeId(node)));
+        assert_eq!(heir([None, Some(3.0), Some(2.0), None, Some(4.0)]), to(3));
+        assert_eq!(heir([None, Some(2.0), Some(2.0), None, Some(2.0)]), to(2));
+        assert_eq!(heir([None, None, None, None, Some(9.0)]), to(5), "the others are to lead none");
+        assert_eq!(heir([None; 5]), to(2));
+    }
+
+    #[test]
     fn nobody_is_taken_out_while_those_who_stay_could_not_agree() {
         let all = [(2, 3), (3, 1_000), (9, 1_000)];
         let status = status(&[1, 2, 3, 9], &[], &all);
@@ -241,6 +268,7 @@ mod tests {
             wanted: &wanted,
             alive: &alive,
             may_go: &|_| true,
+            burden: &|_| None,
             may_begin: true,
         };
         let heir = |leads: [f64; 3]| scene.heir(|node| Some(leads[node.0 as usize - 1]));

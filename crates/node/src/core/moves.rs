@@ -87,13 +87,14 @@ impl Core {
         let (flees, spreads) = (unfit.contains(&self.node), self.next_spread <= moment.now);
         // It looks at all shards of all nodes, so only if somebody could be handed one.
         let filling = LazyCell::new(|| self.filling());
+        let burden = |node| self.burden(node).filter(|_| !unfit.contains(&node));
         for (place, seat) in self.seats.used() {
             let Some(member) = seat.member().filter(|member| member.leads()) else { continue };
             let (status, wanted) = (member.status(), self.map.wanted_in(seat.id()));
             let may_go = |node| self.may_go(moment.now, node, member);
             let (node, status, wanted, alive) = (self.node, &status, &wanted, &alive);
-            let mut scene =
-                Scene { node, status, wanted, alive, may_go: &may_go, may_begin: false };
+            let (may_go, burden, may_begin) = (&may_go, &burden, false);
+            let mut scene = Scene { node, status, wanted, alive, may_go, burden, may_begin };
             let comes = scene.is_copying();
             begun += usize::from(comes);
             scene.may_begin = begun < MOVES_MAX;
@@ -103,13 +104,13 @@ impl Core {
                 }
                 begun += usize::from(!comes);
                 steps.push((place, step));
-            } else if spreads && (seat.id() != GroupId::META || flees) {
-                let burden = |node| self.burden(node).filter(|_| !unfit.contains(&node));
-                if scene.heir(burden).is_some() {
-                    let fits = |node| flees || !filling.contains(&node);
-                    let burden = |node| burden(node).filter(|_| fits(node));
-                    heirs.extend(scene.heir(burden).map(|heir| (place, heir)));
-                }
+            } else if spreads
+                && (seat.id() != GroupId::META || flees)
+                && scene.heir(burden).is_some()
+            {
+                let fits = |node| flees || !filling.contains(&node);
+                let burden = |node| burden(node).filter(|_| fits(node));
+                heirs.extend(scene.heir(burden).map(|heir| (place, heir)));
             }
         }
         if let Some((place, heir)) = heirs.pop() {
