@@ -114,20 +114,18 @@ impl Scene<'_> {
         nodes.min_by(|one, other| burden(one).total_cmp(&burden(other)))
     }
 
-    /// Who should lead in this one's place, if somebody leads so much less that it evens out.
-    /// `burden` says how much a node leads, for its weight.
-    pub(crate) fn heir(&self, burden: impl Fn(NodeId) -> Option<f64>) -> Option<NodeId> {
+    /// Who should lead in this one's place, of those that fit, if one leads so much less that it evens
+    /// out.
+    pub(crate) fn heir(&self, fits: impl Fn(NodeId) -> bool) -> Option<NodeId> {
         let Config { voters, outgoing, .. } = &*self.status.config;
         if !outgoing.is_empty() || voters != self.wanted {
             return None;
         }
-        let own = burden(self.node);
-        let able = voters.iter().filter(|node| **node != self.node && self.is_ready(**node));
-        let least = able
-            .filter_map(|node| Some((burden(*node)?, *node)))
-            .min_by(|one, other| one.0.total_cmp(&other.0))?;
+        let able = |node: &NodeId| *node != self.node && self.is_ready(*node) && fits(*node);
+        let heir = self.least_burdened(voters.iter().copied().filter(able))?;
+        let (own, least) = ((self.burden)(self.node), (self.burden)(heir)?);
         // More than one apart, or handing one over would only swap the two.
-        own.is_none_or(|own| own - least.0 > 1.0).then_some(least.1)
+        own.is_none_or(|own| own - least > 1.0).then_some(heir)
     }
 }
 
@@ -262,18 +260,17 @@ mod tests {
         let all = [(2, 1_000), (3, 1_000)];
         let status = status(&[1, 2, 3], &[], &all);
         let (wanted, alive) = (nodes(&[1, 2, 3]), |_: NodeId| true);
-        let scene = Scene {
-            node: NodeId(1),
-            status: &status,
-            wanted: &wanted,
-            alive: &alive,
-            may_go: &|_| true,
-            burden: &|_| None,
-            may_begin: true,
+        let heir = |leads: [Option<f64>; 3], unfit: u32| {
+            let (node, may_begin, burden) =
+                (NodeId(1), true, |node: NodeId| leads[node.0 as usize - 1]);
+            let (status, wanted, alive, may_go) = (&status, &wanted, &alive, &|_| true);
+            let scene = Scene { node, status, wanted, alive, may_go, burden: &burden, may_begin };
+            scene.heir(|node| node.0 != unfit)
         };
-        let heir = |leads: [f64; 3]| scene.heir(|node| Some(leads[node.0 as usize - 1]));
-        assert_eq!(heir([3.0, 2.0, 2.0]), None);
-        assert_eq!(heir([4.0, 2.0, 3.0]), Some(NodeId(2)));
-        assert_eq!(scene.heir(|node| (node.0 == 3).then_some(9.0)), Some(NodeId(3)), "1 is to go");
+        assert_eq!(heir([Some(3.0), Some(2.0), Some(2.0)], 9), None);
+        assert_eq!(heir([Some(4.0), Some(2.0), Some(3.0)], 9), Some(NodeId(2)));
+        assert_eq!(heir([Some(5.0), Some(2.0), Some(3.0)], 2), Some(NodeId(3)));
+        assert_eq!(heir([None, None, Some(9.0)], 9), Some(NodeId(3)), "1 is to go");
+        assert_eq!(heir([Some(4.0), None, None], 9), None, "the others are");
     }
 }

@@ -106,11 +106,10 @@ impl Core {
                 steps.push((place, step));
             } else if spreads
                 && (seat.id() != GroupId::META || flees)
-                && scene.heir(burden).is_some()
+                && scene.heir(|_| true).is_some()
             {
                 let fits = |node| flees || !filling.contains(&node);
-                let burden = |node| burden(node).filter(|_| fits(node));
-                heirs.extend(scene.heir(burden).map(|heir| (place, heir)));
+                heirs.extend(scene.heir(fits).map(|heir| (place, heir)));
             }
         }
         if let Some((place, heir)) = heirs.pop() {
