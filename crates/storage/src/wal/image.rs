@@ -65,6 +65,12 @@ impl Image {
         Image::new(sequence, bytes, unreadable).map(Some)
     }
 
+    /// What the header of the segment `sequence` says the chain was before it, if there is one.
+    pub(super) fn chain_before(disk: &dyn Disk, sequence: u64) -> Result<Option<u32>, Error> {
+        let image = Image::load(disk, sequence, PAGE_BYTES as u64)?;
+        Ok(image.and_then(|image| image.header).map(|header| header.chain))
+    }
+
     /// Heads behind `offset` that were written for another place of this segment: what a misdirected
     /// write left. A disk misses by whole sectors.
     pub(super) fn displaced(&self, offset: usize) -> impl Iterator<Item = Head> + '_ {

@@ -307,14 +307,8 @@ impl<'a> Walk<'a> {
 
     /// Does the chain continue in the next segment exactly from here?
     fn goes_on_after(&self, sequence: u64) -> Result<bool, Error> {
-        let next = self.next_chain(sequence)?;
+        let next = Image::chain_before(self.disk, sequence + 1)?;
         Ok(next.is_some() && next == self.chain)
-    }
-
-    /// What the next segment says the chain was before it.
-    fn next_chain(&self, sequence: u64) -> Result<Option<u32>, Error> {
-        let next = Image::load(self.disk, sequence + 1, PAGE_BYTES as u64)?;
-        Ok(next.and_then(|image| image.header).map(|header| header.chain))
     }
 
     /// The chain is broken at `offset`, in `batch`. `damaged` is the head of the record there, if at
@@ -346,7 +340,9 @@ impl<'a> Walk<'a> {
         // Only if the chain goes on right behind the damaged record is it all that was lost.
         let alone = match (damaged, here) {
             (Some(lost), Some((at, chain))) => at == behind && chain == lost.crc,
-            (Some(lost), None) => self.next_chain(image.sequence)? == Some(lost.crc),
+            (Some(lost), None) => {
+                Image::chain_before(self.disk, image.sequence + 1)? == Some(lost.crc)
+            }
             (None, _) => false,
         };
         self.report(image, offset, damaged.filter(|_| alone), unreadable);

@@ -17,7 +17,7 @@ use super::record::{Head, Tag};
 use super::segment::path;
 use super::writer::Wal;
 use crate::disk::Disk;
-use crate::limits::{PAGE_BYTES, SEGMENTS_PINNED_MAX, TIDY_STEP_BYTES};
+use crate::limits::{SEGMENTS_PINNED_MAX, TIDY_STEP_BYTES};
 use crate::{Error, GroupId};
 
 /// How far the oldest segment is on its way out.
@@ -68,8 +68,7 @@ impl Survey {
     fn read(&self, rest: &mut dyn FnMut()) -> Result<Option<Found>, Error> {
         let image = Image::load_slowly(&*self.disk, self.sequence, u64::MAX, rest)?;
         let Some(image) = image else { return Ok(None) };
-        let next = Image::load(&*self.disk, self.sequence + 1, PAGE_BYTES as u64)?;
-        let next = next.and_then(|image| image.header).map(|header| header.chain);
+        let next = Image::chain_before(&*self.disk, self.sequence + 1)?;
         let (mut alive, mut last, mut steps) = (BTreeMap::new(), None, 0);
         for (offset, head) in image.chained() {
             last = Some(head.crc);
@@ -78,22 +77,19 @@ impl Survey {
                 rest();
             }
             if self.is_alive(&head) {
-                alive.insert((head.group, head.index), offset);
+                alive.insert((head.group, head.index), (offset, head));
             }
         }
-        let records = alive.into_iter().filter_map(|(entry, offset)| match image.at(offset) {
-            At::Record(head, data) => Some((entry, (head, data))),
-            _ => None,
-        });
-        let alive: BTreeMap<_, _> = records.collect();
-        let bytes: usize = alive.values().map(|(head, _)| head.record_bytes()).sum();
+        let bytes: usize = alive.values().map(|(_, head)| head.record_bytes()).sum();
         // Behind damage, the last record of an entry may stand out of sight.
         if next.is_none() || last != next || bytes > image.bytes.len() / 4 {
             return Ok(None);
         }
-        let owned = |(entry, (head, data)): (_, (Head, &[u8]))| (entry, (head, data.to_vec()));
-        let alive = alive.into_iter().map(owned).collect();
-        Ok(Some(Found { sequence: self.sequence, alive }))
+        let records = alive.into_iter().filter_map(|(entry, (offset, head))| {
+            let At::Record(_, data) = image.at(offset) else { return None };
+            Some((entry, (head, data.to_vec())))
+        });
+        Ok(Some(Found { sequence: self.sequence, alive: records.collect() }))
     }
 
     fn is_alive(&self, head: &Head) -> bool {
