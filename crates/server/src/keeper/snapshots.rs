@@ -1,250 +1,21 @@
-//! What is kept on the disk, and how: saves into the log, jobs into snapshots, without threads.
-//!
-//! ```text
-//! Save ────────▶ LogKeeper ── append, commit ──▶ Event::Saved, DiskFull
-//!                   ▲ trim, reset
-//! SnapshotJob ─▶ SnapshotKeeper ───────────────▶ After: Tell · Trim · Reset · Load
-//! ```
-//!
-//! The driver runs each keeper on a thread of its own, the simulator both in simulated time.
-//!
-//! What always holds: `Saved` follows only what is durable; a full disk is told and waited out; any
-//! other error is for the node to die of, before it acknowledges anything.
+//! Jobs into snapshots: those being written, those that arrive, those that become shards.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{Index, SnapshotMeta, Term};
 use keyspace::{Loader, Shard};
-use node::{Event, GroupId, Save, SnapshotJob, message};
+use node::{Event, GroupId, SnapshotJob, message};
 use stdx::codec::Reader;
 use stdx::{mark, planted};
+use storage::Error;
 use storage::disk::Disk;
 use storage::snapshot::{Meta, Progress, Reading, Receiver, Snapshot, Snapshots, Writer};
-use storage::wal::{Prepare, Prepared, Record, Survey, Surveyed, Wal};
-use storage::{Error, GroupId as StoredGroup};
 
+use super::stored;
 use crate::presence;
 use crate::repair;
-
-/// How long a full disk is left alone before the next try.
-pub(crate) const FULL_INTERVAL: Duration = Duration::from_millis(100);
-
-/// How much of what was handed over found room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// All of it is durable.
-    All,
-    /// What found room is durable, the rest waits for the next commit.
-    Some,
-    /// Nothing of it is durable; the next commit tries again.
-    None,
-}
-
-/// The log and what waits for it.
-#[derive(Debug)]
-pub struct LogKeeper {
-    wal: Wal,
-    /// Saves that were not appended yet, in their order; nothing overtakes them.
-    waiting: VecDeque<Save>,
-    /// Logs that are void, and are not yet noted so.
-    resets: VecDeque<(GroupId, u64, u64)>,
-    /// What the next commit will have made durable.
-    saved: BTreeMap<GroupId, u64>,
-    full: bool,
-}
-
-/// Work for the log that any thread may do; the result is for [`LogKeeper::accept`].
-#[derive(Debug)]
-pub enum Chore {
-    /// The next segments are made.
-    Make(Prepare),
-    /// The oldest segment is read.
-    Read(Survey),
-}
-
-#[derive(Debug)]
-pub enum Done {
-    Made(Prepared),
-    Read(Surveyed),
-}
-
-impl Chore {
-    /// `rest` is called between two steps, unless the log waits for it.
-    pub fn run(self, rest: &mut dyn FnMut()) -> Done {
-        match self {
-            Chore::Make(prepare) => Done::Made(prepare.run(rest)),
-            Chore::Read(survey) => Done::Read(survey.run(rest)),
-        }
-    }
-}
-
-impl LogKeeper {
-    /// Keeps an open log.
-    pub fn new(wal: Wal) -> LogKeeper {
-        LogKeeper {
-            wal,
-            waiting: VecDeque::new(),
-            resets: VecDeque::new(),
-            saved: BTreeMap::new(),
-            full: false,
-        }
-    }
-
-    /// Takes saves, to be durable with the next commit.
-    pub fn save(&mut self, saves: Vec<Save>) {
-        self.waiting.extend(saves);
-    }
-
-    /// Does anything wait for room?
-    pub fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty() || !self.resets.is_empty() || !self.saved.is_empty()
-    }
-
-    /// A snapshot covers the log up to `index`. Without room for the note the log stays longer,
-    /// until the next snapshot.
-    pub fn trim(&mut self, group: GroupId, index: u64, term: u64) -> Result<(), Error> {
-        let trim = Record::Trim { group: stored(group), index, term };
-        if !spare_full(self.wal.append(&trim))? {
-            return Ok(());
-        }
-        // Entries that wait for room may be committed, applied and in a snapshot already.
-        let covered = |record: &consensus::Record| matches!(record, consensus::Record::Entry(entry) if entry.index.0 <= index);
-        for save in self.waiting.iter_mut().filter(|save| save.group == group) {
-            if save.records.iter().any(covered) {
-                mark!("entries that wait for room are in a snapshot already");
-            }
-            save.records.retain(|record| !covered(record));
-        }
-        Ok(())
-    }
-
-    /// A snapshot has taken the place of the whole log; so it is once the next commit is durable.
-    /// Entries that wait for room were of the log that is void.
-    pub fn reset(&mut self, group: GroupId, index: u64, term: u64) {
-        for save in self.waiting.iter_mut().filter(|save| save.group == group) {
-            save.records.retain(|record| !matches!(record, consensus::Record::Entry(_)));
-        }
-        if !planted!("install-keeps-the-log") {
-            self.resets.push_back((group, index, term));
-        }
-    }
-
-    /// Appends what waits and makes all of it durable; says so in `out`.
-    pub fn commit(&mut self, out: &mut Vec<Event>) -> Result<Room, Error> {
-        let noted = self.append_resets()?;
-        let all = noted && self.append_waiting()?;
-        if !noted || !spare_full(self.wal.commit())? {
-            self.note_full(true, out);
-            return Ok(Room::None);
-        }
-        self.note_full(!all, out);
-        for (group, number) in std::mem::take(&mut self.saved) {
-            out.push(Event::Saved { group, number });
-        }
-        Ok(if all { Room::All } else { Room::Some })
-    }
-
-    /// Moves idle groups out of old segments, and says what is to be done beside.
-    pub fn tidy(&mut self) -> Result<Vec<Chore>, Error> {
-        spare_full(self.wal.tidy().map(|_| ()))?;
-        let make = self.wal.prepare().map(Chore::Make);
-        let read = self.wal.survey().map(Chore::Read);
-        Ok(make.into_iter().chain(read).collect())
-    }
-
-    /// Takes what came of a chore.
-    pub fn accept(&mut self, done: Done) -> Result<(), Error> {
-        match done {
-            Done::Made(prepared) => spare_full(self.wal.accept(prepared)).map(|_| ()),
-            Done::Read(surveyed) => self.wal.surveyed(surveyed),
-        }
-    }
-
-    /// Leaves a proof that the log of an idle node is whole, once nothing is to be moved any more: some
-    /// of that is done first.
-    pub fn seal(&mut self) -> Result<(), Error> {
-        if self.wal.is_moving() {
-            spare_full(self.wal.tidy().map(|_| ()))?;
-            spare_full(self.wal.commit())?;
-        }
-        self.wal.seal()
-    }
-
-    /// False if there was no room for all.
-    fn append_resets(&mut self) -> Result<bool, Error> {
-        while let Some((group, index, term)) = self.resets.front().copied() {
-            let group = stored(group);
-            if !spare_full(self.wal.append(&Record::Reset { group, index, term }))? {
-                return Ok(false);
-            }
-            self.resets.pop_front();
-        }
-        Ok(true)
-    }
-
-    /// False if there was no room for all.
-    fn append_waiting(&mut self) -> Result<bool, Error> {
-        while let Some(save) = self.waiting.front_mut() {
-            match append_save(&mut self.wal, save)? {
-                Some(_) if planted!("full-disk-ignored") => {
-                    self.saved.insert(save.group, save.number);
-                    self.waiting.pop_front();
-                }
-                Some(place) => {
-                    save.records.drain(..place);
-                    return Ok(false);
-                }
-                None => {
-                    self.saved.insert(save.group, save.number);
-                    self.waiting.pop_front();
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    fn note_full(&mut self, full: bool, out: &mut Vec<Event>) {
-        if full != self.full {
-            self.full = full;
-            out.push(Event::DiskFull(full));
-        }
-    }
-}
-
-/// Appends the records of a save; the place of the first that found no room.
-fn append_save(wal: &mut Wal, save: &Save) -> Result<Option<usize>, Error> {
-    let group = stored(save.group);
-    for (place, record) in save.records.iter().enumerate() {
-        let record = match record {
-            consensus::Record::Entry(entry) => Record::Entry {
-                group,
-                term: entry.term.0,
-                index: entry.index.0,
-                kind: message::kind_byte(entry.kind),
-                data: &entry.data,
-            },
-            consensus::Record::Vote { term, vote } => {
-                Record::Vote { group, term: term.0, vote: vote.map(|node| node.0) }
-            }
-        };
-        if !spare_full(wal.append(&record))? {
-            return Ok(Some(place));
-        }
-    }
-    Ok(None)
-}
-
-/// False if there was no room for it.
-fn spare_full(result: Result<(), Error>) -> Result<bool, Error> {
-    match result {
-        Ok(()) => Ok(true),
-        Err(Error::Full { .. }) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
 
 /// What follows from a job on snapshots.
 #[derive(Debug)]
@@ -561,10 +332,6 @@ impl Stage {
     }
 }
 
-fn stored(group: GroupId) -> StoredGroup {
-    StoredGroup(group.0)
-}
-
 /// What a snapshot says about itself, read back.
 pub fn snapshot_meta(snapshot: &Snapshot) -> Option<SnapshotMeta> {
     let mut reader = Reader::new(&snapshot.meta().data);
@@ -575,78 +342,15 @@ pub fn snapshot_meta(snapshot: &Snapshot) -> Option<SnapshotMeta> {
 mod tests {
     use std::sync::Arc;
 
-    use super::{After, LogKeeper, Room, SnapshotKeeper, Work};
-    use consensus::{Entry, EntryKind, Index, NodeId, Record, SnapshotMeta, Term};
+    use super::{After, SnapshotKeeper, Work};
+    use consensus::{Index, NodeId, SnapshotMeta, Term};
     use keyspace::{Saver, Shard};
-    use node::{Event, GroupId, Save, SnapshotJob};
+    use node::{Event, GroupId, SnapshotJob};
     use storage::disk::{Disk, SimDisk};
     use storage::store::Store;
     use storage::wal::Options;
 
     const GROUP: GroupId = GroupId(0);
-
-    fn save(index: u64) -> Save {
-        let data = vec![7; 4096].into();
-        let entry = Entry { index: Index(index), term: Term(1), kind: EntryKind::Command, data };
-        Save { group: GROUP, number: index, records: vec![Record::Entry(entry)] }
-    }
-
-    #[test]
-    fn entries_that_wait_for_room_are_left_out_once_a_snapshot_holds_them() {
-        let disk = SimDisk::new(1);
-        let options = Options { segment_bytes: 64 * 1024 };
-        let (store, _) = Store::open(Arc::new(disk.clone()), options).unwrap();
-        let mut keeper = LogKeeper::new(store.wal);
-        disk.set_capacity(Some(disk.used()));
-        let mut events = Vec::new();
-        let full = (1..1_000).find(|index| {
-            keeper.save(vec![save(*index)]);
-            keeper.commit(&mut events).unwrap() != Room::All
-        });
-        let full = full.expect("the disk is full at last");
-        stdx::marks::take();
-        keeper.trim(GROUP, full, 1).unwrap();
-        let reached = stdx::marks::take();
-        assert!(reached.contains_key("entries that wait for room are in a snapshot already"));
-        disk.set_capacity(None);
-        assert_eq!(keeper.commit(&mut events).unwrap(), Room::All);
-        keeper.save(vec![save(full + 1)]);
-        assert_eq!(keeper.commit(&mut events).unwrap(), Room::All);
-    }
-
-    #[test]
-    fn an_idle_log_is_moved_out_of_its_oldest_segment_and_sealed() {
-        let disk = SimDisk::new(1);
-        let options = Options { segment_bytes: 4 << 20 };
-        let (store, _) = Store::open(Arc::new(disk.clone()), options).unwrap();
-        let (mut keeper, mut events) = (LogKeeper::new(store.wal), Vec::new());
-        let idle = GroupId(1);
-        keeper.save((1..=100).map(|index| Save { group: idle, ..save(index) }).collect());
-        let mut last = 0;
-        while keeper.wal.status().segments <= 9 {
-            last += 1;
-            keeper.save(vec![save(last)]);
-            keeper.commit(&mut events).unwrap();
-        }
-        keeper.trim(GROUP, last, 1).unwrap();
-        keeper.commit(&mut events).unwrap();
-        let chores = keeper.tidy().unwrap();
-        for chore in chores {
-            keeper.accept(chore.run(&mut || {})).unwrap();
-        }
-        keeper.tidy().unwrap();
-        assert!(keeper.wal.is_moving() && keeper.wal.pending_bytes() > 0);
-        let mut seals = 0;
-        while keeper.wal.is_moving() {
-            keeper.seal().unwrap();
-            seals += 1;
-        }
-        assert!((2..10).contains(&seals), "{seals}");
-        assert!(keeper.wal.status().segments <= 2);
-        drop(keeper);
-        let (_, recovered) = Store::open(Arc::new(disk.clone()), options).unwrap();
-        assert_eq!(recovered.groups[&super::stored(idle)].entries.len(), 100);
-    }
 
     #[test]
     fn a_part_of_a_snapshot_that_has_no_beginning_is_answered_if_it_is_the_last() {
@@ -780,26 +484,5 @@ mod tests {
         keeper.work(sent_as(80, 90, &state()), &mut after).unwrap();
         assert!(matches!(after[..], [After::Tell(Event::Loaded { shard: None, .. })]));
         assert_eq!(disk.list("snapshots").unwrap(), Vec::<String>::new());
-    }
-
-    #[test]
-    fn entries_that_wait_for_room_are_void_once_the_log_is_reset() {
-        let disk = SimDisk::new(1);
-        let options = Options { segment_bytes: 64 * 1024 };
-        let (store, _) = Store::open(Arc::new(disk.clone()), options).unwrap();
-        let mut keeper = LogKeeper::new(store.wal);
-        disk.set_capacity(Some(disk.used()));
-        let mut events = Vec::new();
-        let full = (1..).find(|index| {
-            keeper.save(vec![save(*index)]);
-            keeper.commit(&mut events).unwrap() != Room::All
-        });
-        assert!(full.is_some_and(|index| index < 1_000));
-        keeper.save(vec![save(full.unwrap() + 1)]);
-        keeper.reset(GROUP, 1_000, 2);
-        disk.set_capacity(None);
-        assert_eq!(keeper.commit(&mut events).unwrap(), Room::All);
-        keeper.save(vec![save(1_001)]);
-        assert_eq!(keeper.commit(&mut events).unwrap(), Room::All);
     }
 }
