@@ -138,7 +138,7 @@ impl Connection {
             let start = self.starts.pop_front();
             let start = start.ok_or_else(|| Error::other("a reply that nobody asked for"))?;
             match scanned.is_error() {
-                false => tally.success(now.saturating_sub(start)),
+                false => tally.success(start, now),
                 true => tally.error(&error_text(scanned, reply)),
             }
         }

@@ -86,7 +86,7 @@ impl Shared {
             begin: now,
             calls: Calls::new(options, workload),
             value: value(options.value_size),
-            tally: Tally::new(),
+            tally: Tally::new(0),
             left: match options.stop() {
                 Stop::After(_) => u64::MAX,
                 Stop::Requests(requests) => requests,
@@ -96,6 +96,11 @@ impl Shared {
             running: 0,
             last_reply: now,
         }
+    }
+
+    /// Nanoseconds.
+    fn since_begin(&self, then: Instant) -> u64 {
+        then.saturating_duration_since(self.begin).as_nanos() as u64
     }
 
     /// The next call, while there is one to make.
@@ -118,7 +123,7 @@ async fn watch(options: &Options, workload: Workload, shared: &Rc<RefCell<Shared
     {
         let mut shared = shared.borrow_mut();
         if !options.warmup().is_zero() {
-            shared.tally = Tally::new();
+            shared.tally = Tally::new(shared.since_begin(from));
         }
         if let Stop::After(duration) = options.stop() {
             shared.stop = Some(from + duration);
@@ -157,9 +162,13 @@ async fn client(mut sender: Sender, addr: String, shared: Rc<RefCell<Shared>>) {
         {
             let mut shared = shared.borrow_mut();
             shared.in_flight -= 1;
-            shared.last_reply = Instant::now();
+            let now = Instant::now();
+            shared.last_reply = now;
             match outcome {
-                Ok(Status::Ok) => shared.tally.success(start.elapsed().as_nanos() as u64),
+                Ok(Status::Ok) => {
+                    let (start_ns, now_ns) = (shared.since_begin(start), shared.since_begin(now));
+                    shared.tally.success(start_ns, now_ns);
+                }
                 Ok(Status::Error(text)) => shared.tally.error(&text),
                 Err(_) => {
                     shared.tally.lost += 1;

@@ -27,6 +27,8 @@ pub(super) struct Report {
     /// Successes only.
     ops: u64,
     ops_per_second: f64,
+    /// Successes in each second; the last one is not whole.
+    ops_by_second: Vec<u64>,
     errors: u64,
     errors_by_text: BTreeMap<String, u64>,
     lost: u64,
@@ -71,6 +73,7 @@ impl Report {
             seconds,
             ops: tally.succeeded(),
             ops_per_second: tally.succeeded() as f64 / seconds.max(1e-9),
+            ops_by_second: tally.by_second.clone(),
             errors: tally.failed(),
             errors_by_text: tally.errors.clone(),
             lost: tally.lost,

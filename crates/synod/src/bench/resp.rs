@@ -177,7 +177,7 @@ impl<'a> Load<'a> {
             stop_ns: u64::MAX,
             in_flight: 0,
             last_reply_ns: 0,
-            tally: Tally::new(),
+            tally: Tally::new(0),
             progress: Progress::new(options, workload),
         })
     }
@@ -231,7 +231,7 @@ impl<'a> Load<'a> {
             let now = self.now();
             if !measuring && now >= self.options.warmup().as_nanos() as u64 {
                 (measuring, from_ns, cpu) = (true, now, own_cpu());
-                self.tally = Tally::new();
+                self.tally = Tally::new(now);
                 if let Stop::After(duration) = self.options.stop() {
                     self.stop_ns = now + duration.as_nanos() as u64;
                 }

@@ -9,6 +9,8 @@ use rustix::time::{ClockId, clock_gettime};
 /// Times above this count as this.
 const TIME_NS_MAX: u64 = 60_000_000_000;
 
+const SECOND_NS: u64 = 1_000_000_000;
+
 /// Different error texts that are counted each for itself; the rest is "other errors".
 const TEXTS_MAX: usize = 16;
 
@@ -17,6 +19,10 @@ const TEXTS_MAX: usize = 16;
 pub(super) struct Tally {
     /// Nanoseconds of each success.
     pub(super) times: Histogram<u64>,
+    /// Successes in each second of the run, the last of them not whole.
+    pub(super) by_second: Vec<u64>,
+    /// When the run began, in nanoseconds of its clock.
+    from_ns: u64,
     /// Error replies by their text.
     pub(super) errors: BTreeMap<String, u64>,
     /// Calls whose connection broke, or that had no reply when the run ended: they may have
@@ -25,14 +31,19 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new() -> Tally {
+    pub(super) fn new(from_ns: u64) -> Tally {
         let times = Histogram::new_with_bounds(1, TIME_NS_MAX, 3).expect("the bounds are constant");
-        Tally { times, errors: BTreeMap::new(), lost: 0 }
+        Tally { times, by_second: Vec::new(), from_ns, errors: BTreeMap::new(), lost: 0 }
     }
 
-    /// A call succeeded after this time.
-    pub(super) fn success(&mut self, nanos: u64) {
-        self.times.saturating_record(nanos);
+    /// A call that began then has succeeded now.
+    pub(super) fn success(&mut self, start_ns: u64, now_ns: u64) {
+        self.times.saturating_record(now_ns.saturating_sub(start_ns));
+        let second = (now_ns.saturating_sub(self.from_ns) / SECOND_NS) as usize;
+        if second >= self.by_second.len() {
+            self.by_second.resize(second + 1, 0);
+        }
+        self.by_second[second] += 1;
     }
 
     /// A call was answered with an error.
@@ -74,16 +85,26 @@ pub(super) fn own_cpu() -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{TEXTS_MAX, Tally};
+    use super::{SECOND_NS, TEXTS_MAX, Tally};
 
     #[test]
     fn an_error_is_no_success_and_the_texts_are_bounded() {
-        let mut tally = Tally::new();
-        tally.success(5);
+        let mut tally = Tally::new(0);
+        tally.success(0, 5);
         (0..TEXTS_MAX * 2).for_each(|n| tally.error(&format!("ERR {n}")));
         tally.lost = 3;
         assert_eq!((tally.succeeded(), tally.failed(), tally.ended()), (1, 32, 36));
         assert_eq!(tally.errors.len(), TEXTS_MAX + 1);
         assert_eq!(tally.errors["other errors"], 16);
+    }
+
+    #[test]
+    fn a_success_counts_in_the_second_of_its_reply() {
+        let mut tally = Tally::new(500);
+        for now_ns in [500, SECOND_NS + 499, SECOND_NS + 500, 4 * SECOND_NS] {
+            tally.success(400, now_ns);
+        }
+        assert_eq!(tally.by_second, [2, 1, 0, 1]);
+        assert_eq!(tally.times.min(), 100);
     }
 }
