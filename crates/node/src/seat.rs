@@ -306,7 +306,8 @@ impl Seat {
             self.past = Past { reached, ..Past::default() };
         }
         self.last_number = member.last_number();
-        (self.member, self.leaving, self.owed_since) = (None, true, None);
+        out.discarded.extend(self.member.take().map(|member| member.into_state()));
+        (self.leaving, self.owed_since) = (true, None);
         out.snapshot.push(SnapshotJob::Leave { group: self.id, reached });
     }
 

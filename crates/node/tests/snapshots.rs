@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use consensus::{Config, NodeId, Options, SnapshotMeta, Stored};
+use consensus::{Config, Index, NodeId, Options, SnapshotMeta, Stored, Term};
 use keyspace::Shard;
 use node::{
     Call, Core, Effects, Event, Founding, Group, GroupId, Health, Kind, Map, Moment, Proposing,
@@ -135,6 +135,25 @@ fn groups_take_snapshots_one_after_the_other() {
     begun.sort();
     assert_eq!(begun, (0..SHARDS).map(GroupId).collect::<Vec<_>>(), "each once");
     assert_eq!(world.running(), 0);
+}
+
+#[test]
+fn the_state_that_a_snapshot_replaces_is_for_the_driver_to_drop() {
+    let mut world = World::new();
+    (0..64).for_each(|key| world.set(&format!("k{key}")));
+    let (group, mut out) = (GroupId(0), Effects::default());
+    let meta = |index| SnapshotMeta {
+        index: Index(index),
+        term: Term(1),
+        config: Config::of([NODE]),
+        ..SnapshotMeta::default()
+    };
+    for (index, replaced) in [(1, 0), (1_000, 1)] {
+        let (meta, shard) = (meta(index), Some(Box::new(Shard::new())));
+        world.core.step(world.moment(), Event::Loaded { group, meta, shard }, &mut out);
+        assert_eq!(out.discarded.len(), replaced, "a snapshot of {index}");
+    }
+    assert!(out.discarded[0].changes() > 0, "it is the old one");
 }
 
 #[test]

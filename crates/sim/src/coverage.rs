@@ -302,7 +302,6 @@ pub const RARER: &[(&str, &str)] = &[
     ("a snapshot finds no room", "sim, in a few hundred seeds"),
     ("a part of a snapshot comes behind one that was refused", "server/src/keeper/snapshots.rs"),
     ("entries that wait for room are in a snapshot already", "server/src/keeper/log.rs"),
-    ("what pins an old segment is moved", "storage/tests/wal.rs"),
     ("a segment is recycled while it is read", "storage/tests/wal.rs"),
     ("a crash left a log that an install had voided", "storage/tests/snapshot.rs"),
     ("the log knows a newer vote than the file of votes", "storage/tests/damage.rs"),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// Bytes of a segment of the log: small, so that segments are filled, recycled and torn within a
-/// run of a minute.
-pub(crate) const SEGMENT_BYTES: u64 = 64 * 1024;
+/// Bytes of a segment of the log, drawn for each start of a node: small, so that segments are filled,
+/// recycled and torn within a run of a minute, and a group that is idle comes to pin many.
+pub(crate) const SEGMENT_BYTES: [u64; 2] = [32 * 1024, 64 * 1024];
 
 /// Bytes of entries kept for followers that lag: small, so that snapshots are really sent.
 pub(crate) const TAIL_BYTES_MAX: usize = 4 * 1024;

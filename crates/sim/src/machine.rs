@@ -210,7 +210,7 @@ impl Machine {
         let mut home = Home::open(disk.clone())?;
         let node = storage::home::NodeId(self.id);
         home.claim(Identity { cluster: ClusterId(1), node })?;
-        let options = storage::wal::Options { segment_bytes: SEGMENT_BYTES };
+        let options = storage::wal::Options { segment_bytes: segment_bytes(dice) };
         let (mut store, mut found) = Store::open(disk.clone(), options)?;
         let mut faulty = BTreeSet::new();
         self.news.clear();
@@ -433,6 +433,10 @@ fn on_disk(found: &Found, group: GroupId, here: bool, faulty: bool) -> Result<On
 }
 
 /// Bytes of a snapshot that are made or loaded in one step.
+fn segment_bytes(dice: u64) -> u64 {
+    SEGMENT_BYTES[(dice >> 40) as usize % SEGMENT_BYTES.len()]
+}
+
 fn step_bytes(dice: u64) -> usize {
     SNAPSHOT_STEP_BYTES[(dice >> 16) as usize % SNAPSHOT_STEP_BYTES.len()]
 }

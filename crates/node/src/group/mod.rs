@@ -351,6 +351,11 @@ impl Group {
         }
     }
 
+    /// The state, of a replica that goes.
+    pub(crate) fn into_state(self) -> Shard {
+        self.shard
+    }
+
     /// The newest number of a request of this node's clients.
     pub(crate) fn last_number(&self) -> u64 {
         self.next_number

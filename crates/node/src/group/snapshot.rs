@@ -290,7 +290,7 @@ impl Group {
         if let Some(shard) = installs {
             self.drop_backup(NoBackup::Replaced);
             if !planted!("install-without-the-data") {
-                self.shard = shard;
+                out.discarded.push(std::mem::replace(&mut self.shard, shard));
             }
             self.note_clock(moment);
             let old = &self.snapshot;

@@ -193,7 +193,7 @@ impl Log {
 }
 
 /// Where processors are short, this thread is to have less of them than those that clients wait for.
-fn give_way() {
+pub(super) fn give_way() {
     // Of no process in particular: for Linux that is this thread. Without it everything works as well.
     let _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
 }

@@ -21,8 +21,10 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
+use keyspace::Shard;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use node::{Event, Map, Moment, Proposing, Save};
@@ -360,6 +362,9 @@ impl Driver {
             self.notifier.send(Notice::Fatal(error.to_string()));
             return;
         }
+        if !fx.discarded.is_empty() {
+            discard(std::mem::take(&mut fx.discarded));
+        }
         let map = fx.map.take();
         self.saves.append(&mut fx.save);
         // A snapshot makes the log shorter: not before that has all that came until then.
@@ -675,6 +680,16 @@ impl Driver {
             self.ready(at, true);
         }
     }
+}
+
+/// Drops states on a thread of their own, which gives way to those that clients wait for.
+fn discard(states: Vec<Shard>) {
+    let run = move || {
+        disk::give_way();
+        drop(states);
+    };
+    // Where no thread can be started they are dropped at once, with the function that they are in.
+    let _ = thread::Builder::new().name("discard".to_owned()).spawn(run);
 }
 
 /// Tells a connection that it is one too many. It is closed without waiting for the word to arrive.

@@ -71,6 +71,7 @@ impl World {
             snapshot: std::mem::take(&mut fx.snapshot),
             send: std::mem::take(&mut fx.send),
             joined: std::mem::take(&mut fx.joined),
+            discarded: std::mem::take(&mut fx.discarded),
             ..node::Effects::default()
         };
         let (repaired, map) = (std::mem::take(&mut fx.repaired), fx.map.take());
