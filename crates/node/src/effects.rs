@@ -31,10 +31,10 @@ pub struct Effects {
     /// Groups that have a replica here from now on: note that, durably, before anything of them is
     /// saved.
     pub joined: Vec<GroupId>,
-    /// States that were replaced, or left. To drop one takes some 50 ns a key: another thread may.
-    pub discarded: Vec<Shard>,
     /// The map has changed: keep it, and link with the nodes that it names.
     pub map: Option<Arc<Map>>,
+    /// States that were replaced, left, or came too late. To drop a large one takes a while: any thread may.
+    pub discarded: Vec<Shard>,
 }
 
 /// Records of one group to make durable.

@@ -342,7 +342,10 @@ impl Seat {
         shard: Option<Shard>,
         out: &mut Effects,
     ) {
-        let Some(member) = self.member.as_deref_mut() else { return };
+        let Some(member) = self.member.as_deref_mut() else {
+            out.discarded.extend(shard);
+            return;
+        };
         let leapt = member.loaded(moment, meta, shard, out);
         self.tell_guest_who_leads();
         self.guest.adopt(leapt);

@@ -280,6 +280,7 @@ pub const PLACES: &[&str] = &[
     "both copies of a vote are lost",
     "one copy of a vote is repaired from the other",
     "the log goes on behind damage",
+    "what pins an old segment is moved",
 ];
 
 /// Marked branches that are too rare for a round of seeds. Each is proved by the test beside it, and

@@ -432,11 +432,12 @@ fn on_disk(found: &Found, group: GroupId, here: bool, faulty: bool) -> Result<On
     Ok(OnDisk { here, faulty, term: group.term, vote: group.vote, snapshot, entries })
 }
 
-/// Bytes of a snapshot that are made or loaded in one step.
+/// Bytes of a segment of the log.
 fn segment_bytes(dice: u64) -> u64 {
     SEGMENT_BYTES[(dice >> 40) as usize % SEGMENT_BYTES.len()]
 }
 
+/// Bytes of a snapshot that are made or loaded in one step.
 fn step_bytes(dice: u64) -> usize {
     SNAPSHOT_STEP_BYTES[(dice >> 16) as usize % SNAPSHOT_STEP_BYTES.len()]
 }

@@ -285,9 +285,10 @@ impl Group {
         let mut leapt = Leapt::default();
         let snapshot = meta.index;
         let fits = snapshot > self.applied || planted!("old-snapshot-installed");
-        let installs = shard.filter(|_| fits);
-        let ok = installs.is_some();
-        if let Some(shard) = installs {
+        let ok = fits && shard.is_some();
+        if !ok {
+            out.discarded.extend(shard);
+        } else if let Some(shard) = shard {
             self.drop_backup(NoBackup::Replaced);
             if !planted!("install-without-the-data") {
                 out.discarded.push(std::mem::replace(&mut self.shard, shard));

@@ -362,10 +362,7 @@ impl Driver {
             self.notifier.send(Notice::Fatal(error.to_string()));
             return;
         }
-        if !fx.discarded.is_empty() {
-            discard(std::mem::take(&mut fx.discarded));
-        }
-        let map = fx.map.take();
+        let (map, discarded) = (fx.map.take(), std::mem::take(&mut fx.discarded));
         self.saves.append(&mut fx.save);
         // A snapshot makes the log shorter: not before that has all that came until then.
         if !fx.snapshot.is_empty() {
@@ -386,6 +383,10 @@ impl Driver {
         self.flush_clients();
         if let Some(map) = map {
             self.follow(&map);
+        }
+        if !discarded.is_empty() {
+            discard(discarded);
+            self.give_back_at = moment.now + GIVE_BACK_AFTER;
         }
     }
 

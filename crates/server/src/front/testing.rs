@@ -118,6 +118,7 @@ impl Stage {
         let fx = self.front.end_turn(self.moment, node::Proposing::Now);
         fx.send.clear();
         fx.snapshot.clear();
+        fx.discarded.clear();
         let saves = std::mem::take(&mut fx.save);
         let saved = !saves.is_empty();
         for save in saves {

@@ -10,6 +10,7 @@
 //!
 //! What always holds: `Saved` follows only what is durable; a full disk is told and waited out; any
 //! other error is for the node to die of, before it acknowledges anything.
+
 use std::time::Duration;
 
 use node::GroupId;

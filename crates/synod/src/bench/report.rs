@@ -27,7 +27,7 @@ pub(super) struct Report {
     /// Successes only.
     ops: u64,
     ops_per_second: f64,
-    /// Successes in each second; the last one is not whole.
+    /// Successes in each second. Those behind the planned end hold only what was late.
     ops_by_second: Vec<u64>,
     errors: u64,
     errors_by_text: BTreeMap<String, u64>,
@@ -52,6 +52,9 @@ impl Report {
     pub(super) fn new(options: &Options, workload: Workload, measured: &Measured) -> Report {
         let (tally, times) = (&measured.tally, &measured.tally.times);
         let seconds = measured.elapsed.as_secs_f64();
+        let mut ops_by_second = tally.by_second.clone();
+        // Nobody was answered in the last ones.
+        ops_by_second.resize(ops_by_second.len().max(seconds.ceil() as usize), 0);
         let at = |percentile| times.value_at_percentile(percentile) as f64 / 1e3;
         Report {
             target: match options.target {
@@ -73,7 +76,7 @@ impl Report {
             seconds,
             ops: tally.succeeded(),
             ops_per_second: tally.succeeded() as f64 / seconds.max(1e-9),
-            ops_by_second: tally.by_second.clone(),
+            ops_by_second,
             errors: tally.failed(),
             errors_by_text: tally.errors.clone(),
             lost: tally.lost,

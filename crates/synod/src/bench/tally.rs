@@ -19,7 +19,7 @@ const TEXTS_MAX: usize = 16;
 pub(super) struct Tally {
     /// Nanoseconds of each success.
     pub(super) times: Histogram<u64>,
-    /// Successes in each second of the run, the last of them not whole.
+    /// Successes in each second of the run. What is late comes behind its planned end.
     pub(super) by_second: Vec<u64>,
     /// When the run began, in nanoseconds of its clock.
     from_ns: u64,
