@@ -227,7 +227,7 @@ fn spare_full(result: Result<(), Error>) -> Result<bool, Error> {
 mod tests {
     use std::sync::Arc;
 
-    use super::{LogKeeper, Room};
+    use super::{Error, LogKeeper, Room};
     use consensus::{Entry, EntryKind, Index, Record, Term};
     use node::{GroupId, Save};
     use storage::disk::SimDisk;
@@ -242,19 +242,25 @@ mod tests {
         Save { group: GROUP, number: index, records: vec![Record::Entry(entry)] }
     }
 
-    #[test]
-    fn entries_that_wait_for_room_are_left_out_once_a_snapshot_holds_them() {
+    /// A log whose disk is full, and the save that found no room.
+    fn full() -> Result<(SimDisk, LogKeeper, u64), Error> {
         let disk = SimDisk::new(1);
         let options = Options { segment_bytes: 64 * 1024 };
-        let (store, _) = Store::open(Arc::new(disk.clone()), options).unwrap();
+        let (store, _) = Store::open(Arc::new(disk.clone()), options)?;
         let mut keeper = LogKeeper::new(store.wal);
         disk.set_capacity(Some(disk.used()));
-        let mut events = Vec::new();
-        let full = (1..1_000).find(|index| {
-            keeper.save(vec![save(*index)]);
-            keeper.commit(&mut events).unwrap() != Room::All
-        });
-        let full = full.expect("the disk is full at last");
+        for index in 1..1_000 {
+            keeper.save(vec![save(index)]);
+            if keeper.commit(&mut Vec::new())? != Room::All {
+                return Ok((disk, keeper, index));
+            }
+        }
+        panic!("the disk is full at last")
+    }
+
+    #[test]
+    fn entries_that_wait_for_room_are_left_out_once_a_snapshot_holds_them() {
+        let ((disk, mut keeper, full), mut events) = (full().unwrap(), Vec::new());
         stdx::marks::take();
         keeper.trim(GROUP, full, 1).unwrap();
         let reached = stdx::marks::take();
@@ -301,18 +307,8 @@ mod tests {
 
     #[test]
     fn entries_that_wait_for_room_are_void_once_the_log_is_reset() {
-        let disk = SimDisk::new(1);
-        let options = Options { segment_bytes: 64 * 1024 };
-        let (store, _) = Store::open(Arc::new(disk.clone()), options).unwrap();
-        let mut keeper = LogKeeper::new(store.wal);
-        disk.set_capacity(Some(disk.used()));
-        let mut events = Vec::new();
-        let full = (1..).find(|index| {
-            keeper.save(vec![save(*index)]);
-            keeper.commit(&mut events).unwrap() != Room::All
-        });
-        assert!(full.is_some_and(|index| index < 1_000));
-        keeper.save(vec![save(full.unwrap() + 1)]);
+        let ((disk, mut keeper, full), mut events) = (full().unwrap(), Vec::new());
+        keeper.save(vec![save(full + 1)]);
         keeper.reset(GROUP, 1_000, 2);
         disk.set_capacity(None);
         assert_eq!(keeper.commit(&mut events).unwrap(), Room::All);

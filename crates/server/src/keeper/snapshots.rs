@@ -354,10 +354,7 @@ mod tests {
 
     #[test]
     fn a_part_of_a_snapshot_that_has_no_beginning_is_answered_if_it_is_the_last() {
-        let disk = SimDisk::new(1);
-        let options = Options { segment_bytes: 64 * 1024 };
-        let (store, _) = Store::open(Arc::new(disk.clone()), options).unwrap();
-        let mut keeper = SnapshotKeeper::new(store.snapshots, Arc::new(disk.clone()), 1);
+        let mut keeper = snapshots(&SimDisk::new(1));
         let part = |last| {
             let (meta, data) = (consensus::SnapshotMeta::default(), vec![1].into());
             SnapshotJob::Receive { group: GROUP, meta, offset: 5, data, last, voter: false }
