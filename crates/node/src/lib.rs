@@ -35,7 +35,7 @@ mod txn;
 
 pub use core::{Core, Event, Maker, Part, Peer, Route, Setup};
 pub use effects::{Effects, Save, SnapshotJob};
-pub use group::{BackupPart, Founding, Group, NoBackup, SnapshotState};
+pub use group::{BackupPart, Founding, Group, NoBackup, SnapshotOptions, SnapshotState};
 pub use hashring::Shards;
 pub use map::{Change, Identity, Map, Member, Standing};
 pub use message::{GroupId, Health, Kind, Message};

@@ -45,12 +45,17 @@ pub const HEALTH_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Bytes of applied entries after which a snapshot is taken, at the least.
 pub const SNAPSHOT_LOG_BYTES_MIN: u64 = 64 * 1024 * 1024;
 
-/// Bytes of applied entries that are worth a snapshot once nothing is written: the log is in memory
-/// until a snapshot covers it, and a restart runs it again.
-pub const SNAPSHOT_IDLE_LOG_BYTES: u64 = 4 * 1024 * 1024;
+/// Once nothing is written, this part of it is worth a snapshot, 4 MiB: the log is in memory until a snapshot
+/// covers it, and a restart runs it again. Where nothing can be written, as the disk is full, that part of
+/// a state is enough too.
+pub const SNAPSHOT_IDLE_PART: u64 = 16;
 
 /// How long nothing must have been written for that.
 pub const SNAPSHOT_IDLE_TIME: Duration = Duration::from_secs(2);
+
+/// How long after one that found no room on the disk the next snapshot is tried: what is written of one that
+/// fails is written for nothing.
+pub const SNAPSHOT_RETRY_TIME: Duration = Duration::from_secs(5);
 
 /// Bytes of a snapshot made in one turn of the loop, or loaded before a rest: about 0.2 ms of work.
 pub const SNAPSHOT_STEP_BYTES: usize = 128 * 1024;

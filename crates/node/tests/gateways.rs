@@ -9,7 +9,7 @@ use consensus::{Config, NodeId, Options, Role, SnapshotMeta, Stored};
 use keyspace::Shard;
 use node::{
     Call, Called, Core, Effects, Event, Founding, Group, GroupId, Health, Kind, Map, Message,
-    Moment, Setup, Shards, Ticket,
+    Moment, Setup, Shards, SnapshotOptions, Ticket,
 };
 use stdx::{Instant, Millis};
 use wire::{ArgsBuf, Proto};
@@ -156,8 +156,8 @@ fn core(node: NodeId) -> Core {
     let replica = consensus::raft::Replica::new(options, stored, Instant(0))
         .expect("an empty log contradicts nothing");
     let (id, shard, boot) = (GroupId(0), Shard::new(), 1);
-    let (replica, snapshot_step_bytes) = (Box::new(replica), node::limits::SNAPSHOT_STEP_BYTES);
-    let founding = Founding { id, node, replica, shard, snapshot, boot, snapshot_step_bytes };
+    let (replica, snapshot_bytes, snapshots) = (Box::new(replica), 0, SnapshotOptions::default());
+    let founding = Founding { id, node, replica, shard, snapshot, boot, snapshot_bytes, snapshots };
     let founders: Vec<_> = (1..=NODES).map(|n| (format!("n{n}:1"), [n as u8; 16])).collect();
     let map = Map::founding(Shards::new(1).expect("one is a power of two"), NODES, &founders);
     Core::new(Setup {
@@ -168,7 +168,7 @@ fn core(node: NodeId) -> Core {
         replace_after: Duration::ZERO,
         catch_up_rate: 0,
         boot: 1,
-        snapshot_step_bytes,
+        snapshots,
         members: vec![founding],
         past: BTreeMap::new(),
         make: Box::new(|_, _, _| unreachable!("no replica comes here")),

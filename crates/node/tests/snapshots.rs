@@ -1,20 +1,22 @@
 //! One node with four shards: when which of them takes a snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use consensus::{Config, Index, NodeId, Options, SnapshotMeta, Stored, Term};
 use keyspace::Shard;
+use node::limits::{SNAPSHOT_IDLE_PART, SNAPSHOT_RETRY_TIME};
 use node::{
     Call, Core, Effects, Event, Founding, Group, GroupId, Health, Kind, Map, Moment, Proposing,
-    Setup, Shards, SnapshotJob, Ticket,
+    Setup, Shards, SnapshotJob, SnapshotOptions, Ticket,
 };
 use stdx::{Instant, Millis};
 use wire::{ArgsBuf, Proto};
 
 const NODE: NodeId = NodeId(1);
 const SHARDS: u32 = 4;
+const OPTIONS: SnapshotOptions = SnapshotOptions { step_bytes: 1, log_bytes: 1 << 20 };
 
 /// A core whose log is instant and whose snapshots are written when a test says so.
 struct World {
@@ -37,7 +39,8 @@ impl World {
                 shard: Shard::new(),
                 snapshot: snapshot.clone(),
                 boot: 1,
-                snapshot_step_bytes: 1,
+                snapshot_bytes: 0,
+                snapshots: OPTIONS,
             }
         };
         let shards = Shards::new(SHARDS as usize).expect("four is a power of two");
@@ -50,7 +53,7 @@ impl World {
             replace_after: Duration::ZERO,
             catch_up_rate: 0,
             boot: 1,
-            snapshot_step_bytes: 1,
+            snapshots: OPTIONS,
             members: (0..SHARDS).map(founding).collect(),
             past: BTreeMap::new(),
             make: Box::new(|_, _, _| unreachable!("no replica comes here")),
@@ -91,7 +94,11 @@ impl World {
     }
 
     fn set(&mut self, key: &str) {
-        let args: ArgsBuf = ["SET", key, "v"].iter().map(|word| word.as_bytes()).collect();
+        self.set_to(key, "v");
+    }
+
+    fn set_to(&mut self, key: &str, value: &str) {
+        let args: ArgsBuf = ["SET", key, value].iter().map(|word| word.as_bytes()).collect();
         let (args, proto, kind, ticket) = (args.args(), Proto::Resp2, Kind::Write, Ticket(1));
         let (db, after, replica, may_block) = (0, false, false, false);
         let command = keyspace::command::find(args).expect("a known command");
@@ -114,6 +121,20 @@ impl World {
             }
         }
         begun
+    }
+
+    /// Each group has its turn, and finds no room.
+    fn fail_all(&mut self) {
+        let mut failed = BTreeSet::new();
+        while !self.jobs.is_empty() {
+            for job in std::mem::take(&mut self.jobs) {
+                if let SnapshotJob::Begin { group, .. } = job {
+                    failed.insert(group);
+                    self.step(Event::SnapshotFailed { group });
+                }
+            }
+        }
+        assert_eq!(failed.len(), SHARDS as usize, "{failed:?}");
     }
 
     fn running(&self) -> usize {
@@ -155,10 +176,48 @@ fn the_state_that_a_snapshot_replaces_and_one_that_came_too_late_are_for_the_dri
 #[test]
 fn a_snapshot_that_fails_makes_room_for_the_next() {
     let mut world = World::wanting();
-    for group in (0..SHARDS).map(GroupId) {
-        let begins = |job: &SnapshotJob| matches!(job, SnapshotJob::Begin { group: one, .. } if *one == group);
-        assert!(world.jobs.iter().any(begins), "{group:?} has its turn");
-        world.step(Event::SnapshotFailed { group });
-    }
+    world.fail_all();
     assert_eq!(world.running(), 0);
+}
+
+#[test]
+fn a_snapshot_that_found_no_room_is_tried_again_after_a_while_and_once_the_log_has_room() {
+    let mut world = World::wanting();
+    world.fail_all();
+    let failed = world.millis;
+    while world.write().is_empty() {
+        world.step(Event::Tick);
+    }
+    let waited = Duration::from_millis(world.millis - failed);
+    let expected = SNAPSHOT_RETRY_TIME - Duration::from_millis(10)..SNAPSHOT_RETRY_TIME;
+    assert!(expected.contains(&waited), "{waited:?}");
+    (0..1_000).for_each(|_| drop(world.write()));
+    assert_eq!(world.running(), 0);
+
+    (0..64).for_each(|key| world.set(&format!("k{key}")));
+    world.step(Event::DiskFull(true));
+    world.core.members_mut().for_each(Group::want_snapshot);
+    world.step(Event::Tick);
+    world.fail_all();
+    assert_eq!((world.running(), world.write()), (0, Vec::new()));
+    world.step(Event::DiskFull(false));
+    assert_eq!((world.running(), world.write().len()), (SHARDS as usize, 1), "one at a time");
+}
+
+#[test]
+fn a_full_disk_makes_a_shorter_log_worth_a_snapshot() {
+    let mut world = World::new();
+    let idle = OPTIONS.log_bytes / SNAPSHOT_IDLE_PART / u64::from(SHARDS);
+    world.set_to("a", &"v".repeat(idle as usize));
+    assert_eq!(world.running(), 0);
+    world.step(Event::DiskFull(true));
+    assert_eq!(world.running(), SHARDS as usize, "none of them has one");
+    world.step(Event::DiskFull(false));
+    (0..100_000).for_each(|_| drop(world.write()));
+    assert_eq!(world.running(), 0);
+
+    world.set_to("a", &"v".repeat(idle as usize / 2));
+    assert_eq!(world.running(), 0);
+    world.step(Event::DiskFull(true));
+    assert_eq!((world.running(), world.write().len()), (1, 1));
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use consensus::{Entry, Index, NodeId, Options, SnapshotMeta, Stored, Term};
 use keyspace::{Loader, Shard};
-use node::{Core, Founding, GroupId, Health, Maker, Map, Past, Setup, message};
+use node::{Core, Founding, GroupId, Health, Maker, Map, Past, Setup, SnapshotOptions, message};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use stdx::planted;
 use storage::disk::{Disk, RealDisk};
@@ -30,7 +30,6 @@ use crate::limits::{HIBERNATE_AFTER, OTHER_FILES_MAX};
 use crate::links::About;
 use crate::presence::{self, Presence, Reached};
 use crate::repair::{self, Refusal};
-use node::limits::SNAPSHOT_STEP_BYTES;
 
 /// The group of the first shard.
 pub const GROUP: GroupId = GroupId(0);
@@ -252,7 +251,6 @@ fn core(
     let member = map.members().get(&node);
     let addr = member.map_or_else(|| options.listen.clone(), |member| member.addr.clone());
     let own = Health { pid: std::process::id(), addr, ..Health::default() };
-    let snapshot_step_bytes = SNAPSHOT_STEP_BYTES;
     let (moves, replace_after) = (true, options.replace_after);
     let told = Restore {
         raft,
@@ -264,7 +262,7 @@ fn core(
         faulty,
         boot,
         own,
-        snapshot_step_bytes,
+        snapshots: SnapshotOptions::default(),
     };
     restore(told, found, channel.moment().now).map_err(|refusal| refusal.to_string())
 }
@@ -284,8 +282,7 @@ pub struct Restore {
     pub faulty: BTreeSet<GroupId>,
     pub boot: u64,
     pub own: Health,
-    /// Bytes of a snapshot made in one turn.
-    pub snapshot_step_bytes: usize,
+    pub snapshots: SnapshotOptions,
 }
 
 /// The core that this disk is the memory of.
@@ -307,7 +304,7 @@ pub fn restore(restore: Restore, found: &Found, now: stdx::Instant) -> Result<Co
         let reached = reached.get(&group).copied().unwrap_or_default();
         past.insert(group, Past { term, vote, reached });
     }
-    let Restore { raft, map, moves, boot, own, snapshot_step_bytes, .. } = restore;
+    let Restore { raft, map, moves, boot, own, snapshots, .. } = restore;
     let (replace_after, catch_up_rate) = (restore.replace_after, restore.catch_up_rate);
     let (node, shards) = (raft.node, map.shards().count());
     let make: Maker = Box::new(move |group, stored, now| {
@@ -323,7 +320,7 @@ pub fn restore(restore: Restore, found: &Found, now: stdx::Instant) -> Result<Co
         replace_after,
         catch_up_rate,
         boot,
-        snapshot_step_bytes,
+        snapshots,
         members,
         past,
         make,
@@ -346,14 +343,15 @@ fn restore_group(
     now: stdx::Instant,
 ) -> Result<Founding, Refusal> {
     let broken = |why: String| Refusal::Broken(why);
-    let Restore { raft, present, faulty, boot, snapshot_step_bytes, .. } = restore;
+    let Restore { raft, present, faulty, boot, snapshots, .. } = restore;
     let config = consensus::Config::of(present.here[&id].iter().copied());
     let group = found.groups.get(&storage::GroupId(id.0));
     let mut snapshot = SnapshotMeta { config, ..SnapshotMeta::default() };
-    let mut shard = Shard::new();
+    let (mut shard, mut snapshot_bytes) = (Shard::new(), 0);
     if let Some(kept) = group.and_then(|group| group.snapshot.as_ref()) {
         let bytes = kept.load_all().map_err(Refusal::Disk)?;
         shard = Loader::load(&bytes).map_err(|e| broken(format!("the snapshot is {e}")))?;
+        snapshot_bytes = kept.bytes();
         let meta = snapshot_meta(kept);
         snapshot = meta.ok_or_else(|| broken("the snapshot does not say what it is of".into()))?;
     }
@@ -367,8 +365,8 @@ fn restore_group(
     let (node, options) = (raft.node, options_of(raft, restore.map.shards().count(), id));
     let replica = consensus::raft::Replica::new(options, stored, now)
         .map_err(|why| broken(format!("the log on the disk contradicts itself: {why:?}")))?;
-    let (replica, boot, snapshot_step_bytes) = (Box::new(replica), *boot, *snapshot_step_bytes);
-    Ok(Founding { id, node, replica, shard, snapshot, boot, snapshot_step_bytes })
+    let (replica, boot, snapshots) = (Box::new(replica), *boot, *snapshots);
+    Ok(Founding { id, node, replica, shard, snapshot, boot, snapshot_bytes, snapshots })
 }
 
 /// The entries behind the snapshot. Those that a crash left beside a snapshot that was installed

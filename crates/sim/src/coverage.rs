@@ -280,6 +280,7 @@ pub const PLACES: &[&str] = &[
     "both copies of a vote are lost",
     "one copy of a vote is repaired from the other",
     "the log goes on behind damage",
+    "the log leaves the rest of the disk to the next snapshot",
     "what pins an old segment is moved",
 ];
 

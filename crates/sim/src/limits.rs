@@ -20,6 +20,10 @@ pub(crate) const DRIFT_PPM: u32 = 10_000;
 /// between the end of a lease and the end of what it rests on has room there.
 pub(crate) const DRIFT_PPM_MAX: u32 = 200_000;
 
+/// A disk that the log of a node can fill within a minute, and that its state cannot: that comes to a quarter
+/// of it.
+pub(crate) const SMALL_DISK_BYTES: u64 = 2 << 20;
+
 /// Bytes of a snapshot in one message, drawn for each start of a node. Mostly small, so that a
 /// transfer has many parts to be cut between; sometimes all of it is one part.
 pub(crate) const CHUNK_BYTES_MAX: [usize; 3] = [1024, 4 * 1024, 128 * 1024];
@@ -27,6 +31,10 @@ pub(crate) const CHUNK_BYTES_MAX: [usize; 3] = [1024, 4 * 1024, 128 * 1024];
 /// Bytes of a snapshot made in one turn, drawn for each start of a node. Mostly small, so that much
 /// is written while one is made.
 pub(crate) const SNAPSHOT_STEP_BYTES: [usize; 3] = [512, 4 * 1024, 128 * 1024];
+
+/// Bytes of log that are worth a snapshot, drawn for each start of a node: so much that only what asks for one
+/// gets it, or little, so that groups come to it by themselves, and wait for their turns.
+pub(crate) const SNAPSHOT_LOG_BYTES: [u64; 3] = [64 << 20, 1 << 20, 64 << 10];
 
 /// How long a connection between nodes that broke stays broken before it is dialed again.
 pub(crate) const REDIAL_INTERVAL: Duration = Duration::from_millis(100);

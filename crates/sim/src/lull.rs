@@ -60,6 +60,7 @@ impl World {
         for node in &spared {
             let machine = self.machine(*node);
             machine.disk.forgive();
+            machine.disk_has_room();
             self.stalled_until[*node as usize] = 0;
             self.push(self.now, 0, What::Start(*node));
         }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consensus::NodeId;
-use node::{Event, GroupId, Health, Map, Moment, Save, SnapshotJob};
+use node::{Event, GroupId, Health, Map, Moment, Save, SnapshotJob, SnapshotOptions};
 use server::Front;
 use server::arrivals::Arrivals;
 use server::config::Config;
@@ -30,8 +30,9 @@ use crate::checker::replicas::OnDisk;
 use crate::clock::Clock;
 use crate::limits::{
     APPEND_BYTES_MAX, CHECK_EVERY, CHUNK_BYTES_MAX, DRIFT_PPM, HIBERNATE_AFTER, SEGMENT_BYTES,
-    SNAPSHOT_STEP_BYTES, TAIL_BYTES_MAX, TURNS_PER_SECOND_MAX,
+    SNAPSHOT_LOG_BYTES, SNAPSHOT_STEP_BYTES, TAIL_BYTES_MAX, TURNS_PER_SECOND_MAX,
 };
+use crate::plan::Plan;
 use crate::world::What;
 
 /// A client's connection, at the node's end.
@@ -101,6 +102,10 @@ pub(crate) struct Machine {
     pub(crate) id: u32,
     calling: Calling,
     pub(crate) disk: SimDisk,
+    /// How large that is when nothing else takes room on it.
+    disk_bytes: Option<u64>,
+    /// Nothing fails, and no client may hear of an error.
+    calm: bool,
     pub(crate) clock: Clock,
     /// Counts starts and ends: what was scheduled for an earlier life is void.
     pub(crate) life: u64,
@@ -168,6 +173,8 @@ impl Machine {
             id,
             calling,
             disk,
+            disk_bytes: None,
+            calm: false,
             clock: Clock::new(),
             life: 0,
             running: None,
@@ -179,6 +186,18 @@ impl Machine {
             drift_ppm: DRIFT_PPM,
             news: Vec::new(),
         }
+    }
+
+    /// What is told to each machine of a plan.
+    pub(crate) fn follow(&mut self, plan: &Plan) {
+        self.drift_ppm = plan.drift_ppm;
+        (self.disk_bytes, self.calm) = (plan.disk_bytes(self.id), plan.calm.is_some());
+        self.disk_has_room();
+    }
+
+    /// All of its disk is its own again.
+    pub(crate) fn disk_has_room(&self) {
+        self.disk.set_capacity(self.disk_bytes);
     }
 
     /// Starts the node from its disk. `peers` are the other nodes of the cluster.
@@ -307,7 +326,11 @@ impl Machine {
             ..consensus::Options::new(NodeId(self.id), dice)
         };
         let own = Health { pid: self.id, addr: addr_of(self.id), ..Health::default() };
-        let snapshot_step_bytes = step_bytes(dice);
+        // A leader that was sent a snapshot a moment ago does not remember what is in it, and has to answer
+        // UNKNOWN: where no client may hear that, logs are as long as they are.
+        let draw = if self.calm { 0 } else { (dice >> 48) as usize };
+        let log_bytes = SNAPSHOT_LOG_BYTES[draw % SNAPSHOT_LOG_BYTES.len()];
+        let snapshots = SnapshotOptions { step_bytes: step_bytes(dice), log_bytes };
         let (moves, replace_after) = match &self.calling {
             Calling::Fixed { .. } => (false, Duration::ZERO),
             Calling::Mapped { replace_after, .. } => (true, *replace_after),
@@ -322,7 +345,7 @@ impl Machine {
             faulty,
             boot: home.boots(),
             own,
-            snapshot_step_bytes,
+            snapshots,
         }
     }
 
@@ -521,18 +544,17 @@ impl Running {
     }
 
     /// The log's thread wakes and takes what waits for it.
-    pub(crate) fn begin_commit(&mut self) -> Result<(), storage::Error> {
+    pub(crate) fn begin_commit(&mut self) {
         self.log_busy = true;
         let LogJobs { saves, trims, resets } = std::mem::take(&mut self.jobs);
         self.log.save(saves);
         for (group, index, term) in trims {
-            self.log.trim(group, index, term)?;
+            self.log.trim(group, index, term);
         }
         for (group, index, term, then) in resets {
             self.log.reset(group, index, term);
             self.resets.push((group, index, then));
         }
-        Ok(())
     }
 
     /// The log's thread writes and syncs.

@@ -237,7 +237,7 @@ impl World {
             let calling =
                 Calling::Mapped { first: map.clone(), replace_after: mapping.replace_after };
             let mut machine = Machine::new(node.0, calling, self.seed);
-            machine.drift_ppm = self.plan.drift_ppm;
+            machine.follow(&self.plan);
             self.tell(|| format!("node {} has come", node.0));
             self.coverage.hit(Mark::NodeCame);
             self.make_room(node.0);

@@ -236,6 +236,11 @@ pub const MUTANTS: &[Mutant] = &[
         "what found no room on the disk is called durable",
         "the same, for ENOSPC",
     ),
+    mutant(
+        "log-fills-the-disk",
+        "the log leaves no room on a small disk for the snapshot that would cut it",
+        "this project",
+    ),
     mutant("votes-not-written", "the file of votes is not written", "Raft paper, figure 2"),
     mutant(
         "damaged-vote-is-none",

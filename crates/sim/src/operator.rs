@@ -130,7 +130,7 @@ impl World {
         }
         let calling = Calling::Fixed { founders: 0, shards: 1 };
         let mut machine = Machine::new(node, calling, self.seed);
-        machine.drift_ppm = self.plan.drift_ppm;
+        machine.follow(&self.plan);
         self.machines.push(machine);
         self.replicas[GROUP].join(node);
         for other in 1..node {

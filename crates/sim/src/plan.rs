@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use stdx::Rng;
 
-use crate::limits::{DRIFT_PPM, DRIFT_PPM_MAX};
+use crate::limits::{DRIFT_PPM, DRIFT_PPM_MAX, SMALL_DISK_BYTES};
 
 /// What the nemesis may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -271,9 +271,17 @@ pub(crate) struct Plan {
     pub(crate) calm: Option<u64>,
     /// The clients mostly touch the few keys that all of them share, several at once.
     pub(crate) contended: bool,
+    /// Every second node has a disk that its own log can fill.
+    pub(crate) small_disks: bool,
 }
 
 impl Plan {
+    /// How large the disk of a node is, if it is small.
+    pub(crate) fn disk_bytes(&self, node: u32) -> Option<u64> {
+        let small = self.small_disks && node % 2 == 1 && self.calm.is_none();
+        small.then_some(SMALL_DISK_BYTES)
+    }
+
     /// The plan of this seed.
     pub(crate) fn draw(rng: &mut Rng, seed: u64) -> Plan {
         let nodes = [3, 3, 3, 3, 5, 5, 4, 1][rng.below(8) as usize];
@@ -322,6 +330,7 @@ impl Plan {
             think: micros(rng, 10_000, 200_000),
             calm: None,
             contended: false,
+            small_disks: seed % 5 < 2,
         };
         let plan = if is_mapped(seed) { plan.with_a_map(rng) } else { plan };
         match Theme::of(seed) {

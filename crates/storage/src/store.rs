@@ -49,6 +49,7 @@ impl Store {
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Store, Found), Error> {
         let (snapshots, damaged) = Snapshots::open(Arc::clone(&disk))?;
         let (mut wal, recovered) = Wal::open(disk, options)?;
+        wal.leave_room(snapshots.sizes());
         let found = join(&snapshots, damaged, recovered, &mut wal)?;
         wal.commit()?;
         Ok((Store { wal, snapshots }, found))

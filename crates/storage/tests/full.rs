@@ -4,7 +4,11 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use storage::disk::{Action, Disk, SimDisk};
-use storage::limits::{FILL_STEP_BYTES, SEGMENTS_PINNED_MAX, SPARES, TIDY_STEP_BYTES};
+use storage::limits::{
+    FILL_STEP_BYTES, SEGMENTS_PINNED_MAX, SEGMENTS_ROOM, SPARES, TIDY_STEP_BYTES,
+};
+use storage::snapshot::Meta;
+use storage::store::Store;
 use storage::wal::{Options, Record, Recovered, Wal};
 use storage::{Error, GroupId};
 
@@ -63,7 +67,7 @@ fn trimming_makes_room_on_a_full_disk() {
         wal.append(&entry(1, index, &[1; 1000])).unwrap();
         wal.commit().unwrap();
     }
-    disk.set_capacity(Some(disk.used()));
+    disk.set_capacity(Some(disk.used() + SEGMENTS_ROOM * SMALL.segment_bytes));
     let mut index = 61;
     for _ in 0..300 {
         if wal.append(&entry(1, index, &[1; 1000])).is_ok() {
@@ -366,4 +370,94 @@ fn a_segment_that_was_recycled_while_it_was_read_is_of_no_use() {
     wal.surveyed(survey.run(&mut || {})).unwrap();
     assert!(!wal.tidy().unwrap());
     wal.check();
+}
+
+/// A store on a disk of this size whose log has filled it, and the first entry that found no room.
+fn filled(disk: &SimDisk, capacity: u64) -> (Store, u64) {
+    disk.set_capacity(Some(capacity));
+    let (mut store, _) = Store::open(Arc::new(disk.clone()), SMALL).expect("the disk works");
+    let mut index = store.snapshots.newest(GroupId(1)).map_or(1, |one| one.meta().index + 1);
+    loop {
+        let found_room = store.wal.append(&entry(1, index, &[1; 1000])).is_ok();
+        store.wal.commit().expect("what was appended fits");
+        let made = store.wal.prepare().map(|prepare| prepare.run(&mut || {}));
+        if !found_room && made.is_none() {
+            return (store, index);
+        }
+        made.map_or(Ok(()), |made| store.wal.accept(made)).expect("no spare is begun without room");
+        index += u64::from(found_room);
+    }
+}
+
+fn write_snapshot(store: &mut Store, index: u64, bytes: usize) -> Result<(), Error> {
+    let meta = Meta { group: GroupId(1), index, term: 1, data: Vec::new() };
+    let mut writer = store.snapshots.begin(meta)?;
+    writer.write(&vec![7; bytes])?;
+    let snapshot = writer.finish()?;
+    store.snapshots.keep(snapshot)?;
+    store.wal.trim(GroupId(1), index, 1)?;
+    store.wal.commit()
+}
+
+#[test]
+fn a_log_that_fills_the_disk_leaves_room_for_the_snapshot_that_cuts_it() {
+    let disk = SimDisk::new(1);
+    let least = SEGMENTS_ROOM * SMALL.segment_bytes;
+    let (mut store, index) = filled(&disk, 2 << 20);
+    assert!((least..least + SMALL.segment_bytes).contains(&disk.free()), "{}", disk.free());
+    write_snapshot(&mut store, index - 1, least as usize / 2).unwrap();
+    drop(store);
+
+    // Twice the largest there is counts, also after a restart.
+    let (mut store, index) = filled(&disk, 2 << 20);
+    write_snapshot(&mut store, index - 1, 3 * least as usize / 4).unwrap();
+    drop(store);
+    let (mut store, index) = filled(&disk, 2 << 20);
+    assert!(disk.free() >= 3 * least / 2, "{}", disk.free());
+    write_snapshot(&mut store, index - 1, 5 * least as usize / 4).unwrap();
+    drop(store);
+    let (_, last) = filled(&disk, 2 << 20);
+    assert!(last > index + 500, "the log goes on: {last} behind {index}");
+    assert!(disk.free() >= 5 * least / 2, "{}", disk.free());
+}
+
+#[test]
+fn votes_and_trims_may_have_the_room_that_is_left_for_a_snapshot() {
+    let disk = SimDisk::new(1);
+    let (mut store, _) = filled(&disk, 2 << 20);
+    let (before, least) = (store.wal.status().segments, SEGMENTS_ROOM * SMALL.segment_bytes);
+    assert!(disk.free() >= least);
+    for term in 1..600 {
+        store.wal.append(&Record::Vote { group: GroupId(1), term, vote: None }).unwrap();
+        store.wal.commit().unwrap();
+    }
+    assert!(store.wal.status().segments > before && disk.free() < least);
+}
+
+#[test]
+fn on_a_full_disk_a_short_log_is_moved_out_of_its_oldest_segment_too() {
+    let disk = SimDisk::new(1);
+    let idle = Record::Entry { group: GroupId(2), term: 1, index: 1, kind: 0, data: &[2; 1000] };
+    let (mut wal, _) = open(&disk);
+    wal.append(&idle).unwrap();
+    wal.commit().unwrap();
+    drop(wal);
+    let capacity = disk.used() + (SEGMENTS_ROOM + 3) * SMALL.segment_bytes;
+    let (mut store, index) = filled(&disk, capacity);
+    let segments = store.wal.status().segments;
+    assert!((2..=SEGMENTS_PINNED_MAX).contains(&segments), "{segments}");
+    assert!(store.wal.survey().is_some_and(|one| store.wal.surveyed(one.run(&mut || {})).is_ok()));
+    assert!(!store.wal.tidy().unwrap(), "too much is alive in it");
+    assert!(store.wal.survey().is_none(), "it is not read again");
+    store.wal.trim(GroupId(1), index - 1, 1).unwrap();
+    store.wal.commit().unwrap();
+    assert_eq!(store.wal.status().segments, segments, "one entry pins it");
+    let survey = store.wal.survey().expect("less is alive in it now");
+    store.wal.surveyed(survey.run(&mut || {})).unwrap();
+    assert!(store.wal.tidy().unwrap());
+    store.wal.commit().unwrap();
+    assert!(store.wal.status().segments < segments);
+    store.wal.append(&entry(1, index, &[1; 1000])).unwrap();
+    store.wal.commit().unwrap();
+    assert_eq!(last(&open(&disk).1, 2), 1);
 }

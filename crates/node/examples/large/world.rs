@@ -10,7 +10,7 @@ use consensus::{Config, NodeId, SnapshotMeta, Stored};
 use keyspace::{Loader, Shard};
 use node::{
     Call, Called, Change, Core, Effects, Event, Founding, GroupId, Health, Kind, Map, Moment,
-    Proposing, Setup, Shards, SnapshotJob, Ticket,
+    Proposing, Setup, Shards, SnapshotJob, SnapshotOptions, Ticket,
 };
 use stdx::{Instant, Millis};
 use wire::{ArgsBuf, Proto};
@@ -120,8 +120,8 @@ impl World {
             let snapshot = SnapshotMeta { config, ..SnapshotMeta::default() };
             let stored = Stored { snapshot: snapshot.clone(), ..Stored::default() };
             let (replica, shard, boot) = (make(id, stored, Instant(0)), Shard::new(), 1);
-            let snapshot_step_bytes = node::limits::SNAPSHOT_STEP_BYTES;
-            Founding { id, node, replica, shard, snapshot, boot, snapshot_step_bytes }
+            let (snapshot_bytes, snapshots) = (0, SnapshotOptions::default());
+            Founding { id, node, replica, shard, snapshot, boot, snapshot_bytes, snapshots }
         };
         let held = map.groups().filter(|id| founds && map.wants(node, *id));
         let members = held.map(member).collect();
@@ -134,7 +134,7 @@ impl World {
             replace_after: self.replace_after,
             catch_up_rate: 64 << 20,
             boot: 1,
-            snapshot_step_bytes: node::limits::SNAPSHOT_STEP_BYTES,
+            snapshots: SnapshotOptions::default(),
             members,
             past: BTreeMap::new(),
             make: Box::new(make),

@@ -28,7 +28,7 @@ use wire::{Args, ArgsBuf};
 
 use crate::clerk::Clerk;
 use crate::effects::Effects;
-use crate::group::{Founding, Group};
+use crate::group::{Founding, Group, SnapshotOptions};
 use crate::latency::Latency;
 use crate::limits::{
     HEALTH_INTERVAL, TXN_KEYS_MAX, TXN_RECOVERY_AFTER, TXN_RECOVERY_INTERVAL, TXN_RESCUE_AFTER,
@@ -130,8 +130,7 @@ pub struct Setup {
     pub catch_up_rate: u64,
     /// The number of this start of the node.
     pub boot: u64,
-    /// Bytes of a snapshot made in one turn; see `limits`.
-    pub snapshot_step_bytes: usize,
+    pub snapshots: SnapshotOptions,
     /// The replicas that are on its disk.
     pub members: Vec<Founding>,
     /// The votes of those that were.
@@ -149,7 +148,7 @@ pub struct Core {
     moves: bool,
     replace_after: Duration,
     boot: u64,
-    snapshot_step_bytes: usize,
+    snapshots: SnapshotOptions,
     make: Maker,
     coordinator: Coordinator,
     clerk: Clerk,
@@ -182,8 +181,7 @@ impl Core {
     pub fn new(setup: Setup) -> Core {
         let Setup { node, own, map, moves, replace_after, boot, .. } = setup;
         let own = Health { boot, ..own };
-        let (snapshot_step_bytes, make, mut past) =
-            (setup.snapshot_step_bytes, setup.make, setup.past);
+        let (snapshots, make, mut past) = (setup.snapshots, setup.make, setup.past);
         let shards = map.shards();
         let members = setup.members.into_iter().map(|founding| (founding.id, founding));
         let mut members: BTreeMap<GroupId, Founding> = members.collect();
@@ -200,7 +198,7 @@ impl Core {
             moves,
             replace_after,
             boot,
-            snapshot_step_bytes,
+            snapshots,
             make,
             coordinator: Coordinator::new(node, shards, boot),
             clerk: Clerk::default(),
@@ -434,7 +432,7 @@ impl Core {
                 let begins = full && !self.own.full;
                 self.own.full = full;
                 let members = self.seats.inform_all().filter_map(Seat::member_mut);
-                members.for_each(|group| group.set_disk_full(full));
+                members.for_each(|group| group.set_disk_full(moment.now, full));
                 if begins {
                     self.hand_over_if_full(moment, out);
                 }
@@ -458,7 +456,7 @@ impl Core {
             Event::PartWritten { group, last } => {
                 self.with(group, |group| group.part_written(moment, last, out));
             }
-            Event::SnapshotFailed { group } => self.with(group, Group::snapshot_failed),
+            Event::SnapshotFailed { group } => self.with(group, |one| one.snapshot_failed(moment)),
             Event::Fetched { group, target, snapshot, offset, data, last } => {
                 let event = consensus::Event::Fetched { target, snapshot, offset, data, last };
                 self.with(group, |group| group.step(moment, event, out));

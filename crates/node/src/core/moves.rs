@@ -194,9 +194,12 @@ impl Core {
             shard: Shard::new(),
             snapshot: SnapshotMeta::default(),
             boot: self.boot,
-            snapshot_step_bytes: self.snapshot_step_bytes,
+            snapshot_bytes: 0,
+            snapshots: self.snapshots,
         };
-        self.seats[place].take_seat(super::group(self.shards, founding));
+        let mut member = super::group(self.shards, founding);
+        member.set_disk_full(moment.now, self.own.full);
+        self.seats[place].take_seat(member);
         out.joined.push(group);
     }
 }

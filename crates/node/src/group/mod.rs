@@ -20,7 +20,7 @@ mod reign;
 mod snapshot;
 
 pub use backup::{BackupPart, NoBackup};
-pub use snapshot::SnapshotState;
+pub use snapshot::{SnapshotOptions, SnapshotState};
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -87,8 +87,9 @@ pub struct Founding {
     pub snapshot: SnapshotMeta,
     /// The number of this start of the node: numbers of requests grow from one to the next.
     pub boot: u64,
-    /// Bytes of a snapshot made in one turn; see `limits`.
-    pub snapshot_step_bytes: usize,
+    /// How large that snapshot is on the disk.
+    pub snapshot_bytes: u64,
+    pub snapshots: SnapshotOptions,
 }
 
 /// See the head of this file.
@@ -171,7 +172,9 @@ pub struct Group {
 impl Group {
     /// A group as it was found on the disk.
     pub fn new(founding: Founding) -> Group {
-        let Founding { id, node, replica, shard, snapshot, boot, snapshot_step_bytes } = founding;
+        let Founding { id, node, replica, shard, snapshot, boot, .. } = founding;
+        let snapshotting =
+            Snapshotting::new(snapshot.index, founding.snapshot_bytes, founding.snapshots);
         let standing = replica.standing();
         let faulty = replica.status().faulty;
         let mut group = Group {
@@ -223,7 +226,7 @@ impl Group {
             hurry: false,
             faulty,
             next_expire: Instant(0),
-            snapshot: Snapshotting::new(snapshot.index, snapshot_step_bytes),
+            snapshot: snapshotting,
             kept: None,
             gone: None,
             fx: consensus::Effects::default(),
@@ -429,8 +432,11 @@ impl Group {
     }
 
     /// The disk has no room, or has it again.
-    pub(crate) fn set_disk_full(&mut self, full: bool) {
+    pub(crate) fn set_disk_full(&mut self, now: Instant, full: bool) {
         self.disk_full = full;
+        if !full {
+            self.snapshot.retry_now(now);
+        }
     }
 
     /// Asks for other members. Whether they are is seen in the configuration, and nowhere else.
@@ -479,7 +485,7 @@ impl Group {
 
     /// When `tick` has something to do.
     pub(crate) fn deadline(&self, moment: Moment) -> Instant {
-        let mut deadline = self.replica.deadline().min(self.snapshot.idle_deadline());
+        let mut deadline = self.replica.deadline().min(self.snapshot_deadline());
         deadline = deadline.min(self.backup_deadline());
         if let (true, Some(due)) = (self.leads() && !self.tick_pending, self.next_due()) {
             let millis = due.0.saturating_sub(self.wall(moment).0);

@@ -7,7 +7,10 @@ use keyspace::{Saver, Shard};
 use super::{Flight, Group, NoBackup};
 use crate::effects::{Effects, SnapshotJob};
 use crate::gateway::Leapt;
-use crate::limits::{SNAPSHOT_IDLE_LOG_BYTES, SNAPSHOT_IDLE_TIME, SNAPSHOT_LOG_BYTES_MIN};
+use crate::limits::{
+    SNAPSHOT_IDLE_PART, SNAPSHOT_IDLE_TIME, SNAPSHOT_LOG_BYTES_MIN, SNAPSHOT_RETRY_TIME,
+    SNAPSHOT_STEP_BYTES,
+};
 use crate::message::Kind;
 use crate::request::{LEAPT, Moment, Who};
 use stdx::{Instant, Millis, mark, planted};
@@ -15,11 +18,25 @@ use stdx::{Instant, Millis, mark, planted};
 /// What an entry costs the log beside its data.
 const ENTRY_OVERHEAD_BYTES: u64 = 64;
 
+/// When snapshots are taken, and in which steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotOptions {
+    /// Bytes made in one turn.
+    pub step_bytes: usize,
+    /// Bytes of applied entries that are worth a snapshot, for all groups of a node together and at the least.
+    pub log_bytes: u64,
+}
+
+impl Default for SnapshotOptions {
+    fn default() -> SnapshotOptions {
+        SnapshotOptions { step_bytes: SNAPSHOT_STEP_BYTES, log_bytes: SNAPSHOT_LOG_BYTES_MIN }
+    }
+}
+
 /// How far the snapshots of this replica have come.
 #[derive(Debug)]
 pub(super) struct Snapshotting {
-    /// Bytes made in one turn.
-    step_bytes: usize,
+    options: SnapshotOptions,
     /// How many groups there are.
     shards: u64,
     /// The newest that is durable here.
@@ -35,6 +52,8 @@ pub(super) struct Snapshotting {
     stale: bool,
     /// When the last command was applied.
     written: Instant,
+    /// The last one found no room: the next is tried at this time.
+    retry: Option<Instant>,
     running: Option<Running>,
     /// What the shard's `changes` was at the beginning of the newest one.
     changes: u64,
@@ -71,17 +90,18 @@ struct Running {
 }
 
 impl Snapshotting {
-    pub(super) fn new(newest: Index, step_bytes: usize) -> Snapshotting {
+    pub(super) fn new(newest: Index, size: u64, options: SnapshotOptions) -> Snapshotting {
         Snapshotting {
-            step_bytes,
+            options,
             newest,
             shards: 1,
             log_bytes: 0,
-            size: 0,
+            size,
             wanted: false,
             waits: false,
             stale: false,
             written: Instant(0),
+            retry: None,
             running: None,
             changes: 0,
             taken: None,
@@ -98,13 +118,21 @@ impl Snapshotting {
         self.written = now;
     }
 
-    /// When a snapshot is due because nothing is written any more.
-    pub(super) fn idle_deadline(&self) -> Instant {
-        let begun = self.running.is_some() || self.waits || self.stale;
-        if begun || self.log_bytes < SNAPSHOT_IDLE_LOG_BYTES / self.shards {
-            return Instant::FAR;
+    /// The log has found room on the disk again: there may be some for a snapshot too.
+    pub(super) fn retry_now(&mut self, now: Instant) {
+        self.retry = self.retry.map(|retry| retry.min(now));
+    }
+
+    /// When one is due that is not due yet: because nothing is written any more, or because the last one
+    /// found no room.
+    fn deadline(&self) -> Instant {
+        if let Some(retry) = self.retry {
+            retry
+        } else if self.log_bytes < self.idle_log() {
+            Instant::FAR
+        } else {
+            self.written + SNAPSHOT_IDLE_TIME
         }
-        self.written + SNAPSHOT_IDLE_TIME
     }
 
     /// Can the next part be made now?
@@ -114,7 +142,17 @@ impl Snapshotting {
 
     /// A log that is worth a snapshot.
     fn long_log(&self) -> u64 {
-        self.size.max(SNAPSHOT_LOG_BYTES_MIN / self.shards)
+        self.size.max(self.options.log_bytes / self.shards)
+    }
+
+    /// A log that is worth one if nothing is written any more.
+    fn idle_log(&self) -> u64 {
+        self.options.log_bytes / SNAPSHOT_IDLE_PART / self.shards
+    }
+
+    /// A log that is worth one if nothing can be written any more.
+    fn stuck_log(&self) -> u64 {
+        self.idle_log().min(self.size / SNAPSHOT_IDLE_PART)
     }
 
     /// Is too little of the running snapshot made, for what was written since it began? The log of all
@@ -131,8 +169,10 @@ impl Snapshotting {
         u128::from(made) < owed || grown >= long.max(made) / 4
     }
 
-    fn is_due(&self, now: Instant) -> bool {
-        self.wanted || self.log_bytes >= self.long_log() || self.idle_deadline() <= now
+    fn is_due(&self, now: Instant, disk_full: bool) -> bool {
+        let long = if disk_full { self.stuck_log() } else { self.long_log() };
+        let due = self.wanted || self.log_bytes >= long;
+        self.deadline() <= now || due && self.retry.is_none()
     }
 }
 
@@ -143,12 +183,12 @@ impl Running {
 }
 
 impl Group {
-    /// Takes a snapshot soon, however short the log is.
+    /// Takes a snapshot soon, however short the log is, and even if the last one has just found no room.
     pub fn want_snapshot(&mut self) {
-        self.snapshot.wanted = true;
+        (self.snapshot.wanted, self.snapshot.retry) = (true, None);
     }
 
-    /// How large the newest one is; 0 if this start of the node took none.
+    /// How large the newest one is, as far as this node wrote it; 0 if there is none.
     pub(crate) fn snapshot_bytes(&self) -> u64 {
         self.snapshot.size
     }
@@ -174,16 +214,25 @@ impl Group {
         is_free && self.applied > self.snapshot.newest
     }
 
+    /// When the next one is due, if there is one to take.
+    pub(super) fn snapshot_deadline(&self) -> Instant {
+        let may_save = !self.snapshot.waits && self.may_save();
+        if may_save { self.snapshot.deadline() } else { Instant::FAR }
+    }
+
     /// Is a snapshot due that does not wait for its turn? It waits from now on.
     pub(crate) fn asks_to_save(&mut self, now: Instant) -> bool {
-        let asks = !self.snapshot.waits && self.may_save() && self.snapshot.is_due(now);
+        let asks =
+            !self.snapshot.waits && self.may_save() && self.snapshot.is_due(now, self.disk_full);
         self.snapshot.waits |= asks;
         asks
     }
 
-    /// Has its log grown so much since it began to wait that it is to wait no longer?
+    /// Has its log grown so much since it began to wait that it is to wait no longer? Where the disk has
+    /// little room, two would take it from each other.
     pub(crate) fn must_save(&self) -> bool {
-        self.snapshot.log_bytes >= 2 * self.snapshot.long_log()
+        let has_room = !self.disk_full && self.snapshot.retry.is_none();
+        has_room && self.snapshot.log_bytes >= 2 * self.snapshot.long_log()
     }
 
     /// Its turn has come. False if there is no snapshot to take any more.
@@ -214,7 +263,7 @@ impl Group {
             return;
         };
         let Some(saver) = &mut running.saver else { return };
-        let step_bytes = self.snapshot.step_bytes;
+        let step_bytes = self.snapshot.options.step_bytes;
         let mut data = Vec::with_capacity(step_bytes * 2);
         let last = saver.step(&mut self.shard, step_bytes, &mut data);
         running.size += data.len() as u64;
@@ -240,18 +289,20 @@ impl Group {
         self.snapshot.newest = running.meta.index;
         self.snapshot.size = running.size;
         self.snapshot.log_bytes -= running.log_bytes;
+        self.snapshot.retry = None;
         self.snapshot.changes = running.changes;
         self.snapshot.taken = Some(moment.wall);
         self.step(moment, Event::Compact(running.meta), out);
     }
 
-    /// The running snapshot could not be written (the disk is full). The next one is tried after
-    /// as much log again.
-    pub(crate) fn snapshot_failed(&mut self) {
+    /// The running snapshot could not be written (the disk is full). It is tried again after a while, or
+    /// once the log finds room.
+    pub(crate) fn snapshot_failed(&mut self, moment: Moment) {
         self.snapshot.stale = false;
         let Some(running) = self.snapshot.running.take() else { return };
         mark!("a snapshot finds no room");
-        self.snapshot.log_bytes -= running.log_bytes;
+        self.snapshot.wanted |= running.wanted;
+        self.snapshot.retry = Some(moment.now + SNAPSHOT_RETRY_TIME);
         if let Some(saver) = running.saver {
             saver.abort(&mut self.shard);
         }
@@ -296,7 +347,7 @@ impl Group {
             self.note_clock(moment);
             let old = &self.snapshot;
             let stale = old.stale || old.running.as_ref().is_some_and(|running| running.writes);
-            self.snapshot = Snapshotting::new(snapshot, old.step_bytes);
+            self.snapshot = Snapshotting::new(snapshot, old.size, old.options);
             self.snapshot.stale = stale;
             if let Some(slots) = self.slots.clone() {
                 self.set_slots(slots);
@@ -361,7 +412,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_keeps_up_with_what_all_groups_are_written_meanwhile() {
-        let mut state = Snapshotting::new(Index(0), 1 << 17);
+        let mut state = Snapshotting::new(Index(0), 0, SnapshotOptions::default());
         state.set_shards(16);
         // A log of 4 MiB is worth a snapshot, whose last one had 1 MiB.
         state.size = 1 << 20;

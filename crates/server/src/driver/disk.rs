@@ -143,7 +143,7 @@ impl Log {
                 self.saves.fetch_add(1, Ordering::Relaxed);
                 self.keeper.save(saves);
             }
-            LogJob::Trim { group, index, term } => self.keeper.trim(group, index, term)?,
+            LogJob::Trim { group, index, term } => self.keeper.trim(group, index, term),
             LogJob::Reset { group, index, term, done } => {
                 self.keeper.reset(group, index, term);
                 self.resets.push(done);

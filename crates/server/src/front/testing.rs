@@ -6,7 +6,7 @@ use consensus::{
     Config as Members, Envelope, Index, NodeId, Options, SnapshotMeta, Stored, Term, raft,
 };
 use keyspace::Shard;
-use node::{Core, Event, Founding, GroupId, Health, Map, Message, Moment, Setup};
+use node::{Core, Event, Founding, GroupId, Health, Map, Message, Moment, Setup, SnapshotOptions};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,8 +81,8 @@ impl Stage {
             let options = Options::new(node, 7);
             let replica = raft::Replica::new(options, stored, moment.now).unwrap();
             let (replica, shard) = (Box::new(replica), Shard::new());
-            let snapshot_step_bytes = node::limits::SNAPSHOT_STEP_BYTES;
-            Founding { id, node, replica, shard, snapshot, boot: 1, snapshot_step_bytes }
+            let (boot, snapshot_bytes, snapshots) = (1, 0, SnapshotOptions::default());
+            Founding { id, node, replica, shard, snapshot, boot, snapshot_bytes, snapshots }
         };
         let count = node::Shards::new(shards as usize).unwrap();
         let founders: Vec<_> =
@@ -95,7 +95,7 @@ impl Stage {
             replace_after: Duration::ZERO,
             catch_up_rate: 0,
             boot: 1,
-            snapshot_step_bytes: node::limits::SNAPSHOT_STEP_BYTES,
+            snapshots: SnapshotOptions::default(),
             members: (0..shards).map(GroupId).chain([GroupId::META]).map(founding).collect(),
             past: BTreeMap::new(),
             make: Box::new(|_, _, _| unreachable!("no replica comes to a node under test")),

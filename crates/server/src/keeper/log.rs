@@ -1,6 +1,6 @@
 //! Saves into the log, and what is to be done beside it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use node::{Event, GroupId, Save, message};
 use stdx::{mark, planted};
@@ -24,7 +24,10 @@ pub enum Room {
 #[derive(Debug)]
 pub struct LogKeeper {
     wal: Wal,
-    /// Saves that were not appended yet, in their order; nothing overtakes them.
+    /// Snapshots that are durable, which the log does not say yet: index and term.
+    trims: BTreeMap<GroupId, (u64, u64)>,
+    /// Saves that were not appended yet, in their order. Those of a group do not overtake each other; those
+    /// of others do, lest a vote has to wait for room that a group's entries do not find.
     waiting: VecDeque<Save>,
     /// Logs that are void, and are not yet noted so.
     resets: VecDeque<(GroupId, u64, u64)>,
@@ -63,6 +66,7 @@ impl LogKeeper {
     pub fn new(wal: Wal) -> LogKeeper {
         LogKeeper {
             wal,
+            trims: BTreeMap::new(),
             waiting: VecDeque::new(),
             resets: VecDeque::new(),
             saved: BTreeMap::new(),
@@ -77,16 +81,13 @@ impl LogKeeper {
 
     /// Does anything wait for room?
     pub fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty() || !self.resets.is_empty() || !self.saved.is_empty()
+        let notes = !self.resets.is_empty() || !self.trims.is_empty();
+        notes || !self.waiting.is_empty() || !self.saved.is_empty()
     }
 
-    /// A snapshot covers the log up to `index`. Without room for the note the log stays longer,
-    /// until the next snapshot.
-    pub fn trim(&mut self, group: GroupId, index: u64, term: u64) -> Result<(), Error> {
-        let trim = Record::Trim { group: stored(group), index, term };
-        if !spare_full(self.wal.append(&trim))? {
-            return Ok(());
-        }
+    /// A snapshot covers the log up to `index`; that is noted with the next commit.
+    pub fn trim(&mut self, group: GroupId, index: u64, term: u64) {
+        self.trims.insert(group, (index, term));
         // Entries that wait for room may be committed, applied and in a snapshot already.
         let covered = |record: &consensus::Record| matches!(record, consensus::Record::Entry(entry) if entry.index.0 <= index);
         for save in self.waiting.iter_mut().filter(|save| save.group == group) {
@@ -95,12 +96,12 @@ impl LogKeeper {
             }
             save.records.retain(|record| !covered(record));
         }
-        Ok(())
     }
 
     /// A snapshot has taken the place of the whole log; so it is once the next commit is durable.
     /// Entries that wait for room were of the log that is void.
     pub fn reset(&mut self, group: GroupId, index: u64, term: u64) {
+        self.trims.remove(&group);
         for save in self.waiting.iter_mut().filter(|save| save.group == group) {
             save.records.retain(|record| !matches!(record, consensus::Record::Entry(_)));
         }
@@ -111,7 +112,7 @@ impl LogKeeper {
 
     /// Appends what waits and makes all of it durable; says so in `out`.
     pub fn commit(&mut self, out: &mut Vec<Event>) -> Result<Room, Error> {
-        let noted = self.append_resets()?;
+        let noted = self.append_resets()? && self.append_trims()?;
         let all = noted && self.append_waiting()?;
         if !noted || !spare_full(self.wal.commit())? {
             self.note_full(true, out);
@@ -151,6 +152,18 @@ impl LogKeeper {
     }
 
     /// False if there was no room for all.
+    fn append_trims(&mut self) -> Result<bool, Error> {
+        while let Some((group, (index, term))) = self.trims.pop_first() {
+            let trim = Record::Trim { group: stored(group), index, term };
+            if !spare_full(self.wal.append(&trim))? {
+                self.trims.insert(group, (index, term));
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// False if there was no room for all.
     fn append_resets(&mut self) -> Result<bool, Error> {
         while let Some((group, index, term)) = self.resets.front().copied() {
             let group = stored(group);
@@ -164,23 +177,24 @@ impl LogKeeper {
 
     /// False if there was no room for all.
     fn append_waiting(&mut self) -> Result<bool, Error> {
-        while let Some(save) = self.waiting.front_mut() {
-            match append_save(&mut self.wal, save)? {
-                Some(_) if planted!("full-disk-ignored") => {
+        let (mut left, mut stuck) = (VecDeque::new(), BTreeSet::new());
+        while let Some(mut save) = self.waiting.pop_front() {
+            if !stuck.contains(&save.group) {
+                let appended = append_save(&mut self.wal, &save)?;
+                if appended == save.records.len() || planted!("full-disk-ignored") {
                     self.saved.insert(save.group, save.number);
-                    self.waiting.pop_front();
+                    continue;
                 }
-                Some(place) => {
-                    save.records.drain(..place);
-                    return Ok(false);
-                }
-                None => {
-                    self.saved.insert(save.group, save.number);
-                    self.waiting.pop_front();
-                }
+                save.records.drain(..appended);
+                stuck.insert(save.group);
             }
+            left.push_back(save);
         }
-        Ok(true)
+        if left.is_empty() {
+            return Ok(true);
+        }
+        self.waiting = left;
+        Ok(false)
     }
 
     fn note_full(&mut self, full: bool, out: &mut Vec<Event>) {
@@ -191,8 +205,8 @@ impl LogKeeper {
     }
 }
 
-/// Appends the records of a save; the place of the first that found no room.
-fn append_save(wal: &mut Wal, save: &Save) -> Result<Option<usize>, Error> {
+/// Appends the records of a save up to the first that finds no room, and counts them.
+fn append_save(wal: &mut Wal, save: &Save) -> Result<usize, Error> {
     let group = stored(save.group);
     for (place, record) in save.records.iter().enumerate() {
         let record = match record {
@@ -208,10 +222,10 @@ fn append_save(wal: &mut Wal, save: &Save) -> Result<Option<usize>, Error> {
             }
         };
         if !spare_full(wal.append(&record))? {
-            return Ok(Some(place));
+            return Ok(place);
         }
     }
-    Ok(None)
+    Ok(save.records.len())
 }
 
 /// False if there was no room for it.
@@ -229,7 +243,7 @@ mod tests {
 
     use super::{Error, LogKeeper, Room};
     use consensus::{Entry, EntryKind, Index, Record, Term};
-    use node::{GroupId, Save};
+    use node::{Event, GroupId, Save};
     use storage::disk::SimDisk;
     use storage::store::Store;
     use storage::wal::Options;
@@ -248,7 +262,8 @@ mod tests {
         let options = Options { segment_bytes: 64 * 1024 };
         let (store, _) = Store::open(Arc::new(disk.clone()), options)?;
         let mut keeper = LogKeeper::new(store.wal);
-        disk.set_capacity(Some(disk.used()));
+        let room = storage::limits::SEGMENTS_ROOM * options.segment_bytes;
+        disk.set_capacity(Some(disk.used() + room));
         for index in 1..1_000 {
             keeper.save(vec![save(index)]);
             if keeper.commit(&mut Vec::new())? != Room::All {
@@ -262,13 +277,65 @@ mod tests {
     fn entries_that_wait_for_room_are_left_out_once_a_snapshot_holds_them() {
         let ((disk, mut keeper, full), mut events) = (full().unwrap(), Vec::new());
         stdx::marks::take();
-        keeper.trim(GROUP, full, 1).unwrap();
+        keeper.trim(GROUP, full, 1);
         let reached = stdx::marks::take();
         assert!(reached.contains_key("entries that wait for room are in a snapshot already"));
         disk.set_capacity(None);
         assert_eq!(keeper.commit(&mut events).unwrap(), Room::All);
         keeper.save(vec![save(full + 1)]);
         assert_eq!(keeper.commit(&mut events).unwrap(), Room::All);
+    }
+
+    /// A node starts with a log that has filled its disk, and applies nothing before it has voted or told the
+    /// leader what it has: so no snapshot can cut that log (seed 280 with disks of 1 MiB).
+    #[test]
+    fn a_vote_does_not_wait_for_room_that_the_entries_of_another_group_do_not_find() {
+        let (_disk, mut keeper, full) = full().unwrap();
+        let other = GroupId(1);
+        let vote = Record::Vote { term: Term(2), vote: None };
+        let mut events = Vec::new();
+        keeper.save(vec![save(full + 1), Save { group: other, number: 7, records: vec![vote] }]);
+        assert_eq!(keeper.commit(&mut events).unwrap(), Room::Some);
+        assert!(
+            matches!(events[..], [Event::Saved { group: GroupId(1), number: 7 }]),
+            "{events:?}"
+        );
+        let noop = Entry {
+            index: Index(1),
+            term: Term(2),
+            kind: EntryKind::Noop,
+            data: Default::default(),
+        };
+        let records = vec![Record::Entry(noop)];
+        keeper.save(vec![Save { group: other, number: 8, records }]);
+        assert_eq!(keeper.commit(&mut events).unwrap(), Room::Some);
+        assert!(
+            matches!(events[1..], [Event::Saved { group: GroupId(1), number: 8 }]),
+            "{events:?}"
+        );
+    }
+
+    #[test]
+    fn a_trim_that_finds_no_room_is_noted_once_there_is_some() {
+        let (disk, mut keeper, full) = full().unwrap();
+        let mut term = 1;
+        // Votes take what is left for them.
+        loop {
+            let vote = Record::Vote { term: Term(term), vote: None };
+            keeper.save(vec![Save { group: GroupId(1), number: term, records: vec![vote] }]);
+            let mut events = Vec::new();
+            keeper.commit(&mut events).unwrap();
+            if !events.iter().any(|event| matches!(event, Event::Saved { .. })) {
+                break;
+            }
+            term += 1;
+        }
+        keeper.trim(GROUP, full, 1);
+        assert_eq!(keeper.commit(&mut Vec::new()).unwrap(), Room::None);
+        let segments = keeper.wal.status().segments;
+        disk.set_capacity(None);
+        assert_eq!(keeper.commit(&mut Vec::new()).unwrap(), Room::All);
+        assert!(keeper.wal.status().segments < segments, "{segments}");
     }
 
     #[test]
@@ -285,7 +352,7 @@ mod tests {
             keeper.save(vec![save(last)]);
             keeper.commit(&mut events).unwrap();
         }
-        keeper.trim(GROUP, last, 1).unwrap();
+        keeper.trim(GROUP, last, 1);
         keeper.commit(&mut events).unwrap();
         let chores = keeper.tidy().unwrap();
         for chore in chores {

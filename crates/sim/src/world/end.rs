@@ -25,6 +25,7 @@ impl World {
         for node in 1..=self.nodes() {
             let machine = self.machine(node);
             machine.disk.forgive();
+            machine.disk_has_room();
             if !machine.is_up() {
                 self.push(self.now, 0, What::Start(node));
             }

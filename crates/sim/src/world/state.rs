@@ -110,10 +110,9 @@ impl World {
             Some(mapping) => AllReplicas::of_map(&mapping.map),
             None => AllReplicas::new(nodes, plan.shards),
         };
-        let drift_ppm = plan.drift_ppm;
         let machine = |id| {
             let mut machine = Machine::new(id, calling.clone(), options.seed);
-            machine.drift_ppm = drift_ppm;
+            machine.follow(&plan);
             machine
         };
         let mut world = World {
@@ -376,7 +375,7 @@ impl World {
             }
             What::Mend(_) => {}
             What::Flap { victim, left } => self.flap(victim, left),
-            What::DiskHasRoom(node) => self.machine(node).disk.set_capacity(None),
+            What::DiskHasRoom(node) => self.machine(node).disk_has_room(),
             What::Script(number) => self.script_goes_on(number)?,
             What::Heal => self.heal()?,
             _ => unreachable!("all others happen to a node"),

@@ -32,6 +32,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn sync_folder(&self, folder: &str) -> io::Result<()>;
     /// Takes the lock of this file, or `None`: another process has it.
     fn lock(&self, path: &str) -> io::Result<Option<Box<dyn Lock>>>;
+    /// Bytes that may still be written, about; `u64::MAX` if it does not tell.
+    fn free(&self) -> u64;
     /// The path as a person would type it.
     fn describe(&self, path: &str) -> String;
 }

@@ -89,6 +89,10 @@ impl Disk for RealDisk {
         Ok(Some(Box::new(RealLock { _file: file })))
     }
 
+    fn free(&self) -> u64 {
+        rustix::fs::statvfs(&self.root).map_or(u64::MAX, |found| found.f_bavail * found.f_frsize)
+    }
+
     fn describe(&self, path: &str) -> String {
         self.path(path).display().to_string()
     }

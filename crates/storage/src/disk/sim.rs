@@ -169,10 +169,10 @@ impl SimDisk {
         self.state().misdirects = true;
     }
 
-    /// Whatever was planned to go wrong does not.
+    /// Whatever was planned to go wrong does not; a small disk stays small.
     pub fn forgive(&self) {
         let mut state = self.state();
-        (state.halt_at, state.capacity, state.misdirects) = (None, None, false);
+        (state.halt_at, state.misdirects) = (None, false);
         state.rates = Rates::default();
         state.planted.clear();
     }
@@ -483,6 +483,11 @@ impl Disk for SimDisk {
         }
         let life = state.life;
         Ok(Some(Box::new(SimLock { disk: self.clone(), path: path.to_string(), life })))
+    }
+
+    fn free(&self) -> u64 {
+        let state = self.state();
+        state.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used()))
     }
 
     fn describe(&self, path: &str) -> String {

@@ -20,5 +20,6 @@ mod write;
 
 pub use format::Meta;
 pub use receive::{Progress, Receiver};
+pub(crate) use stored::Sizes;
 pub use stored::{Reading, Snapshot, Snapshots};
 pub use write::Writer;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::format::{
     BLOCK_HEAD_BYTES, Checker, Defect, END, FOOTER_BYTES, Meta, VERSION, open_block,
@@ -9,7 +10,7 @@ use super::format::{
 use super::receive::Receiver;
 use super::write::Writer;
 use crate::disk::{Disk, File};
-use crate::limits::SNAPSHOT_BLOCK_BYTES;
+use crate::limits::{SNAPSHOT_BLOCK_BYTES, SNAPSHOTS_ROOM};
 use crate::{Error, Fault, GroupId, Place};
 
 pub(super) const FOLDER: &str = "snapshots";
@@ -27,11 +28,29 @@ fn parse(name: &str) -> Option<(GroupId, u64)> {
     (path(group, index).strip_prefix("snapshots/") == Some(name)).then_some((group, index))
 }
 
+/// How large the newest snapshots are, in bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Sizes {
+    largest: AtomicU64,
+    all: AtomicU64,
+}
+
+impl Sizes {
+    /// Bytes that the next ones may take, beside those that they replace, if so many of log are between
+    /// them. One is written before the one that it replaces is gone, and may be larger by what its group has
+    /// in the log; so all may have grown before the log is cut.
+    pub(crate) fn room(&self, log_bytes: u64) -> u64 {
+        let all = self.all.load(Ordering::Relaxed);
+        SNAPSHOTS_ROOM * self.largest.load(Ordering::Relaxed) + all.min(log_bytes)
+    }
+}
+
 /// All snapshots of a node; the newest of each group.
 #[derive(Debug)]
 pub struct Snapshots {
     disk: Arc<dyn Disk>,
     newest: BTreeMap<GroupId, Arc<Snapshot>>,
+    sizes: Arc<Sizes>,
 }
 
 impl Snapshots {
@@ -47,7 +66,7 @@ impl Snapshots {
         }
         // Names sort by group and index, so the last one of a group is its newest.
         let all: BTreeMap<GroupId, u64> = names.iter().filter_map(|name| parse(name)).collect();
-        let mut snapshots = Snapshots { disk, newest: BTreeMap::new() };
+        let mut snapshots = Snapshots { disk, newest: BTreeMap::new(), sizes: Arc::default() };
         let mut faults = Vec::new();
         for (group, index) in all {
             match snapshots.load(group, index)? {
@@ -70,6 +89,17 @@ impl Snapshots {
         self.newest.keys().copied()
     }
 
+    /// How large they are, now and later.
+    pub(crate) fn sizes(&self) -> Arc<Sizes> {
+        Arc::clone(&self.sizes)
+    }
+
+    fn note_sizes(&self) {
+        let sizes = self.newest.values().map(|snapshot| snapshot.bytes);
+        self.sizes.largest.store(sizes.clone().max().unwrap_or(0), Ordering::Relaxed);
+        self.sizes.all.store(sizes.sum(), Ordering::Relaxed);
+    }
+
     /// Begins to write one.
     pub fn begin(&self, meta: Meta) -> Result<Writer, Error> {
         Writer::begin(Arc::clone(&self.disk), meta)
@@ -86,6 +116,7 @@ impl Snapshots {
         let Meta { group, index, .. } = snapshot.meta;
         if self.newest.get(&group).is_none_or(|newest| newest.meta.index <= index) {
             self.newest.insert(group, Arc::new(snapshot));
+            self.note_sizes();
         }
         let newest = self.newest[&group].meta.index;
         let names = self.disk.list(FOLDER).map_err(|error| Error::io("list", FOLDER, error))?;
@@ -107,6 +138,7 @@ impl Snapshots {
     /// Removes every snapshot of a group, damaged ones too: before its repair, or when it moved away.
     pub fn forget(&mut self, group: GroupId) -> Result<(), Error> {
         self.newest.remove(&group);
+        self.note_sizes();
         let names = self.disk.list(FOLDER).map_err(|error| Error::io("list", FOLDER, error))?;
         for (one, index) in names.iter().filter_map(|name| parse(name)) {
             if one == group {

@@ -155,7 +155,12 @@ impl Prepare {
         }
         let result = match self.target {
             Some(target) => self.make(target, rest),
-            None => Ok(None),
+            // Only then is it certain that their space is free.
+            None => self
+                .disk
+                .sync_folder(FOLDER)
+                .map_err(|error| Error::sync(FOLDER, error))
+                .map(|()| None),
         };
         Prepared { stage: self.stage, result }
     }

@@ -4,20 +4,42 @@
 //! cancels it or, where the file has its name already, takes the file over.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use stdx::{mark, planted};
 
 use super::live::Segment;
 use super::segment::{Header, Prepare, Prepared, Ready, Stage, path};
 use super::writer::Options;
 use crate::Error;
 use crate::disk::{Disk, fill_zero};
-use crate::limits::{PAGE_BYTES, RETIRED_MAX, SPARES};
+use crate::limits::{PAGE_BYTES, RETIRED_MAX, SEGMENTS_ROOM, SPARES};
+use crate::snapshot::Sizes;
+
+/// The segments that count, the active one last.
+pub(super) type Log = RangeInclusive<u64>;
+
+/// What a segment is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum For {
+    /// New entries: they leave room for the snapshot that will cut the log.
+    Entries,
+    /// What gives room back, a trim or entries that are moved; and votes.
+    Upkeep,
+}
 
 /// The files of a log beside those that count.
 #[derive(Debug)]
 pub(super) struct Spares {
     disk: Arc<dyn Disk>,
     options: Options,
+    /// Of the snapshots, which need room to cut the log.
+    sizes: Arc<Sizes>,
+    /// The last segment that was wanted for entries would not have left it.
+    short: bool,
+    /// Bytes that the disk lacked for it, and that were not given back since.
+    lacks: u64,
     /// In the order of use; the first one follows the active segment.
     ready: VecDeque<Ready>,
     /// Segments whose files may be written over.
@@ -40,7 +62,49 @@ struct InFlight {
 impl Spares {
     pub(super) fn new(disk: Arc<dyn Disk>, options: Options) -> Spares {
         let (ready, retired, surplus) = (VecDeque::new(), Vec::new(), Vec::new());
-        Spares { disk, options, ready, retired, surplus, in_flight: None, jobs: 0 }
+        let (sizes, short, lacks, in_flight) = (Arc::default(), false, 0, None);
+        Spares { disk, options, sizes, short, lacks, ready, retired, surplus, in_flight, jobs: 0 }
+    }
+
+    /// See [`Wal::leave_room`](super::Wal::leave_room).
+    pub(super) fn leave_room(&mut self, sizes: Arc<Sizes>) {
+        self.sizes = sizes;
+    }
+
+    /// Did the last segment that was wanted find no room?
+    pub(super) fn are_short(&self) -> bool {
+        self.short
+    }
+
+    /// Bytes that the next snapshots would lack if this log took so much more of the disk.
+    fn lacking(&self, log: &Log, more: u64) -> u64 {
+        self.room(log).saturating_add(more).saturating_sub(self.disk.free())
+    }
+
+    fn room(&self, log: &Log) -> u64 {
+        if planted!("log-fills-the-disk") {
+            return 0;
+        }
+        let segment = self.options.segment_bytes;
+        let log_bytes = (log.end() - log.start() + 1) * segment;
+        self.sizes.room(log_bytes).max(SEGMENTS_ROOM * segment)
+    }
+
+    /// Gives up what the log has of the disk and does not use, as far as it lacked.
+    fn give_back(&mut self) {
+        let mut lacks = std::mem::take(&mut self.lacks);
+        while lacks > 0 {
+            if let Some(retired) = self.retired.pop() {
+                self.surplus.push(retired);
+            } else if let Some(ready) = self.ready.pop_back() {
+                // At once: its number will be that of a segment to come. What cannot be deleted now is
+                // found at the next start.
+                let _ = self.disk.remove(&path(ready.sequence));
+            } else {
+                break;
+            }
+            lacks = lacks.saturating_sub(self.options.segment_bytes);
+        }
     }
 
     /// Takes in the files that recovery found: those of `retired` segments, and those `beyond` the
@@ -91,12 +155,17 @@ impl Spares {
     }
 
     /// Work to hand out, if there is any and none is out.
-    pub(super) fn prepare(&mut self, active: u64) -> Option<Prepare> {
-        let wanted = self.ready.len() < SPARES;
-        if self.in_flight.is_some() || (!wanted && self.surplus.is_empty()) {
+    pub(super) fn prepare(&mut self, log: &Log) -> Option<Prepare> {
+        if self.in_flight.is_some() {
             return None;
         }
-        let sequence = active + self.ready.len() as u64 + 1;
+        self.give_back();
+        let more = if self.retired.is_empty() { self.options.segment_bytes } else { 0 };
+        let wanted = self.ready.len() < SPARES && self.lacking(log, more) == 0;
+        if !wanted && self.surplus.is_empty() {
+            return None;
+        }
+        let sequence = log.end() + self.ready.len() as u64 + 1;
         let recycled = if wanted { self.retired.pop() } else { None };
         let mut job = self.job(sequence, recycled);
         job.target = wanted.then_some(sequence);
@@ -128,16 +197,26 @@ impl Spares {
         }
     }
 
-    /// The segment after `active`, large enough for `wanted` bytes.
-    pub(super) fn take(&mut self, active: u64, wanted: u64) -> Result<Ready, Error> {
+    /// The segment behind this log, large enough for `wanted` bytes.
+    pub(super) fn take(&mut self, log: &Log, wanted: u64, wanted_for: For) -> Result<Ready, Error> {
+        let (next, segment) = (log.end() + 1, self.options.segment_bytes);
+        let is_there =
+            !self.ready.is_empty() || !self.retired.is_empty() || self.in_flight.is_some();
+        let more = wanted.max(segment) - if is_there { segment } else { 0 };
+        self.lacks = if wanted_for == For::Entries { self.lacking(log, more) } else { 0 };
+        self.short = self.lacks > 0;
+        if self.short {
+            mark!("the log leaves the rest of the disk to the next snapshot");
+            return Err(Error::Full { path: path(next) });
+        }
         let ready = match self.ready.pop_front() {
             Some(ready) => ready,
-            None => self.make(active + 1)?,
+            None => self.make(next)?,
         };
         if self.ready.is_empty() {
             self.hurry();
         }
-        assert_eq!(ready.sequence, active + 1, "segments follow each other");
+        assert_eq!(ready.sequence, next, "segments follow each other");
         self.grow(ready, wanted)
     }
 

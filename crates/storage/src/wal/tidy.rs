@@ -23,8 +23,9 @@ use crate::{Error, GroupId};
 /// How far the oldest segment is on its way out.
 #[derive(Debug, Default)]
 pub(super) struct Tidying {
-    /// The oldest segment that was asked about last, and the active one by then.
-    asked: Option<(u64, u64)>,
+    /// The oldest segment that was asked about last, the active one by then, and how much was alive in the
+    /// oldest if the disk had no room for another.
+    asked: Option<(u64, u64, usize)>,
     /// Alive as long as somebody is at it, or has what came of it.
     out: Weak<()>,
     /// What is to be moved.
@@ -102,11 +103,13 @@ impl Wal {
     /// Has the oldest segment read if the log is long. When much in it is alive, or it is damaged, a
     /// snapshot of [`Status::oldest`](super::Status) is the cure. One at a time; and the log is judged
     /// once for each segment that it grows by: groups that take their snapshots one after the other
-    /// would have a segment read at each.
+    /// would have a segment read at each. On a full disk any log is long, and is judged after each.
     pub fn survey(&mut self) -> Option<Survey> {
         let oldest = *self.live.segments.front()?;
-        let long = self.live.segments.len() > SEGMENTS_PINNED_MAX;
-        let asked = Some((oldest.sequence, self.live.active()));
+        let (short, segments) = (self.spares.are_short(), self.live.segments.len());
+        let long = segments > if short { 1 } else { SEGMENTS_PINNED_MAX };
+        let alive = if short { oldest.runs } else { 0 };
+        let asked = Some((oldest.sequence, self.live.active(), alive));
         let is_due = long && oldest.runs > 0 && self.tidying.asked != asked;
         let is_at_it = self.tidying.out.strong_count() > 0 || self.tidying.found.is_some();
         if !is_due || is_at_it || !self.is_flushed() {

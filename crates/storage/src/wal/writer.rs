@@ -14,13 +14,14 @@ use super::record::{
 };
 use super::recovery::{Recovered, Restored, Tail, recover};
 use super::segment::{FOLDER, Header, Prepare, Prepared, Ready, path};
-use super::spare::Spares;
+use super::spare::{For, Log, Spares};
 use super::tidy::Tidying;
 use crate::disk::{Disk, File};
 use crate::limits::{
     BATCH_BYTES_KEEP, CONTROL_BYTES, ENTRY_BYTES_MAX, GROUPS_MAX, PAGE_BYTES, SEGMENT_BYTES,
     SEGMENT_BYTES_MIN,
 };
+use crate::snapshot::Sizes;
 use crate::vote::Votes;
 use crate::{Error, Fault, GroupId, Place};
 
@@ -69,7 +70,7 @@ pub struct Wal {
     first: u64,
     /// Segments that do not count any more, which no durable commit says yet.
     retiring: Vec<Segment>,
-    spares: Spares,
+    pub(super) spares: Spares,
     pub(super) tidying: Tidying,
     poisoned: bool,
 }
@@ -187,7 +188,7 @@ impl Wal {
             None => {
                 let before = beyond.last().copied().unwrap_or(0);
                 spares.adopt(before, retired, &beyond)?;
-                let ready = spares.take(before, options.segment_bytes)?;
+                let ready = spares.take(&(before..=before), options.segment_bytes, For::Upkeep)?;
                 let sequence = ready.sequence;
                 live.open_segment(sequence, ready.capacity);
                 Active::begin(ready, &Header { sequence, batch, first: sequence, chain: 0 })
@@ -210,6 +211,12 @@ impl Wal {
             tidying: Tidying::default(),
             poisoned: false,
         })
+    }
+
+    /// Leaves room on the disk for the snapshots that will cut the log, and says that the disk is full when
+    /// there is no more.
+    pub(crate) fn leave_room(&mut self, sizes: Arc<Sizes>) {
+        self.spares.leave_room(sizes);
     }
 
     /// Closes the batch that the log broke off in. Its commit is one record, so it is there or it is
@@ -281,7 +288,13 @@ impl Wal {
         let (last, mark) = state.map_or((0, 0), |state| (state.last, state.mark.index));
         assert!(head.index <= last + 1, "a log has no gaps: {} behind {last}", head.index);
         assert!(head.index > mark, "what a snapshot covers is final: {} at {mark}", head.index);
-        self.make_room(data.len(), self.entry_limit())?;
+        // One without data is the first of a leader: until it is there, nobody knows what is committed, and
+        // nobody who has restarted can make a snapshot of that.
+        if data.is_empty() {
+            self.make_room(0, self.active.capacity, For::Upkeep)?;
+        } else {
+            self.make_room(data.len(), self.entry_limit(), For::Entries)?;
+        }
         self.push(head, data);
         Ok(())
     }
@@ -289,7 +302,7 @@ impl Wal {
     /// Writes an entry of an older segment again.
     pub(super) fn append_moved(&mut self, head: Head, data: &[u8]) -> Result<(), Error> {
         self.healthy()?;
-        self.make_room(data.len(), self.entry_limit())?;
+        self.make_room(data.len(), self.entry_limit(), For::Upkeep)?;
         let Head { group, kind, term, index, .. } = head;
         self.push(Head { kind, ..Head::new(Tag::Moved, group, term, index) }, data);
         self.live.moved(group, index);
@@ -302,7 +315,7 @@ impl Wal {
     }
 
     fn append_control(&mut self, head: Head) -> Result<(), Error> {
-        self.make_room(0, self.active.capacity)?;
+        self.make_room(0, self.active.capacity, For::Upkeep)?;
         self.push(head, &[]);
         Ok(())
     }
@@ -391,7 +404,7 @@ impl Wal {
     /// Work that another thread may do ahead of time, or `None`. Hand the result to
     /// [`accept`](Wal::accept). Without it the log does the same when it cannot wait any longer.
     pub fn prepare(&mut self) -> Option<Prepare> {
-        if self.poisoned { None } else { self.spares.prepare(self.active.sequence) }
+        if self.poisoned { None } else { self.spares.prepare(&self.log()) }
     }
 
     /// Takes what came of a [`Prepare`]. `Error::Full` only means that there is no spare yet; any
@@ -424,6 +437,10 @@ impl Wal {
         self.spares.check(self.active.sequence);
     }
 
+    fn log(&self) -> Log {
+        self.live.first()..=self.active.sequence
+    }
+
     fn healthy(&self) -> Result<(), Error> {
         if self.poisoned { Err(Error::Poisoned) } else { Ok(()) }
     }
@@ -439,22 +456,23 @@ impl Wal {
 
     /// Makes sure that a record with so much data ends before `limit` of the active segment, with a
     /// commit behind it, or goes on to the next segment.
-    fn make_room(&mut self, data: usize, limit: u64) -> Result<(), Error> {
+    fn make_room(&mut self, data: usize, limit: u64, wanted_for: For) -> Result<(), Error> {
         let need = (record_bytes(data) + HEAD_BYTES) as u64;
-        if self.active.position() + need <= limit { Ok(()) } else { self.next_segment(need) }
+        let fits = self.active.position() + need <= limit;
+        if fits { Ok(()) } else { self.next_segment(need, wanted_for) }
     }
 
     fn make_room_for_commit(&mut self) -> Result<(), Error> {
         let need = HEAD_BYTES as u64;
         let fits = self.active.position() + need <= self.active.capacity;
-        if fits { Ok(()) } else { self.next_segment(need) }
+        if fits { Ok(()) } else { self.next_segment(need, For::Upkeep) }
     }
 
-    fn next_segment(&mut self, need: u64) -> Result<(), Error> {
+    fn next_segment(&mut self, need: u64, wanted_for: For) -> Result<(), Error> {
         let table = self.live.groups.len() as u64 * 3 * HEAD_BYTES as u64;
         let wanted = PAGE_BYTES as u64 + table + need + self.control_bytes();
         let wanted = wanted.next_multiple_of(PAGE_BYTES as u64);
-        let ready = self.spares.take(self.active.sequence, wanted);
+        let ready = self.spares.take(&self.log(), wanted, wanted_for);
         let ready = ready.inspect_err(|error| self.poisoned |= is_fatal(error))?;
         self.live.open_segment(ready.sequence, ready.capacity);
         let (sequence, first, chain) = (ready.sequence, self.first, self.active.chain);
