@@ -18,6 +18,10 @@ pub(crate) const PART_ELEMENTS: usize = 1024;
 /// Bytes of a string that are written in one call.
 pub(crate) const STRING_PART_BYTES: usize = 4 * 1024 * 1024;
 
+/// Bytes of a key and its string, up to which it is written together with others: what a call costs beside
+/// them is little for larger ones.
+pub(crate) const SMALL_STRING_BYTES: usize = 4 * 1024;
+
 /// Bytes of calls that an import sends in one go: a quarter of an entry of the log, so that an entry
 /// is full while others are on their way.
 pub(crate) const BATCH_BYTES: usize = 256 * 1024;

@@ -3,10 +3,11 @@
 //! A value that is larger than a part is written by several commands, one after the other on one
 //! connection; who reads it meanwhile sees a part of it.
 
+use hashring::Shards;
 use rdb::{Expiry, Kind, StreamEnd, StreamId};
 use wire::resp::{encode_arg, encode_call, encode_count};
 
-use crate::limits::{BATCH_BYTES, PART_BYTES, PART_ELEMENTS};
+use crate::limits::{BATCH_BYTES, PART_BYTES, PART_ELEMENTS, SMALL_STRING_BYTES};
 
 /// Commands as they are sent.
 #[derive(Debug, Default)]
@@ -14,12 +15,75 @@ pub(crate) struct Batch {
     pub(crate) bytes: Vec<u8>,
     /// How many there are, and so how many replies.
     pub(crate) calls: u32,
+    strings: Strings,
+}
+
+/// Strings that are written together, those of a shard in one call: that is one entry of its log, and one
+/// reply. A target whose shards are not as was thought is as right, and slower.
+#[derive(Debug, Default)]
+pub(crate) struct Strings {
+    shards: Option<Shards>,
+    /// Keys and values, encoded, and how many of them.
+    groups: Vec<(Vec<u8>, usize)>,
+    bytes: usize,
+}
+
+impl Strings {
+    /// For a target with these shards, or one that does not tell.
+    pub(crate) fn new(shards: Option<Shards>) -> Strings {
+        let groups = vec![(Vec::new(), 0); shards.map_or(0, Shards::count)];
+        Strings { shards, groups, bytes: 0 }
+    }
 }
 
 impl Batch {
     /// A batch with room.
-    pub(crate) fn new() -> Batch {
-        Batch { bytes: Vec::with_capacity(BATCH_BYTES + PART_BYTES), calls: 0 }
+    pub(crate) fn new(strings: Strings) -> Batch {
+        Batch { bytes: Vec::with_capacity(BATCH_BYTES + PART_BYTES), calls: 0, strings }
+    }
+
+    /// Nothing is added any more: what is to be sent, and what the next batch begins with.
+    pub(crate) fn close(mut self) -> (Batch, Strings) {
+        self.write_strings();
+        let strings = std::mem::take(&mut self.strings);
+        (self, strings)
+    }
+
+    /// Sets a string, together with others of its shard.
+    fn set(&mut self, key: &[u8], text: &[u8]) {
+        let size = key.len() + text.len();
+        let Some(shards) = self.strings.shards.filter(|_| size <= SMALL_STRING_BYTES) else {
+            return self.call(&[b"SET", key, text]);
+        };
+        let place = shards.of_key(key).index();
+        let (args, count) = &mut self.strings.groups[place];
+        let before = args.len();
+        encode_arg(args, key);
+        encode_arg(args, text);
+        self.strings.bytes += args.len() - before;
+        *count += 2;
+        if *count >= PART_ELEMENTS || args.len() >= PART_BYTES {
+            self.write_group(place);
+        }
+    }
+
+    /// Writes the strings that wait for others of their shards.
+    pub(crate) fn write_strings(&mut self) {
+        (0..self.strings.groups.len()).for_each(|place| self.write_group(place));
+    }
+
+    fn write_group(&mut self, place: usize) {
+        let (args, count) = &mut self.strings.groups[place];
+        if *count == 0 {
+            return;
+        }
+        encode_count(&mut self.bytes, 1 + *count);
+        encode_arg(&mut self.bytes, b"MSET");
+        self.bytes.extend_from_slice(args);
+        self.calls += 1;
+        self.strings.bytes -= args.len();
+        args.clear();
+        *count = 0;
     }
 
     /// Adds a command.
@@ -30,7 +94,7 @@ impl Batch {
 
     /// Has it come to its size?
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes.len() >= BATCH_BYTES
+        self.bytes.len() + self.strings.bytes >= BATCH_BYTES
     }
 }
 
@@ -83,6 +147,8 @@ impl Value {
             self.expiry = None;
             let ms = itoa::Buffer::new().format(ms).to_owned();
             batch.call(&[b"SET", &self.key, text, b"PXAT", ms.as_bytes()]);
+        } else if is_whole && self.expiry.is_none() {
+            batch.set(&self.key, text);
         } else {
             batch.call(&[b"SET", &self.key, text]);
         }
@@ -207,7 +273,32 @@ fn write_score(out: &mut String, score: f64) {
 
 #[cfg(test)]
 mod tests {
-    use super::write_score;
+    use hashring::Shards;
+
+    use super::{Batch, PART_ELEMENTS, Strings, Value, write_score};
+    use rdb::{Key, Kind};
+
+    #[test]
+    fn small_strings_of_a_shard_are_written_together_and_large_ones_alone() {
+        let shards = Shards::new(4).unwrap();
+        let (mut value, mut batch) = (Value::new(), Batch::new(Strings::new(Some(shards))));
+        let mut put = |key: &[u8], text: &[u8], batch: &mut Batch| {
+            value.begin(Key { key, kind: Kind::String, expiry: None }, false, batch);
+            value.text(text, true, batch);
+            assert!(value.end(batch));
+        };
+        (0..100).for_each(|number| put(format!("k{number}").as_bytes(), b"v", &mut batch));
+        assert_eq!((batch.calls, batch.bytes.len()), (0, 0));
+        put(b"large", &[b'x'; 10_000], &mut batch);
+        assert_eq!(batch.calls, 1);
+        (0..PART_ELEMENTS / 2).for_each(|_| put(b"{one}", b"v", &mut batch));
+        assert_eq!(batch.calls, 2, "one shard has as many as a call may have");
+        let (batch, strings) = batch.close();
+        assert_eq!((batch.calls, strings.bytes), (6, 0));
+        let whole = String::from_utf8_lossy(&batch.bytes);
+        assert!((0..100).all(|number| whole.contains(&format!("\r\nk{number}\r\n$1\r\nv\r\n"))));
+        assert_eq!(whole.matches("MSET").count(), 5);
+    }
 
     #[test]
     fn a_score_is_written_as_what_it_is() {

@@ -13,9 +13,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use hashring::Shards;
 use wire::resp::{Decoder, ReplyLimits, Value};
 
-use super::calls::Batch;
+use super::calls::{Batch, Strings};
 use crate::limits::{BATCHES_IN_FLIGHT_MAX, IN_FLIGHT_BYTES_MAX};
 use crate::link::Link;
 
@@ -81,6 +82,7 @@ impl Lanes {
         addrs: &[String],
         password: Option<&str>,
         count: u32,
+        shards: Option<Shards>,
     ) -> Result<Lanes, String> {
         let room = Arc::new(Room::default());
         let open = |at: u32| {
@@ -99,7 +101,7 @@ impl Lanes {
             Ok(Lane { inbox, thread, database: 0 })
         };
         let lanes: Result<Vec<Lane>, String> = (0..count.max(1)).map(open).collect();
-        Ok(Lanes { lanes: lanes?, at: 0, batch: Batch::new() })
+        Ok(Lanes { lanes: lanes?, at: 0, batch: Batch::new(Strings::new(shards)) })
     }
 
     /// A key of this database begins: it may go to another lane than those before.
@@ -111,6 +113,7 @@ impl Lanes {
         let lane = &mut self.lanes[self.at];
         if lane.database != database {
             lane.database = database;
+            self.batch.write_strings();
             self.batch.call(&[b"SELECT", database.to_string().as_bytes()]);
         }
         Ok(())
@@ -122,7 +125,8 @@ impl Lanes {
     }
 
     fn send(&mut self) -> Result<(), String> {
-        let batch = std::mem::replace(&mut self.batch, Batch::new());
+        let (batch, strings) = std::mem::take(&mut self.batch).close();
+        self.batch = Batch::new(strings);
         if batch.calls == 0 || self.lanes[self.at].inbox.send(batch).is_ok() {
             return Ok(());
         }
@@ -228,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_call_that_failed_is_named() {
-        let mut batch = Batch::new();
+        let mut batch = Batch::default();
         batch.call(&[b"SET", b"a", b"1"]);
         batch.call(&[b"RPUSH", b"list", b"1", b"2"]);
         assert_eq!(describe(&batch, 1), "RPUSH list");

@@ -36,6 +36,7 @@ use wire::resp::Value;
 use crate::export;
 use crate::left_out::LeftOut;
 use crate::link::Link;
+use crate::status;
 use load::Order;
 use survey::Survey;
 
@@ -100,7 +101,8 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let functions = target.load_functions(&file, &survey, options.replace, &mut left_out)?;
     rewind(&mut file)?;
     let addrs = std::slice::from_ref(&options.to);
-    let lanes = Lanes::open(addrs, options.password.as_deref(), options.connections)?;
+    let shards = status::shards(&mut target.link)?;
+    let lanes = Lanes::open(addrs, options.password.as_deref(), options.connections, shards)?;
     let order = Order {
         survey: &survey,
         databases: databases.as_ref(),

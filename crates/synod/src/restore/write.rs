@@ -17,6 +17,7 @@ use crate::import::{Lanes, Writer};
 use crate::left_out::LeftOut;
 use crate::limits::{PUT_BYTES_MAX, RESTORE_MARK, STRING_PART_BYTES};
 use crate::meter::{Meter, mib};
+use crate::status;
 
 /// Bytes that are read from a file in one go.
 const READ_BYTES: usize = 256 * 1024;
@@ -57,7 +58,8 @@ pub(super) fn write(
         restored.scripts += 1;
     }
     let addrs = target.addrs()?;
-    let lanes = Lanes::open(&addrs, target.password(), connections)?;
+    let shards = status::shards(&mut target.link)?;
+    let lanes = Lanes::open(&addrs, target.password(), connections, shards)?;
     let mut writing = Writing { lanes, value: Writer::new(), restored, now: now() };
     let (mut meter, mut before) = (Meter::new("restoring", Some(order.manifest.bytes)), 0);
     for part in &order.manifest.files {
