@@ -205,19 +205,19 @@ fn a_snapshot_that_found_no_room_is_tried_again_after_a_while_and_once_the_log_h
 }
 
 #[test]
-fn a_full_disk_makes_a_shorter_log_worth_a_snapshot() {
+fn a_disk_with_little_room_makes_a_shorter_log_worth_a_snapshot() {
     let mut world = World::new();
     let idle = OPTIONS.log_bytes / SNAPSHOT_IDLE_PART / u64::from(SHARDS);
     world.set_to("a", &"v".repeat(idle as usize));
     assert_eq!(world.running(), 0);
-    world.step(Event::DiskFull(true));
+    world.step(Event::DiskLow(true));
     assert_eq!(world.running(), SHARDS as usize, "none of them has one");
-    world.step(Event::DiskFull(false));
+    world.step(Event::DiskLow(false));
     (0..100_000).for_each(|_| drop(world.write()));
     assert_eq!(world.running(), 0);
 
     world.set_to("a", &"v".repeat(idle as usize / 2));
     assert_eq!(world.running(), 0);
-    world.step(Event::DiskFull(true));
+    world.step(Event::DiskLow(true));
     assert_eq!((world.running(), world.write().len()), (1, 1));
 }

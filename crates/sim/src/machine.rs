@@ -573,10 +573,10 @@ impl Running {
                 committed.events.push(then);
                 self.snapshots_busy = false;
             }
-            // They are done now, and heard of with the next commit.
-            for chore in self.log.tidy()? {
-                self.log_done.push(chore.run(&mut || {}));
-            }
+        }
+        // They are done now, and heard of with the next commit.
+        for chore in self.log.tidy()? {
+            self.log_done.push(chore.run(&mut || {}));
         }
         Ok(committed)
     }

@@ -33,12 +33,8 @@ pub const GROUPS_MAX: usize = 16_384;
 /// speed they last for a second.
 pub const SPARES: usize = 3;
 
-/// The log leaves room on the disk for the next snapshots, without which it could never be cut: so many of the
-/// largest that there is, as a log that is as long as the last snapshot is worth the next, and what all may
-/// have grown by.
-pub const SNAPSHOTS_ROOM: u64 = 2;
-
-/// So many segments are left free for them at the least: the first snapshot of a node is due after 64 MiB.
+/// The log leaves room on the disk for the next snapshots, without which it could never be cut: for one like the
+/// largest there is, and what all may grow by, as much as the log itself. So many segments at the least.
 pub const SEGMENTS_ROOM: u64 = 4;
 
 /// Recycled files waiting to become spares; more are deleted, to give the space back after a burst.

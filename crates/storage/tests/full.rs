@@ -401,37 +401,66 @@ fn write_snapshot(store: &mut Store, index: u64, bytes: usize) -> Result<(), Err
 
 #[test]
 fn a_log_that_fills_the_disk_leaves_room_for_the_snapshot_that_cuts_it() {
-    let disk = SimDisk::new(1);
-    let least = SEGMENTS_ROOM * SMALL.segment_bytes;
-    let (mut store, index) = filled(&disk, 2 << 20);
-    assert!((least..least + SMALL.segment_bytes).contains(&disk.free()), "{}", disk.free());
-    write_snapshot(&mut store, index - 1, least as usize / 2).unwrap();
+    let (disk, all, segment) = (SimDisk::new(1), 2 << 20, SMALL.segment_bytes);
+    let (mut store, index) = filled(&disk, all);
+    let log = |store: &Store| store.wal.status().bytes;
+    assert!((log(&store)..log(&store) + 2 * segment).contains(&disk.free()), "as much as the log");
+    assert!(store.wal.is_low());
+    let large = log(&store) as usize / 2;
+    write_snapshot(&mut store, index - 1, large).unwrap();
     drop(store);
 
-    // Twice the largest there is counts, also after a restart.
-    let (mut store, index) = filled(&disk, 2 << 20);
-    write_snapshot(&mut store, index - 1, 3 * least as usize / 4).unwrap();
+    // And as much as the largest snapshot takes until it has taken the place of the last, also after a restart.
+    let (mut store, index) = filled(&disk, all);
+    let room = log(&store) + large as u64;
+    assert!((room - segment..room + segment).contains(&disk.free()), "{} of {room}", disk.free());
+    let grown = log(&store) as usize;
+    write_snapshot(&mut store, index - 1, large + grown / 2).unwrap();
     drop(store);
-    let (mut store, index) = filled(&disk, 2 << 20);
-    assert!(disk.free() >= 3 * least / 2, "{}", disk.free());
-    write_snapshot(&mut store, index - 1, 5 * least as usize / 4).unwrap();
-    drop(store);
-    let (_, last) = filled(&disk, 2 << 20);
-    assert!(last > index + 500, "the log goes on: {last} behind {index}");
-    assert!(disk.free() >= 5 * least / 2, "{}", disk.free());
+    let (store, last) = filled(&disk, all);
+    assert!(last > index + 100, "the log goes on: {last} behind {index}");
+    assert!(disk.free() + segment >= log(&store) + (large + grown / 2) as u64);
 }
 
 #[test]
-fn votes_and_trims_may_have_the_room_that_is_left_for_a_snapshot() {
+fn what_a_snapshot_has_taken_already_is_not_left_once_more() {
     let disk = SimDisk::new(1);
-    let (mut store, _) = filled(&disk, 2 << 20);
-    let (before, least) = (store.wal.status().segments, SEGMENTS_ROOM * SMALL.segment_bytes);
-    assert!(disk.free() >= least);
+    let (mut store, index) = filled(&disk, 4 << 20);
+    let large = 512 << 10;
+    write_snapshot(&mut store, index - 1, large).unwrap();
+    drop(store);
+    let (store, index) = filled(&disk, 4 << 20);
+    let meta = Meta { group: GroupId(1), index: index - 1, term: 1, data: Vec::new() };
+    let mut writer = store.snapshots.begin(meta).unwrap();
+    writer.write(&vec![7; large]).unwrap();
+    let mut wal = store.wal;
+    disk.set_capacity(Some((4 << 20) + 3 * SMALL.segment_bytes));
+    wal.append(&entry(1, index, &[1; 1000])).unwrap();
+    drop(writer);
+}
+
+#[test]
+fn votes_and_trims_may_have_the_room_that_is_left_for_a_snapshot_and_entries_may_not() {
+    let disk = SimDisk::new(1);
+    let (mut store, index) = filled(&disk, 2 << 20);
+    let (before, free) = (store.wal.status().segments, disk.free());
     for term in 1..600 {
         store.wal.append(&Record::Vote { group: GroupId(1), term, vote: None }).unwrap();
         store.wal.commit().unwrap();
     }
-    assert!(store.wal.status().segments > before && disk.free() < least);
+    assert!(store.wal.status().segments > before && disk.free() < free);
+    let refused = store.wal.append(&entry(1, index, &[1; 1000]));
+    assert!(
+        matches!(refused, Err(Error::Full { .. })),
+        "there is place in the segment of the votes"
+    );
+    // The first entry of a leader has no data.
+    store.wal.append(&entry(1, index, &[])).unwrap();
+    store.wal.trim(GroupId(1), index, 1).unwrap();
+    store.wal.commit().unwrap();
+    store.wal.append(&entry(1, index + 1, &[1; 1000])).unwrap();
+    store.wal.commit().unwrap();
+    assert_eq!(last(&open(&disk).1, 1), index + 1);
 }
 
 #[test]
@@ -457,7 +486,11 @@ fn on_a_full_disk_a_short_log_is_moved_out_of_its_oldest_segment_too() {
     assert!(store.wal.tidy().unwrap());
     store.wal.commit().unwrap();
     assert!(store.wal.status().segments < segments);
-    store.wal.append(&entry(1, index, &[1; 1000])).unwrap();
+    if store.wal.append(&entry(1, index, &[1; 1000])).is_err() {
+        let made = store.wal.prepare().expect("what is not used is given back").run(&mut || {});
+        store.wal.accept(made).unwrap();
+        store.wal.append(&entry(1, index, &[1; 1000])).unwrap();
+    }
     store.wal.commit().unwrap();
     assert_eq!(last(&open(&disk).1, 2), 1);
 }

@@ -229,6 +229,31 @@ mod tests {
         replica.check();
     }
 
+    /// It applied what others had committed while its disk had no room for the term that it was heard of in,
+    /// and made a snapshot of it.
+    #[test]
+    fn a_term_that_only_the_snapshot_knows_is_saved_before_anything_is_said_in_it() {
+        let config = Config::of([1, 2, 3].map(NodeId));
+        let snapshot = SnapshotMeta { index: Index(3), term: Term(2), config };
+        let (term, vote) = (Term(1), Some(NodeId(3)));
+        let stored = Stored { term, vote, snapshot, ..Stored::default() };
+        let mut replica = Replica::new(Options::new(NodeId(1), 0), stored, Instant(0)).unwrap();
+        assert_eq!(replica.status().term, Term(2));
+        let message = Message::Append {
+            previous_index: Index(3),
+            previous_term: Term(2),
+            commit: Index(3),
+            sequence: 1,
+            entries: vec![entry(4, 2)],
+        };
+        let (source, target, term) = (NodeId(2), NodeId(1), Term(2));
+        let mut out = Effects::default();
+        replica.step(Instant(1), Event::Recv(Envelope { source, target, term, message }), &mut out);
+        assert_eq!(out.save, [Record::Vote { term, vote: None }, Record::Entry(entry(4, 2))]);
+        assert!(out.send.is_empty(), "{:?}", out.send);
+        replica.check();
+    }
+
     #[test]
     fn a_log_that_an_install_has_voided_is_left_out_at_the_start() {
         stdx::marks::take();

@@ -105,9 +105,10 @@ impl Replica {
     /// leader that counts on what was lost steps down at the first contact.
     pub fn new(options: Options, stored: Stored, now: Instant) -> Result<Replica, Broken> {
         let Stored { term, vote, snapshot, entries, faulty, reached } = stored;
-        if snapshot.term > term {
-            return Err(Broken::Term { index: snapshot.index });
-        }
+        let on_disk = (term, vote);
+        // A snapshot may be durable before the term in which its last entry was heard of: then nobody was
+        // told anything in that term, for that waits until it is.
+        let (term, vote) = if snapshot.term > term { (snapshot.term, None) } else { on_disk };
         let mut log = Log::new(snapshot.index, snapshot.term);
         let mut configs = Configs::new(snapshot.index, snapshot.config.clone());
         for entry in entries_behind(&snapshot, entries) {
@@ -127,7 +128,7 @@ impl Replica {
         let stored = (term, vote);
         // Who comes back may have left in a term that its disk never saw: that is said once more.
         let comes_back = reached > (Term(0), Index(0));
-        let vote_record = if comes_back { (Term(0), None) } else { stored };
+        let vote_record = if comes_back { (Term(0), None) } else { on_disk };
         let (term, vote) = if faulty { (Term(term.0 + 1), None) } else { stored };
         let mut replica = Replica {
             faulty: faulty.then_some(stored.0),

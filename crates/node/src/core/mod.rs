@@ -73,6 +73,8 @@ pub enum Event {
     Saved { group: GroupId, number: u64 },
     /// The disk has no room for the log, or has room again.
     DiskFull(bool),
+    /// The log may not grow by as much again as it has, or may again: snapshots are to cut it.
+    DiskLow(bool),
     /// The node will stop: it hands on what it leads.
     Leave,
     /// These are to agree in a group. Nothing happens where the group is not led, or while it is
@@ -166,6 +168,7 @@ pub struct Core {
     /// What the changes of the map's group were when it was last looked at.
     map_changes: u64,
     own: Health,
+    disk_low: bool,
     /// What a node without any replica goes by.
     settings: Settings,
 }
@@ -203,6 +206,7 @@ impl Core {
             coordinator: Coordinator::new(node, shards, boot),
             clerk: Clerk::default(),
             throttle: Throttle::new(setup.catch_up_rate),
+            disk_low: false,
             latency: Latency::default(),
             turns: Turns::default(),
             next_recovery: Instant(0),
@@ -428,15 +432,8 @@ impl Core {
                     self.seats[place].left();
                 }
             }
-            Event::DiskFull(full) => {
-                let begins = full && !self.own.full;
-                self.own.full = full;
-                let members = self.seats.inform_all().filter_map(Seat::member_mut);
-                members.for_each(|group| group.set_disk_full(moment.now, full));
-                if begins {
-                    self.hand_over_if_full(moment, out);
-                }
-            }
+            Event::DiskFull(full) => self.disk_full(moment, full, out),
+            Event::DiskLow(low) => self.disk_low(low),
             Event::Leave => {
                 let able = self.able(moment.now);
                 let members = self.seats.inform_all().filter_map(Seat::member_mut);

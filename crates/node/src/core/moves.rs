@@ -199,6 +199,7 @@ impl Core {
         };
         let mut member = super::group(self.shards, founding);
         member.set_disk_full(moment.now, self.own.full);
+        member.set_disk_low(self.disk_low);
         self.seats[place].take_seat(member);
         out.joined.push(group);
     }

@@ -177,6 +177,24 @@ impl Core {
         able.map(|(node, _)| *node).collect()
     }
 
+    /// The disk has no room for the log, or has it again.
+    pub(super) fn disk_full(&mut self, moment: Moment, full: bool, out: &mut Effects) {
+        let begins = full && !self.own.full;
+        self.own.full = full;
+        let members = self.seats.inform_all().filter_map(Seat::member_mut);
+        members.for_each(|group| group.set_disk_full(moment.now, full));
+        if begins {
+            self.hand_over_if_full(moment, out);
+        }
+    }
+
+    /// The log may not grow by as much again as it has, or may again.
+    pub(super) fn disk_low(&mut self, low: bool) {
+        self.disk_low = low;
+        let members = self.seats.inform_all().filter_map(Seat::member_mut);
+        members.for_each(|group| group.set_disk_low(low));
+    }
+
     /// A node without room offers its places again: whoever they were offered to has not taken them.
     pub(super) fn hand_over_if_full(&mut self, moment: Moment, out: &mut Effects) {
         if !self.own.full {

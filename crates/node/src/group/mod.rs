@@ -151,6 +151,7 @@ pub struct Group {
     /// When the clock of the log showed what; see `wall`.
     clock_seen: Option<(Instant, Millis)>,
     disk_full: bool,
+    disk_low: bool,
     /// How often its place was offered to others.
     hand_overs: usize,
     /// Something was applied that other nodes should apply soon.
@@ -222,6 +223,7 @@ impl Group {
             tick_at: Instant(0),
             clock_seen: None,
             disk_full: false,
+            disk_low: false,
             hand_overs: 0,
             hurry: false,
             faulty,
@@ -437,6 +439,11 @@ impl Group {
         if !full {
             self.snapshot.retry_now(now);
         }
+    }
+
+    /// The log has little room, or has enough again.
+    pub(crate) fn set_disk_low(&mut self, low: bool) {
+        self.disk_low = low;
     }
 
     /// Asks for other members. Whether they are is seen in the configuration, and nowhere else.

@@ -150,9 +150,9 @@ impl Snapshotting {
         self.options.log_bytes / SNAPSHOT_IDLE_PART / self.shards
     }
 
-    /// A log that is worth one if nothing can be written any more.
-    fn stuck_log(&self) -> u64 {
-        self.idle_log().min(self.size / SNAPSHOT_IDLE_PART)
+    /// A log that is worth one if the disk has little room for it.
+    fn short_log(&self) -> u64 {
+        self.size / SNAPSHOT_IDLE_PART
     }
 
     /// Is too little of the running snapshot made, for what was written since it began? The log of all
@@ -169,8 +169,8 @@ impl Snapshotting {
         u128::from(made) < owed || grown >= long.max(made) / 4
     }
 
-    fn is_due(&self, now: Instant, disk_full: bool) -> bool {
-        let long = if disk_full { self.stuck_log() } else { self.long_log() };
+    fn is_due(&self, now: Instant, disk_low: bool) -> bool {
+        let long = if disk_low { self.short_log() } else { self.long_log() };
         let due = self.wanted || self.log_bytes >= long;
         self.deadline() <= now || due && self.retry.is_none()
     }
@@ -223,7 +223,7 @@ impl Group {
     /// Is a snapshot due that does not wait for its turn? It waits from now on.
     pub(crate) fn asks_to_save(&mut self, now: Instant) -> bool {
         let asks =
-            !self.snapshot.waits && self.may_save() && self.snapshot.is_due(now, self.disk_full);
+            !self.snapshot.waits && self.may_save() && self.snapshot.is_due(now, self.disk_low);
         self.snapshot.waits |= asks;
         asks
     }
@@ -231,7 +231,7 @@ impl Group {
     /// Has its log grown so much since it began to wait that it is to wait no longer? Where the disk has
     /// little room, two would take it from each other.
     pub(crate) fn must_save(&self) -> bool {
-        let has_room = !self.disk_full && self.snapshot.retry.is_none();
+        let has_room = !self.disk_low && self.snapshot.retry.is_none();
         has_room && self.snapshot.log_bytes >= 2 * self.snapshot.long_log()
     }
 

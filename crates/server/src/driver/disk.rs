@@ -127,10 +127,7 @@ impl Log {
             if room != Room::All {
                 thread::sleep(FULL_INTERVAL);
             }
-            if room == Room::None {
-                continue;
-            }
-            if self.closes {
+            if room != Room::None && self.closes {
                 return self.keeper.seal();
             }
             self.tidy()?;

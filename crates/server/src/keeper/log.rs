@@ -34,6 +34,7 @@ pub struct LogKeeper {
     /// What the next commit will have made durable.
     saved: BTreeMap<GroupId, u64>,
     full: bool,
+    low: bool,
 }
 
 /// Work for the log that any thread may do; the result is for [`LogKeeper::accept`].
@@ -71,6 +72,7 @@ impl LogKeeper {
             resets: VecDeque::new(),
             saved: BTreeMap::new(),
             full: false,
+            low: false,
         }
     }
 
@@ -198,6 +200,11 @@ impl LogKeeper {
     }
 
     fn note_full(&mut self, full: bool, out: &mut Vec<Event>) {
+        let low = self.wal.is_low();
+        if low != self.low {
+            self.low = low;
+            out.push(Event::DiskLow(low));
+        }
         if full != self.full {
             self.full = full;
             out.push(Event::DiskFull(full));

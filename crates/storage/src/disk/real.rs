@@ -90,7 +90,10 @@ impl Disk for RealDisk {
     }
 
     fn free(&self) -> u64 {
-        rustix::fs::statvfs(&self.root).map_or(u64::MAX, |found| found.f_bavail * found.f_frsize)
+        match rustix::fs::statvfs(&self.root) {
+            Ok(found) if found.f_blocks > 0 => found.f_bavail.saturating_mul(found.f_frsize),
+            _ => u64::MAX,
+        }
     }
 
     fn describe(&self, path: &str) -> String {

@@ -10,7 +10,7 @@ use super::format::{
 use super::receive::Receiver;
 use super::write::Writer;
 use crate::disk::{Disk, File};
-use crate::limits::{SNAPSHOT_BLOCK_BYTES, SNAPSHOTS_ROOM};
+use crate::limits::SNAPSHOT_BLOCK_BYTES;
 use crate::{Error, Fault, GroupId, Place};
 
 pub(super) const FOLDER: &str = "snapshots";
@@ -28,20 +28,21 @@ fn parse(name: &str) -> Option<(GroupId, u64)> {
     (path(group, index).strip_prefix("snapshots/") == Some(name)).then_some((group, index))
 }
 
-/// How large the newest snapshots are, in bytes.
+/// What snapshots have of the disk, in bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Sizes {
+    /// The largest of the newest ones.
     largest: AtomicU64,
-    all: AtomicU64,
+    /// Of those that are being written.
+    pub(super) begun: AtomicU64,
 }
 
 impl Sizes {
-    /// Bytes that the next ones may take, beside those that they replace, if so many of log are between
-    /// them. One is written before the one that it replaces is gone, and may be larger by what its group has
-    /// in the log; so all may have grown before the log is cut.
+    /// Bytes that the next ones may take, beside those that they replace, if there are so many of log: one is
+    /// whole before the one that it replaces is gone, and all may grow by what is in the log before it is cut.
     pub(crate) fn room(&self, log_bytes: u64) -> u64 {
-        let all = self.all.load(Ordering::Relaxed);
-        SNAPSHOTS_ROOM * self.largest.load(Ordering::Relaxed) + all.min(log_bytes)
+        let begun = self.begun.load(Ordering::Relaxed);
+        self.largest.load(Ordering::Relaxed).saturating_sub(begun).saturating_add(log_bytes)
     }
 }
 
@@ -96,13 +97,12 @@ impl Snapshots {
 
     fn note_sizes(&self) {
         let sizes = self.newest.values().map(|snapshot| snapshot.bytes);
-        self.sizes.largest.store(sizes.clone().max().unwrap_or(0), Ordering::Relaxed);
-        self.sizes.all.store(sizes.sum(), Ordering::Relaxed);
+        self.sizes.largest.store(sizes.max().unwrap_or(0), Ordering::Relaxed);
     }
 
     /// Begins to write one.
     pub fn begin(&self, meta: Meta) -> Result<Writer, Error> {
-        Writer::begin(Arc::clone(&self.disk), meta)
+        Writer::begin(Arc::clone(&self.disk), meta, self.sizes())
     }
 
     /// Gets ready to take one from a peer.

@@ -1,11 +1,12 @@
 //! Writing a snapshot: pieces in, a durable file out.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use stdx::planted;
 
 use super::format::{Meta, Totals, put_block};
-use super::stored::{FOLDER, Snapshot, path};
+use super::stored::{FOLDER, Sizes, Snapshot, path};
 use crate::Error;
 use crate::disk::{Disk, File};
 use crate::limits::{SNAPSHOT_BLOCK_BYTES, SNAPSHOT_META_BYTES_MAX};
@@ -28,10 +29,15 @@ pub struct Writer {
     out: Vec<u8>,
     offset: u64,
     finished: bool,
+    sizes: Arc<Sizes>,
 }
 
 impl Writer {
-    pub(super) fn begin(disk: Arc<dyn Disk>, meta: Meta) -> Result<Writer, Error> {
+    pub(super) fn begin(
+        disk: Arc<dyn Disk>,
+        meta: Meta,
+        sizes: Arc<Sizes>,
+    ) -> Result<Writer, Error> {
         if meta.data.len() > SNAPSHOT_META_BYTES_MAX {
             let (size, max) = (meta.data.len() as u64, SNAPSHOT_META_BYTES_MAX as u64);
             return Err(Error::TooLarge { what: "description of a snapshot", size, max });
@@ -43,7 +49,19 @@ impl Writer {
         let seed = meta.encode(&mut out);
         let (totals, block) = (Totals::default(), Vec::with_capacity(SNAPSHOT_BLOCK_BYTES));
         let (offset, finished) = (0, false);
-        Ok(Writer { disk, temporary, file, meta, seed, totals, block, out, offset, finished })
+        Ok(Writer {
+            disk,
+            temporary,
+            file,
+            meta,
+            seed,
+            totals,
+            block,
+            out,
+            offset,
+            finished,
+            sizes,
+        })
     }
 
     /// Adds bytes of the state. After an error the snapshot is given up: drop it.
@@ -86,6 +104,7 @@ impl Writer {
         let written = self.file.write_at(self.offset, &self.out);
         written.map_err(|error| Error::io("write", &self.temporary, error))?;
         self.offset += self.out.len() as u64;
+        self.sizes.begun.fetch_add(self.out.len() as u64, Ordering::Relaxed);
         self.out.clear();
         Ok(())
     }
@@ -93,6 +112,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        self.sizes.begun.fetch_sub(self.offset, Ordering::Relaxed);
         if !self.finished {
             // Whatever cannot be removed now is removed at the next start.
             let _ = self.disk.remove(&self.temporary);

@@ -23,9 +23,10 @@ pub(super) type Log = RangeInclusive<u64>;
 /// What a segment is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum For {
-    /// New entries: they leave room for the snapshot that will cut the log.
+    /// New entries: they leave room for the snapshots that will cut the log.
     Entries,
-    /// What gives room back, a trim or entries that are moved; and votes.
+    /// What gives room back, as trims, resets and entries that are moved do; and what it needs: votes, and the
+    /// first entry of a leader.
     Upkeep,
 }
 
@@ -40,6 +41,8 @@ pub(super) struct Spares {
     short: bool,
     /// Bytes that the disk lacked for it, and that were not given back since.
     lacks: u64,
+    /// The log may not grow by as much again as it has.
+    low: bool,
     /// In the order of use; the first one follows the active segment.
     ready: VecDeque<Ready>,
     /// Segments whose files may be written over.
@@ -55,6 +58,8 @@ pub(super) struct Spares {
 #[derive(Debug)]
 struct InFlight {
     sequence: u64,
+    /// It makes that segment; else it only deletes some.
+    makes: bool,
     recycled: Option<u64>,
     stage: Arc<Mutex<Stage>>,
 }
@@ -62,8 +67,20 @@ struct InFlight {
 impl Spares {
     pub(super) fn new(disk: Arc<dyn Disk>, options: Options) -> Spares {
         let (ready, retired, surplus) = (VecDeque::new(), Vec::new(), Vec::new());
-        let (sizes, short, lacks, in_flight) = (Arc::default(), false, 0, None);
-        Spares { disk, options, sizes, short, lacks, ready, retired, surplus, in_flight, jobs: 0 }
+        let (sizes, short, lacks, low, in_flight) = (Arc::default(), false, 0, false, None);
+        Spares {
+            disk,
+            options,
+            sizes,
+            short,
+            lacks,
+            low,
+            ready,
+            retired,
+            surplus,
+            in_flight,
+            jobs: 0,
+        }
     }
 
     /// See [`Wal::leave_room`](super::Wal::leave_room).
@@ -76,18 +93,41 @@ impl Spares {
         self.short
     }
 
+    /// May the log not grow by as much again as it has?
+    pub(super) fn are_low(&self) -> bool {
+        self.low
+    }
+
+    /// May entries not be added even to a segment that is there? It took of the room that they have to leave.
+    pub(super) fn refuse_entries(&mut self, log: &Log) -> bool {
+        self.note_lacking(log, 0);
+        self.short
+    }
+
+    fn note_lacking(&mut self, log: &Log, more: u64) {
+        self.lacks = self.lacking(log, more);
+        self.short = self.lacks > 0;
+        self.low = self.lacking(log, self.log_bytes(log)) > 0;
+        if self.short {
+            mark!("the log leaves the rest of the disk to the next snapshot");
+        }
+    }
+
+    fn log_bytes(&self, log: &Log) -> u64 {
+        (log.end() - log.start() + 1) * self.options.segment_bytes
+    }
+
     /// Bytes that the next snapshots would lack if this log took so much more of the disk.
     fn lacking(&self, log: &Log, more: u64) -> u64 {
+        if planted!("log-fills-the-disk") {
+            return 0;
+        }
         self.room(log).saturating_add(more).saturating_sub(self.disk.free())
     }
 
     fn room(&self, log: &Log) -> u64 {
-        if planted!("log-fills-the-disk") {
-            return 0;
-        }
         let segment = self.options.segment_bytes;
-        let log_bytes = (log.end() - log.start() + 1) * segment;
-        self.sizes.room(log_bytes).max(SEGMENTS_ROOM * segment)
+        self.sizes.room(self.log_bytes(log)).max(SEGMENTS_ROOM * segment)
     }
 
     /// Gives up what the log has of the disk and does not use, as far as it lacked.
@@ -171,7 +211,7 @@ impl Spares {
         job.target = wanted.then_some(sequence);
         job.surplus = std::mem::take(&mut self.surplus);
         let stage = Arc::clone(&job.stage);
-        self.in_flight = Some(InFlight { sequence, recycled, stage });
+        self.in_flight = Some(InFlight { sequence, makes: wanted, recycled, stage });
         if self.ready.is_empty() {
             self.hurry();
         }
@@ -200,14 +240,14 @@ impl Spares {
     /// The segment behind this log, large enough for `wanted` bytes.
     pub(super) fn take(&mut self, log: &Log, wanted: u64, wanted_for: For) -> Result<Ready, Error> {
         let (next, segment) = (log.end() + 1, self.options.segment_bytes);
-        let is_there =
-            !self.ready.is_empty() || !self.retired.is_empty() || self.in_flight.is_some();
+        let is_made = self.in_flight.as_ref().is_some_and(|one| one.makes);
+        let is_there = !self.ready.is_empty() || !self.retired.is_empty() || is_made;
         let more = wanted.max(segment) - if is_there { segment } else { 0 };
-        self.lacks = if wanted_for == For::Entries { self.lacking(log, more) } else { 0 };
-        self.short = self.lacks > 0;
-        if self.short {
-            mark!("the log leaves the rest of the disk to the next snapshot");
-            return Err(Error::Full { path: path(next) });
+        if wanted_for == For::Entries {
+            self.note_lacking(log, more);
+            if self.short {
+                return Err(Error::Full { path: path(next) });
+            }
         }
         let ready = match self.ready.pop_front() {
             Some(ready) => ready,

@@ -71,6 +71,8 @@ pub struct Wal {
     /// Segments that do not count any more, which no durable commit says yet.
     retiring: Vec<Segment>,
     pub(super) spares: Spares,
+    /// The active segment was begun in the room that entries have to leave.
+    reserved: bool,
     pub(super) tidying: Tidying,
     poisoned: bool,
 }
@@ -208,6 +210,7 @@ impl Wal {
             first,
             retiring: Vec::new(),
             spares,
+            reserved: false,
             tidying: Tidying::default(),
             poisoned: false,
         })
@@ -293,6 +296,10 @@ impl Wal {
         if data.is_empty() {
             self.make_room(0, self.active.capacity, For::Upkeep)?;
         } else {
+            self.reserved = self.reserved && self.spares.refuse_entries(&self.log());
+            if self.reserved {
+                return Err(Error::Full { path: path(self.active.sequence) });
+            }
             self.make_room(data.len(), self.entry_limit(), For::Entries)?;
         }
         self.push(head, data);
@@ -414,6 +421,12 @@ impl Wal {
         accepted.inspect_err(|error| self.poisoned |= is_fatal(error))
     }
 
+    /// May it not grow by as much again as it has, since the disk has no room for that? Snapshots are due
+    /// that cut it.
+    pub fn is_low(&self) -> bool {
+        self.spares.are_low()
+    }
+
     /// How much there is, and who keeps it.
     pub fn status(&self) -> Status {
         let oldest = self.live.segments.front().filter(|_| self.live.segments.len() > 1);
@@ -475,6 +488,7 @@ impl Wal {
         let ready = self.spares.take(&self.log(), wanted, wanted_for);
         let ready = ready.inspect_err(|error| self.poisoned |= is_fatal(error))?;
         self.live.open_segment(ready.sequence, ready.capacity);
+        self.reserved = wanted_for == For::Upkeep;
         let (sequence, first, chain) = (ready.sequence, self.first, self.active.chain);
         let header = Header { sequence, batch: self.batch, first, chain };
         let next = Active::begin(ready, &header);
