@@ -46,8 +46,8 @@ pub const HEALTH_TIMEOUT: Duration = Duration::from_millis(1_500);
 pub const SNAPSHOT_LOG_BYTES_MIN: u64 = 64 * 1024 * 1024;
 
 /// Once nothing is written, this part of it is worth a snapshot, 4 MiB: the log is in memory until a snapshot
-/// covers it, and a restart runs it again. Where nothing can be written, as the disk is full, that part of
-/// a state is enough too.
+/// covers it, and a restart runs it again. Where the disk has little room, a log is worth one that is this part
+/// of the last.
 pub const SNAPSHOT_IDLE_PART: u64 = 16;
 
 /// How long nothing must have been written for that.

@@ -59,8 +59,7 @@ impl World {
         self.tell(|| format!("{spared:?} are spared"));
         for node in &spared {
             let machine = self.machine(*node);
-            machine.disk.forgive();
-            machine.disk_has_room();
+            machine.forgive_disk();
             self.stalled_until[*node as usize] = 0;
             self.push(self.now, 0, What::Start(*node));
         }

@@ -200,6 +200,12 @@ impl Machine {
         self.disk.set_capacity(self.disk_bytes);
     }
 
+    /// Whatever was planned to go wrong with its disk does not.
+    pub(crate) fn forgive_disk(&self) {
+        self.disk.forgive();
+        self.disk_has_room();
+    }
+
     /// Starts the node from its disk. `peers` are the other nodes of the cluster.
     pub(crate) fn start(
         &mut self,

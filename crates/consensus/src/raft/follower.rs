@@ -171,6 +171,18 @@ mod tests {
         Entry { index, term, kind: EntryKind::Command, data: Bytes::new() }
     }
 
+    /// What the leader of a term sends: node 2, to node 1.
+    fn append(term: u64, previous: (u64, u64), entries: Vec<Entry>, commit: u64) -> Event {
+        let message = Message::Append {
+            previous_index: Index(previous.0),
+            previous_term: Term(previous.1),
+            commit: Index(commit),
+            sequence: 1,
+            entries,
+        };
+        Event::Recv(Envelope { source: NodeId(2), target: NodeId(1), term: Term(term), message })
+    }
+
     /// A follower with a log of these terms, and what it does with an append of term 2.
     fn appended(terms: &[u64], previous: (u64, u64), entries: Vec<Entry>, commit: u64) -> Vec<u64> {
         let snapshot =
@@ -179,17 +191,8 @@ mod tests {
         let stored = Stored { term: Term(2), snapshot, entries: log, ..Stored::default() };
         let options = Options::new(NodeId(1), 0);
         let mut replica = Replica::new(options, stored, Instant(0)).expect("the log is sound");
-        let message = Message::Append {
-            previous_index: Index(previous.0),
-            previous_term: Term(previous.1),
-            commit: Index(commit),
-            sequence: 1,
-            entries,
-        };
-        let (source, target, term) = (NodeId(2), NodeId(1), Term(2));
         let mut out = Effects::default();
-        let event = Event::Recv(Envelope { source, target, term, message });
-        replica.step(Instant(1), event, &mut out);
+        replica.step(Instant(1), append(2, previous, entries, commit), &mut out);
         replica.check();
         out.apply.iter().map(|entry| entry.index.0).collect()
     }
@@ -214,16 +217,8 @@ mod tests {
             ..Stored::default()
         };
         let mut replica = Replica::new(Options::new(NodeId(1), 0), stored, Instant(0)).unwrap();
-        let message = Message::Append {
-            previous_index: Index(0),
-            previous_term: Term(0),
-            commit: Index(0),
-            sequence: 1,
-            entries: vec![entry(1, 7)],
-        };
-        let (source, target, term) = (NodeId(2), NodeId(1), Term(7));
         let mut out = Effects::default();
-        replica.step(Instant(1), Event::Recv(Envelope { source, target, term, message }), &mut out);
+        replica.step(Instant(1), append(7, (0, 0), vec![entry(1, 7)], 0), &mut out);
         let vote = Record::Vote { term: Term(7), vote: Some(NodeId(1)) };
         assert_eq!(out.save, [vote, Record::Entry(entry(1, 7))]);
         replica.check();
@@ -239,17 +234,10 @@ mod tests {
         let stored = Stored { term, vote, snapshot, ..Stored::default() };
         let mut replica = Replica::new(Options::new(NodeId(1), 0), stored, Instant(0)).unwrap();
         assert_eq!(replica.status().term, Term(2));
-        let message = Message::Append {
-            previous_index: Index(3),
-            previous_term: Term(2),
-            commit: Index(3),
-            sequence: 1,
-            entries: vec![entry(4, 2)],
-        };
-        let (source, target, term) = (NodeId(2), NodeId(1), Term(2));
         let mut out = Effects::default();
-        replica.step(Instant(1), Event::Recv(Envelope { source, target, term, message }), &mut out);
-        assert_eq!(out.save, [Record::Vote { term, vote: None }, Record::Entry(entry(4, 2))]);
+        replica.step(Instant(1), append(2, (3, 2), vec![entry(4, 2)], 3), &mut out);
+        let vote = Record::Vote { term: Term(2), vote: None };
+        assert_eq!(out.save, [vote, Record::Entry(entry(4, 2))]);
         assert!(out.send.is_empty(), "{:?}", out.send);
         replica.check();
     }

@@ -24,8 +24,7 @@ impl World {
         self.end_changes()?;
         for node in 1..=self.nodes() {
             let machine = self.machine(node);
-            machine.disk.forgive();
-            machine.disk_has_room();
+            machine.forgive_disk();
             if !machine.is_up() {
                 self.push(self.now, 0, What::Start(node));
             }
