@@ -423,6 +423,41 @@ fn a_log_that_fills_the_disk_leaves_room_for_the_snapshot_that_cuts_it() {
 }
 
 #[test]
+fn where_the_disk_has_little_room_old_files_are_given_back_before_anybody_is_refused() {
+    let (disk, segment) = (SimDisk::new(1), SMALL.segment_bytes);
+    let (mut wal, _) = open(&disk);
+    let prepare = |wal: &mut Wal| {
+        while let Some(prepare) = wal.prepare() {
+            wal.accept(prepare.run(&mut || {})).unwrap();
+        }
+    };
+    let grow = |wal: &mut Wal, index: &mut u64, segments: usize| {
+        while wal.status().segments < segments {
+            wal.append(&entry(1, *index, &[1; 1000])).unwrap();
+            wal.commit().unwrap();
+            *index += 1;
+        }
+    };
+    let mut index = 1;
+    grow(&mut wal, &mut index, 6);
+    wal.trim(GroupId(1), index - 1, 1).unwrap();
+    wal.commit().unwrap();
+    prepare(&mut wal);
+    let files = |disk: &SimDisk| disk.list("wal").unwrap().len();
+    assert_eq!((wal.status().segments, wal.status().spares), (1, SPARES));
+    assert_eq!(files(&disk) - 1 - SPARES, 2, "files may be written over");
+
+    // Two segments of log will have no room to become four.
+    disk.set_capacity(Some(disk.used() + SEGMENTS_ROOM * segment));
+    grow(&mut wal, &mut index, 2);
+    assert!(wal.is_low());
+    prepare(&mut wal);
+    assert_eq!((files(&disk), wal.status().spares), (2 + SPARES, SPARES));
+    grow(&mut wal, &mut index, 3);
+    assert_eq!(last(&open(&disk).1, 1), index - 1);
+}
+
+#[test]
 fn what_a_snapshot_has_taken_already_is_not_left_once_more() {
     let disk = SimDisk::new(1);
     let (mut store, index) = filled(&disk, 4 << 20);

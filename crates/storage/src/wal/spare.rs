@@ -39,10 +39,10 @@ pub(super) struct Spares {
     sizes: Arc<Sizes>,
     /// The last segment that was wanted for entries would not have left it.
     short: bool,
-    /// Bytes that the disk lacked for it, and that were not given back since.
-    lacks: u64,
     /// The log may not grow by as much again as it has.
     low: bool,
+    /// Bytes that the disk lacked for that, and that were not given back since.
+    lacks: u64,
     /// In the order of use; the first one follows the active segment.
     ready: VecDeque<Ready>,
     /// Segments whose files may be written over.
@@ -67,14 +67,14 @@ struct InFlight {
 impl Spares {
     pub(super) fn new(disk: Arc<dyn Disk>, options: Options) -> Spares {
         let (ready, retired, surplus) = (VecDeque::new(), Vec::new(), Vec::new());
-        let (sizes, short, lacks, low, in_flight) = (Arc::default(), false, 0, false, None);
+        let (sizes, short, low, lacks, in_flight) = (Arc::default(), false, false, 0, None);
         Spares {
             disk,
             options,
             sizes,
             short,
-            lacks,
             low,
+            lacks,
             ready,
             retired,
             surplus,
@@ -105,9 +105,9 @@ impl Spares {
     }
 
     fn note_lacking(&mut self, log: &Log, more: u64) {
-        self.lacks = self.lacking(log, more);
-        self.short = self.lacks > 0;
-        self.low = self.lacking(log, self.log_bytes(log)) > 0;
+        self.short = self.lacking(log, more) > 0;
+        self.lacks = self.lacking(log, self.log_bytes(log));
+        self.low = self.lacks > 0;
         if self.short {
             mark!("the log leaves the rest of the disk to the next snapshot");
         }
@@ -130,13 +130,14 @@ impl Spares {
         self.sizes.room(self.log_bytes(log)).max(SEGMENTS_ROOM * segment)
     }
 
-    /// Gives up what the log has of the disk and does not use, as far as it lacked.
+    /// Gives up what the log has of the disk and does not use, as far as it lacked: other nodes may have their
+    /// logs there too. What is ready it keeps until it is short.
     fn give_back(&mut self) {
         let mut lacks = std::mem::take(&mut self.lacks);
         while lacks > 0 {
             if let Some(retired) = self.retired.pop() {
                 self.surplus.push(retired);
-            } else if let Some(ready) = self.ready.pop_back() {
+            } else if let Some(ready) = self.ready.pop_back_if(|_| self.short) {
                 // At once: its number will be that of a segment to come. What cannot be deleted now is
                 // found at the next start.
                 let _ = self.disk.remove(&path(ready.sequence));
