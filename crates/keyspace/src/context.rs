@@ -7,15 +7,16 @@
 //! change where there was none) and `notify` with the event that Redis has for it.
 
 use stdx::{Millis, Rng};
-use wire::{ArgsBuf, Proto};
+use wire::{Args, ArgsBuf, Proto};
 
 use crate::blocking::Waiter;
 use crate::db::{Db, Entry};
+use crate::dict::WARM_MAX;
 use crate::limits::DATABASES;
 use crate::op::Origin;
 use crate::reject::Reject;
 use crate::settings::Settings;
-use crate::shard::{Effects, Publish, Shard};
+use crate::shard::{self, Effects, Publish, Shard};
 use crate::value::{Typed, Value};
 
 /// May the shard change?
@@ -321,6 +322,24 @@ impl<'a> Context<'a> {
         entry.value.assign(text);
         entry.version = version;
         self.changed(self.db, key);
+    }
+
+    /// Does this for each `step`-th argument from `from` on, which is a key. What some of them will wait for in
+    /// memory is read at once before.
+    pub fn for_keys(
+        &mut self,
+        args: Args<'_>,
+        from: usize,
+        step: usize,
+        mut each: impl FnMut(&mut Self, usize),
+    ) {
+        for first in (from..args.len()).step_by(step * WARM_MAX) {
+            let some = || (first..args.len()).step_by(step).take(WARM_MAX);
+            if first + step < args.len() {
+                shard::warm(some().map(|at| (&*self.shard, self.db as u8, &args[at])));
+            }
+            some().for_each(|at| each(self, at));
+        }
     }
 
     /// Takes the value at `key` out.

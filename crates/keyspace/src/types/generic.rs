@@ -164,18 +164,20 @@ const RANDOM_DRAWS_MAX: usize = 16;
 
 fn delete(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
     let mut deleted = 0;
-    for key in args.from(1).iter() {
-        if cx.remove(key).is_some() {
-            cx.notify(notify::GENERIC, "del", key);
+    cx.for_keys(args, 1, 1, |cx, at| {
+        if cx.remove(&args[at]).is_some() {
+            cx.notify(notify::GENERIC, "del", &args[at]);
             deleted += 1;
         }
-    }
+    });
     reply.count(deleted);
     Ok(())
 }
 
 fn exists(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Reject> {
-    reply.count(args.from(1).iter().filter(|key| cx.exists(key)).count());
+    let mut count = 0;
+    cx.for_keys(args, 1, 1, |cx, at| count += usize::from(cx.exists(&args[at])));
+    reply.count(count);
     Ok(())
 }
 

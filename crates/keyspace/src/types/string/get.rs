@@ -37,10 +37,10 @@ pub(super) fn mget(
     reply: &mut Reply<'_>,
 ) -> Result<(), Reject> {
     reply.array(args.len() - 1);
-    for key in args.from(1).iter() {
+    cx.for_keys(args, 1, 1, |cx, at| {
         let mut digits = itoa::Buffer::new();
-        reply.bulk_or_null(cx.get(key).and_then(|value| value.text(&mut digits).ok()));
-    }
+        reply.bulk_or_null(cx.get(&args[at]).and_then(|value| value.text(&mut digits).ok()));
+    });
     Ok(())
 }
 

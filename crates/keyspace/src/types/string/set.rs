@@ -125,9 +125,7 @@ fn check_pairs(args: Args<'_>, otherwise: &'static str) -> Result<(), Reject> {
 }
 
 fn put_pairs(cx: &mut Context<'_>, args: Args<'_>) {
-    for at in (1..args.len()).step_by(2) {
-        put(cx, &args[at], &args[at + 1], Millis::FAR);
-    }
+    cx.for_keys(args, 1, 2, |cx, at| put(cx, &args[at], &args[at + 1], Millis::FAR));
 }
 
 fn put(cx: &mut Context<'_>, key: &[u8], text: &[u8], expires: Millis) {
