@@ -33,6 +33,13 @@ pub(crate) const BATCHES_IN_FLIGHT_MAX: usize = 2;
 /// refuses what would make more than 64 MiB wait.
 pub(crate) const IN_FLIGHT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// How long an import goes from node to node when it is not answered: longer than a cluster takes to elect
+/// a leader, or a node to start.
+pub(crate) const LANE_RETRY_TIME: Duration = Duration::from_secs(60);
+
+/// Between two such tries.
+pub(crate) const LANE_PAUSE: Duration = Duration::from_millis(200);
+
 /// Keys that an export asks for in one go.
 pub(crate) const PAGE_KEYS: usize = 512;
 

@@ -40,6 +40,13 @@ impl Link {
         })
     }
 
+    /// From now on each step may take as long as this.
+    pub(crate) fn wait_for(&mut self, timeout: Duration) -> Result<(), String> {
+        let set = self.stream.set_read_timeout(Some(timeout));
+        set.and_then(|()| self.stream.set_write_timeout(Some(timeout)))
+            .map_err(|error| self.failed(&error))
+    }
+
     /// Shows a password, if there is one.
     pub(crate) fn authenticate(
         &mut self,

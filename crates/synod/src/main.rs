@@ -8,6 +8,7 @@ mod check;
 mod dev;
 mod export;
 mod import;
+mod leaders;
 mod left_out;
 mod limits;
 mod link;

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
-use hashring::Shards;
 use serde_json::Value as Json;
 use wire::resp::Value;
 
@@ -41,14 +40,6 @@ pub(crate) fn ask(addr: &str, password: Option<&str>, timeout: Duration) -> Resu
     let reply = link.must(&[b"SYNOD", b"STATUS"])?;
     let Value::Bulk(text) = reply else { return Err(format!("{addr}: no Synod node answers")) };
     serde_json::from_slice(&text).map_err(|error| format!("{addr}: {error}"))
-}
-
-/// How many shards the other end has, if it is a node and tells.
-pub(crate) fn shards(link: &mut Link) -> Result<Option<Shards>, String> {
-    let Value::Bulk(text) = link.call(&[b"SYNOD", b"STATUS"])? else { return Ok(None) };
-    let status: Option<Json> = serde_json::from_slice(&text).ok();
-    let count = status.and_then(|status| status["map"]["shards"].as_u64());
-    Ok(count.and_then(|count| Shards::new(count as usize).ok()))
 }
 
 /// For people.

@@ -15,6 +15,10 @@ pub(crate) struct Batch {
     pub(crate) bytes: Vec<u8>,
     /// How many there are, and so how many replies.
     pub(crate) calls: u32,
+    /// The database before its first call.
+    database: u64,
+    /// Some of it must not be run once more.
+    once: bool,
     strings: Strings,
 }
 
@@ -38,8 +42,20 @@ impl Strings {
 
 impl Batch {
     /// A batch with room.
-    pub(crate) fn new(strings: Strings) -> Batch {
-        Batch { bytes: Vec::with_capacity(BATCH_BYTES + PART_BYTES), calls: 0, strings }
+    pub(crate) fn new(strings: Strings, database: u64) -> Batch {
+        let bytes = Vec::with_capacity(BATCH_BYTES + PART_BYTES);
+        Batch { bytes, calls: 0, database, once: false, strings }
+    }
+
+    /// The database before its first call.
+    pub(crate) fn database(&self) -> u64 {
+        self.database
+    }
+
+    /// Is it as right to run it twice, the second time late, behind whatever comes after it? So it is where each
+    /// call writes a whole value, or adds to a set, hash or sorted set what is to be in there.
+    pub(crate) fn may_be_repeated(&self) -> bool {
+        !self.once
     }
 
     /// Nothing is added any more: what is to be sent, and what the next batch begins with.
@@ -133,6 +149,10 @@ impl Value {
         self.key.extend_from_slice(key.key);
         (self.kind, self.expiry) = (key.kind, key.expiry);
         (self.elements, self.last) = (0, StreamId::default());
+        let is_string = self.kind == Kind::String;
+        let grows = matches!(self.kind, Kind::Set | Kind::Hash | Kind::SortedSet);
+        // What ends may have ended by then, and would be there again.
+        batch.once |= !is_string && (replace || !grows || self.expiry.is_some());
         if replace && self.kind != Kind::String {
             batch.call(&[b"UNLINK", &self.key]);
         }
@@ -141,6 +161,7 @@ impl Value {
     /// The value of a string, or its next part.
     pub(crate) fn text(&mut self, text: &[u8], is_whole: bool, batch: &mut Batch) {
         self.elements += 1;
+        batch.once |= !is_whole;
         if self.elements > 1 {
             batch.call(&[b"APPEND", &self.key, text]);
         } else if let (true, Some(Expiry(ms))) = (is_whole, self.expiry) {
@@ -281,7 +302,7 @@ mod tests {
     #[test]
     fn small_strings_of_a_shard_are_written_together_and_large_ones_alone() {
         let shards = Shards::new(4).unwrap();
-        let (mut value, mut batch) = (Value::new(), Batch::new(Strings::new(Some(shards))));
+        let (mut value, mut batch) = (Value::new(), Batch::new(Strings::new(Some(shards)), 0));
         let mut put = |key: &[u8], text: &[u8], batch: &mut Batch| {
             value.begin(Key { key, kind: Kind::String, expiry: None }, false, batch);
             value.text(text, true, batch);

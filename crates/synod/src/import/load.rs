@@ -91,7 +91,7 @@ impl Load<'_> {
                 left_out.add("entries of streams pending in consumer groups", group.pending);
             }
             Item::KeyEnd => {
-                match self.value.end(&mut self.lanes.batch) {
+                match self.value.end(self.lanes.batch()) {
                     true => *self.loaded.keys.entry(self.value.kind).or_insert(0) += 1,
                     false => left_out.add("keys with an empty value, as old faults left them", 1),
                 }
@@ -109,18 +109,18 @@ impl Load<'_> {
     /// Writes a string; a long one in parts, each of which is sent by itself.
     fn text(&mut self, text: &[u8]) -> Result<(), String> {
         if text.len() <= STRING_PART_BYTES {
-            self.value.text(text, true, &mut self.lanes.batch);
+            self.value.text(text, true, self.lanes.batch());
             return Ok(());
         }
         for part in text.chunks(STRING_PART_BYTES) {
-            self.value.text(part, false, &mut self.lanes.batch);
+            self.value.text(part, false, self.lanes.batch());
             self.lanes.send_full()?;
         }
         Ok(())
     }
 
     fn part(&mut self, part: Item<'_>) {
-        let (value, batch) = (&mut self.value, &mut self.lanes.batch);
+        let (value, batch) = (&mut self.value, self.lanes.batch());
         match part {
             Item::Element(element) => value.element(element, batch),
             Item::Field { field, value: content } => value.field(field, content, batch),
@@ -148,8 +148,8 @@ impl Load<'_> {
             left_out.add("keys with an element beyond the 64 MiB of a command", 1);
         } else {
             self.is_ignored = false;
-            self.lanes.begin_key(self.database)?;
-            self.value.begin(key, order.replace, &mut self.lanes.batch);
+            self.lanes.begin_key(self.database, key.key)?;
+            self.value.begin(key, order.replace, self.lanes.batch());
         }
         Ok(())
     }

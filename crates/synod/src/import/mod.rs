@@ -13,6 +13,7 @@
 //! Not here: what is written to the source after its dump was begun. Stop writing to it first.
 
 mod calls;
+mod lane;
 mod lanes;
 mod load;
 mod replica;
@@ -34,9 +35,9 @@ use rdb::{Expiry, Item, Reader};
 use wire::resp::Value;
 
 use crate::export;
+use crate::leaders::Leaders;
 use crate::left_out::LeftOut;
 use crate::link::Link;
-use crate::status;
 use load::Order;
 use survey::Survey;
 
@@ -100,9 +101,9 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     rewind(&mut file)?;
     let functions = target.load_functions(&file, &survey, options.replace, &mut left_out)?;
     rewind(&mut file)?;
-    let addrs = std::slice::from_ref(&options.to);
-    let shards = status::shards(&mut target.link)?;
-    let lanes = Lanes::open(addrs, options.password.as_deref(), options.connections, shards)?;
+    let password = options.password.as_deref();
+    let leaders = Leaders::ask(&mut target.link, password)?;
+    let lanes = Lanes::open(leaders, password, options.connections)?;
     let order = Order {
         survey: &survey,
         databases: databases.as_ref(),

@@ -7,15 +7,12 @@ use wire::resp::Value;
 
 use crate::backup::{Manifest, utc};
 use crate::import::Server;
+use crate::leaders::Leaders;
 use crate::limits::RESTORE_MARK;
 use crate::link::Link;
-use crate::status;
 
 /// Longer than a node lets a request wait.
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// For finding out whether a node can be reached at all.
-const TIMEOUT_BRIEF: Duration = Duration::from_secs(3);
 
 /// See the head of the file.
 pub(super) struct Target {
@@ -31,18 +28,9 @@ impl Target {
         Ok(Target { link, server: server.clone() })
     }
 
-    /// The addresses of all nodes that can be reached, the one that was named first: what goes to one
-    /// of them is passed on, so the more there are the better they share that.
-    pub(super) fn addrs(&self) -> Result<Vec<String>, String> {
-        let status = status::ask(&self.server.addr, self.password(), TIMEOUT)?;
-        let nodes = status["nodes"].as_array().into_iter().flatten();
-        let alive = nodes.filter(|node| node["alive"].as_bool() == Some(true));
-        let others = alive.filter_map(|node| Some(node["addr"].as_str()?.to_owned()));
-        let first = self.server.addr.clone();
-        let others = others
-            .filter(|addr| *addr != first && Link::connect(addr, TIMEOUT_BRIEF).is_ok())
-            .collect::<Vec<String>>();
-        Ok(std::iter::once(first).chain(others).collect())
+    /// Where each key is to be written.
+    pub(super) fn leaders(&mut self) -> Result<Leaders, String> {
+        Leaders::ask(&mut self.link, self.server.password.as_deref())
     }
 
     pub(super) fn password(&self) -> Option<&str> {

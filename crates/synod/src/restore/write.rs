@@ -17,7 +17,6 @@ use crate::import::{Lanes, Writer};
 use crate::left_out::LeftOut;
 use crate::limits::{PUT_BYTES_MAX, RESTORE_MARK, STRING_PART_BYTES};
 use crate::meter::{Meter, mib};
-use crate::status;
 
 /// Bytes that are read from a file in one go.
 const READ_BYTES: usize = 256 * 1024;
@@ -57,9 +56,8 @@ pub(super) fn write(
         target.link.must(&[b"SCRIPT", b"LOAD", source])?;
         restored.scripts += 1;
     }
-    let addrs = target.addrs()?;
-    let shards = status::shards(&mut target.link)?;
-    let lanes = Lanes::open(&addrs, target.password(), connections, shards)?;
+    let leaders = target.leaders()?;
+    let lanes = Lanes::open(leaders, target.password(), connections)?;
     let mut writing = Writing { lanes, value: Writer::new(), restored, now: now() };
     let (mut meter, mut before) = (Meter::new("restoring", Some(order.manifest.bytes)), 0);
     for part in &order.manifest.files {
@@ -142,11 +140,11 @@ impl Writing {
             let key = String::from_utf8_lossy(key);
             format!("the key {key} has a value of a type that is not known here")
         })?;
-        self.lanes.begin_key(u64::from(db))?;
+        self.lanes.begin_key(u64::from(db), key)?;
         if value.len() <= PUT_BYTES_MAX {
             let mut digits = itoa::Buffer::new();
             let expires = expires.map_or("-1", |expires| digits.format(expires.0));
-            self.lanes.batch.call(&[b"SYNOD.PUT", key, expires.as_bytes(), value]);
+            self.lanes.batch().call(&[b"SYNOD.PUT", key, expires.as_bytes(), value]);
         } else {
             self.in_parts(record, kind)?;
         }
@@ -170,7 +168,7 @@ impl Writing {
         };
         let expiry = record.expires.map(|at| Expiry(i64::try_from(at.0).unwrap_or(i64::MAX)));
         let key = Key { key: record.key, kind, expiry };
-        self.value.begin(key, false, &mut self.lanes.batch);
+        self.value.begin(key, false, self.lanes.batch());
         let mut sent = Ok(());
         backup::pieces(&value, |piece| {
             if sent.is_ok() {
@@ -178,17 +176,17 @@ impl Writing {
             }
         });
         sent?;
-        self.value.end(&mut self.lanes.batch);
+        self.value.end(self.lanes.batch());
         Ok(())
     }
 
     fn piece(&mut self, piece: Piece<'_>) -> Result<(), String> {
-        let (value, batch) = (&mut self.value, &mut self.lanes.batch);
+        let (value, batch) = (&mut self.value, self.lanes.batch());
         let id = |(ms, seq)| StreamId { ms, seq };
         match piece {
             Piece::Text(text) => {
                 for part in text.chunks(STRING_PART_BYTES) {
-                    self.value.text(part, false, &mut self.lanes.batch);
+                    self.value.text(part, false, self.lanes.batch());
                     self.lanes.send_full()?;
                 }
                 return Ok(());

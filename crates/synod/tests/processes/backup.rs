@@ -392,6 +392,49 @@ fn a_million_keys_come_back_and_a_restore_that_was_cut_off_is_known_for_one() {
 }
 
 #[test]
+fn a_restore_and_an_import_go_on_when_a_leader_is_killed() {
+    const KEYS: usize = 300_000;
+    let source = Cluster::sharded(1, 4);
+    fill(&mut source.client(0), KEYS, 100);
+    let (dir, dump) = (source.dir().join("backup"), source.dir().join("dump.rdb"));
+    done(&["backup", path(&dir), "--from", source.addr(0)]);
+    done(&["export", path(&dump), "--addr", source.addr(0)]);
+    for what in ["restore", "import"] {
+        let mut target = Cluster::sharded(3, 8);
+        let leads = |node: usize| {
+            let status = target.status(0)?;
+            status["nodes"][node]["leads"].as_u64().filter(|leads| *leads > 0)
+        };
+        let wait = |node| wait_for("leaders on all nodes", || leads(node));
+        assert!((0..3).map(wait).sum::<u64>() >= 8);
+        let named = target.addr(0).to_owned();
+        let args = match what {
+            "restore" => ["restore", path(&dir), "--into", &named],
+            _ => ["import", path(&dump), "--to", &named],
+        };
+        let child = command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut client = target.client(0);
+        let keys = wait_for("some keys", || match client.must(&["DBSIZE"]) {
+            Value::Int(keys) => Some(keys as usize).filter(|keys| *keys > 10_000),
+            other => panic!("{other:?}"),
+        });
+        assert!(keys < KEYS, "it is killed too late");
+        target.kill(2);
+        let said = said(child.wait_with_output().unwrap(), &args);
+        assert!(said.contains("300000 keys"), "{said}");
+        for n in (0..KEYS).step_by(997) {
+            let value = format!("{}{n}", "v".repeat(100));
+            assert_eq!(client.must(&["GET", &format!("fill:{n}")]), bulk(&value));
+        }
+        let keys = wait_for("all shards", || match client.must(&["DBSIZE"]) {
+            Value::Int(keys) => Some(keys as usize),
+            _ => None,
+        });
+        assert_eq!(keys, KEYS, "no other keys");
+    }
+}
+
+#[test]
 fn what_is_no_whole_backup_or_no_empty_cluster_is_refused_and_nothing_changes() {
     let (source, target) = (Cluster::sharded(1, 2), Cluster::start(1));
     let mut client = target.client(0);
