@@ -99,6 +99,8 @@ pub struct Shard {
     pub(crate) takes_cut: bool,
     /// Keys that expired since this replica began; a statistic, no part of the state.
     expired: u64,
+    /// What was saved beside the state that it was loaded from: no part of it.
+    pub(crate) note: Vec<u8>,
 }
 
 /// By `deleted_place` the last operation that deleted a key: the version of absent keys. It takes
@@ -184,6 +186,7 @@ impl Shard {
             txns: Book::default(),
             slots: None,
             takes_cut: false,
+            note: Vec::new(),
             expired: 0,
         }
     }
@@ -570,6 +573,12 @@ impl Shard {
         true
     }
 
+    /// Takes out what was saved beside the state that this was loaded from; see
+    /// [`Saver::begin_with`](crate::Saver::begin_with).
+    pub fn take_note(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.note)
+    }
+
     pub(crate) fn save_head(&self, out: &mut Vec<u8>) {
         put_varint(out, self.clock.0);
         put_varint(out, self.sequence);
@@ -707,6 +716,18 @@ mod tests {
             client.check(&format!("get key:{n}"), &format!("${}\r\n{text}\r\n", text.len()));
         }
         assert!(Loader::load(&bytes[..bytes.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn a_note_goes_along_with_a_snapshot_and_is_no_part_of_the_state() {
+        let mut client = Client::new();
+        client.run("set k v");
+        let digest = client.shard.digest();
+        let (mut saver, mut bytes) = (Saver::begin_with(&mut client.shard, b"a note"), Vec::new());
+        while !saver.step(&mut client.shard, 8, &mut bytes) {}
+        let mut shard = Loader::load(&bytes).unwrap();
+        assert_eq!((shard.digest(), shard.take_note()), (digest, b"a note".to_vec()));
+        assert_eq!(shard.take_note(), b"");
     }
 
     #[test]

@@ -5,9 +5,10 @@
 //! the snapshot is the state at the moment it began, while the shard goes on.
 //!
 //! ```text
-//! snapshot:  head │ record … record │ end
+//! snapshot:  head │ note │ record … record │ end
 //! head:      version, clock, sequence, settings, deletion versions, ages of databases, waiters,
 //!            scripts, transactions
+//! note:      2, bytes: what whoever keeps the shard wants to find again beside it; none if there is nothing
 //! record:    1, database, key, version, expires, type, value      end: 0
 //! ```
 //!
@@ -33,6 +34,7 @@ use crate::value::Value;
 
 /// The format that this code writes and reads.
 const VERSION: u64 = 4;
+const NOTE: u8 = 2;
 const RECORD: u8 = 1;
 const END: u8 = 0;
 
@@ -242,9 +244,18 @@ pub struct Saver {
 impl Saver {
     /// Begins a snapshot of `shard`. At most one runs at a time; a running one is given up.
     pub fn begin(shard: &mut Shard) -> Saver {
+        Saver::begin_with(shard, &[])
+    }
+
+    /// As `begin`, with a note for [`Shard::take_note`] of the shard that is loaded from it.
+    pub fn begin_with(shard: &mut Shard, note: &[u8]) -> Saver {
         let mut head = Vec::new();
         put_varint(&mut head, VERSION);
         shard.save_head(&mut head);
+        if !note.is_empty() {
+            head.push(NOTE);
+            put_bytes(&mut head, note);
+        }
         Saver::begin_for(shard, Purpose::Snapshot, head)
     }
 
@@ -373,6 +384,7 @@ fn load_records(
     while reader.offset() < until {
         let loaded = match reader.byte() {
             Ok(RECORD) => load_record(shard, reader),
+            Ok(NOTE) => reader.bytes().map(|note| shard.note = note.to_vec()),
             Ok(END) if reader.is_empty() => return Ok(true),
             Ok(_) => Err(reader.malformed()),
             Err(malformed) => Err(malformed),

@@ -7,7 +7,8 @@
 //! own term, that a request is in here or was never agreed, or is from before its memory begins. Only
 //! of the last its client hears that the outcome is unknown.
 //!
-//! This is memory of a process, not state of the log: replicas may remember different things.
+//! This is memory of a process, not state of the log: replicas may remember different things. But the newest
+//! of it goes along with a snapshot, as a note beside the state: who is sent one may lead a moment later.
 //!
 //! Each request is remembered and next to none is ever asked for. So they are put down one behind the
 //! other, and looked up by an index that is only made, and brought up to date, when one is asked for.
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use consensus::Index;
 use keyspace::op::Origin;
+use stdx::codec::{Malformed, Reader, put_varint};
 use stdx::planted;
 
 use crate::limits::{MEMO_BYTES_MAX, MEMO_REPLY_BYTES_MAX};
@@ -29,6 +31,9 @@ pub(crate) const GUEST: u64 = 1 << 63;
 
 /// What an entry costs beside its reply, its place in the index included.
 const ENTRY_BYTES: usize = 96;
+
+/// What one costs in a note beside its reply, at the most: four numbers.
+const NOTE_ENTRY_BYTES: usize = 10 + 5 + 10 + 3;
 
 /// What can be said about a request that comes again.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,10 +104,45 @@ impl Memo {
         self.limit = MEMO_BYTES_MAX / groups;
     }
 
-    /// The state was not reached step by step: nothing is known of what led to it.
-    pub(crate) fn restart(&mut self, at: Index) {
-        let limit = self.limit;
-        *self = Memo { limit, ..Memo::new(at) };
+    /// The newest of it, about so many bytes, for who is sent a snapshot of this state.
+    pub(crate) fn note(&self, bytes_max: usize) -> Vec<u8> {
+        if planted!("snapshot-forgets-the-replies") {
+            return Vec::new();
+        }
+        let sizes =
+            self.told.iter().rev().map(|told| NOTE_ENTRY_BYTES + told.bytes.unwrap_or(0) as usize);
+        let mut bytes = 0;
+        let count = sizes.take_while(|size| {
+            bytes += size;
+            bytes <= bytes_max
+        });
+        let first = self.told.len() - count.count();
+        let since = first.checked_sub(1).map_or(self.since, |last| self.told[last].at);
+        let mut note = Vec::new();
+        put_varint(&mut note, since.0);
+        for told in self.told.range(first..) {
+            put_varint(&mut note, told.at.0);
+            put_varint(&mut note, u64::from(told.origin.node));
+            put_varint(&mut note, told.origin.number);
+            let reply = self.reply(told);
+            put_varint(&mut note, reply.as_ref().map_or(0, |reply| reply.len() as u64 + 1));
+            note.extend(reply.unwrap_or_default());
+        }
+        note
+    }
+
+    /// The state has leapt from `known` to `at`: what led there is known only as far as the note with it
+    /// tells. Of what waits nothing is known.
+    pub(crate) fn leap(&mut self, known: Index, at: Index, note: &[u8]) {
+        self.waits.clear();
+        // What is no note tells nothing.
+        let (since, told) = read_note(note).unwrap_or((at, Vec::new()));
+        if since > known {
+            *self = Memo { limit: self.limit, ..Memo::new(since) };
+        }
+        for Noted { at, origin, reply } in told.into_iter().filter(|noted| noted.at > known) {
+            self.put(at, origin, reply);
+        }
     }
 
     /// A request waits in the shard.
@@ -115,11 +155,12 @@ impl Memo {
         if !self.waits.is_empty() {
             self.waits.remove(&(origin.node, origin.number));
         }
-        let fits = reply.len() <= MEMO_REPLY_BYTES_MAX;
-        let bytes = fits.then_some(reply.len() as u32);
-        if fits {
-            self.replies.extend(reply);
-        }
+        self.put(at, origin, Some(reply).filter(|reply| reply.len() <= MEMO_REPLY_BYTES_MAX));
+    }
+
+    fn put(&mut self, at: Index, origin: Origin, reply: Option<&[u8]>) {
+        let bytes = reply.map(|reply| reply.len() as u32);
+        self.replies.extend(reply.unwrap_or_default());
         let end = self.forgotten.1 + self.replies.len() as u64;
         self.told.push_back(Told { origin, at, bytes, end });
         while self.bytes() > self.limit && self.forget() {}
@@ -156,7 +197,7 @@ impl Memo {
         self.complete_index();
         let key = (origin.node, origin.number);
         match self.index.get(&key) {
-            Some(number) => match self.reply(*number) {
+            Some(number) => match self.reply(&self.told[(number - self.forgotten.0) as usize]) {
                 Some(reply) if planted!("ended-wait-forgotten") && reply == UNBLOCKED => {
                     Recall::Never
                 }
@@ -169,8 +210,7 @@ impl Memo {
         }
     }
 
-    fn reply(&self, number: u64) -> Option<Vec<u8>> {
-        let told = &self.told[(number - self.forgotten.0) as usize];
+    fn reply(&self, told: &Told) -> Option<Vec<u8>> {
         let end = (told.end - self.forgotten.1) as usize;
         let start = end - told.bytes? as usize;
         Some(self.replies.range(start..end).copied().collect())
@@ -187,6 +227,27 @@ impl Memo {
             || self.index.range(later.clone()).next().is_some()
             || self.waits.range(later).next().is_some()
     }
+}
+
+/// A reply that a note tells, and where in the log it was given.
+struct Noted<'a> {
+    at: Index,
+    origin: Origin,
+    reply: Option<&'a [u8]>,
+}
+
+/// All that was told behind a place.
+fn read_note(note: &[u8]) -> Result<(Index, Vec<Noted<'_>>), Malformed> {
+    let mut reader = Reader::new(note);
+    let (since, mut told) = (Index(reader.varint()?), Vec::new());
+    while !reader.is_empty() {
+        let at = Index(reader.varint()?);
+        let origin = Origin { node: reader.varint32()?, number: reader.varint()? };
+        let bytes = reader.length()?.checked_sub(1);
+        let reply = bytes.map(|bytes| reader.take(bytes)).transpose()?;
+        told.push(Noted { at, origin, reply });
+    }
+    Ok((since, told))
 }
 
 #[cfg(test)]
@@ -251,9 +312,54 @@ mod tests {
             assert_eq!(memo.recall(origin(number), Index(0)), replied(&reply(number)));
         }
         assert_eq!(memo.index.len(), memo.told.len());
-        memo.restart(Index(count));
+        memo.leap(Index(count - 1), Index(count), &[]);
         assert_eq!((memo.bytes(), memo.limit), (0, MEMO_BYTES_MAX / 2));
         memo.put_reply(Index(count + 1), origin(9), b":9\r\n");
         assert_eq!(memo.recall(origin(9), Index(count)), replied(b":9\r\n"));
+    }
+
+    #[test]
+    fn who_is_sent_a_snapshot_knows_the_newest_of_what_led_there() {
+        let told = |count: u64| {
+            let mut memo = Memo::new(Index(0));
+            memo.put_waits(origin(0));
+            for number in 1..=count {
+                memo.put_reply(Index(number), origin(number), format!(":{number}\r\n").as_bytes());
+            }
+            memo
+        };
+        let recall = |memo: &mut Memo, number, floor| memo.recall(origin(number), Index(floor));
+        let mut memo = Memo::new(Index(0));
+        memo.put_waits(origin(0));
+        memo.put_waits(origin(2));
+        memo.put_reply(Index(1), origin(1), b":1\r\n");
+        memo.leap(Index(1), Index(3), &told(3).note(1_000));
+        assert_eq!(recall(&mut memo, 1, 0), replied(b":1\r\n"));
+        assert_eq!(recall(&mut memo, 2, 0), replied(b":2\r\n"), "it waits no longer");
+        assert_eq!(memo.told.len(), 3, "what it knew is not told once more");
+        assert_eq!(recall(&mut memo, 4, 0), Recall::Never);
+        assert_eq!(recall(&mut memo, 0, 0), Recall::Never, "the state says who waits");
+
+        // A note has its limits: what is older is not claimed to be known.
+        let count = 100_000;
+        let note = told(count).note(count as usize);
+        assert!(note.len() <= count as usize, "{}", note.len());
+        memo.leap(Index(3), Index(count), &note);
+        let oldest = count + 1 - memo.told.len() as u64;
+        assert!(oldest > 3 && memo.told.len() > 1_000);
+        assert_eq!(recall(&mut memo, 1, 0), Recall::Unknown);
+        assert_eq!(recall(&mut memo, 1, oldest - 2), Recall::Unknown);
+        assert_eq!(recall(&mut memo, 1, oldest - 1), Recall::Never);
+        assert_eq!(recall(&mut memo, oldest, 0), replied(format!(":{oldest}\r\n").as_bytes()));
+
+        // A large reply is known to be too large, and a broken note tells nothing.
+        let mut large = told(1);
+        large.put_reply(Index(2), origin(2), &vec![0; MEMO_REPLY_BYTES_MAX + 1]);
+        memo = Memo::new(Index(0));
+        memo.leap(Index(0), Index(2), &large.note(1_000));
+        assert_eq!(recall(&mut memo, 2, 0), Recall::TooLarge);
+        memo.leap(Index(2), Index(5), &[0xff; 12]);
+        assert_eq!(recall(&mut memo, 3, 4), Recall::Unknown);
+        assert_eq!(recall(&mut memo, 3, 5), Recall::Never);
     }
 }

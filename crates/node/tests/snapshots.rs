@@ -16,7 +16,8 @@ use wire::{ArgsBuf, Proto};
 
 const NODE: NodeId = NodeId(1);
 const SHARDS: u32 = 4;
-const OPTIONS: SnapshotOptions = SnapshotOptions { step_bytes: 1, log_bytes: 1 << 20 };
+const OPTIONS: SnapshotOptions =
+    SnapshotOptions { step_bytes: 1, log_bytes: 1 << 20, note_bytes: 1_000 };
 
 /// A core whose log is instant and whose snapshots are written when a test says so.
 struct World {

@@ -29,8 +29,8 @@ use storage::store::{Found, Store};
 use crate::checker::replicas::OnDisk;
 use crate::clock::Clock;
 use crate::limits::{
-    APPEND_BYTES_MAX, CHECK_EVERY, CHUNK_BYTES_MAX, DRIFT_PPM, HIBERNATE_AFTER, SEGMENT_BYTES,
-    SNAPSHOT_LOG_BYTES, SNAPSHOT_STEP_BYTES, TAIL_BYTES_MAX, TURNS_PER_SECOND_MAX,
+    APPEND_BYTES_MAX, CHECK_EVERY, CHUNK_BYTES_MAX, DRIFT_PPM, HIBERNATE_AFTER, NOTE_BYTES,
+    SEGMENT_BYTES, SNAPSHOT_LOG_BYTES, SNAPSHOT_STEP_BYTES, TAIL_BYTES_MAX, TURNS_PER_SECOND_MAX,
 };
 use crate::plan::Plan;
 use crate::world::What;
@@ -332,11 +332,11 @@ impl Machine {
             ..consensus::Options::new(NodeId(self.id), dice)
         };
         let own = Health { pid: self.id, addr: addr_of(self.id), ..Health::default() };
-        // A leader that was sent a snapshot a moment ago does not remember what is in it, and has to answer
-        // UNKNOWN: where no client may hear that, logs are as long as they are.
-        let draw = if self.calm { 0 } else { (dice >> 48) as usize };
-        let log_bytes = SNAPSHOT_LOG_BYTES[draw % SNAPSHOT_LOG_BYTES.len()];
-        let snapshots = SnapshotOptions { step_bytes: step_bytes(dice), log_bytes };
+        let log_bytes = SNAPSHOT_LOG_BYTES[(dice >> 48) as usize % SNAPSHOT_LOG_BYTES.len()];
+        // Who knows too little has to say so, unless no client may hear it.
+        let draw = if self.calm { 0 } else { (dice >> 56) as usize };
+        let note_bytes = NOTE_BYTES[draw % NOTE_BYTES.len()];
+        let snapshots = SnapshotOptions { step_bytes: step_bytes(dice), log_bytes, note_bytes };
         let (moves, replace_after) = match &self.calling {
             Calling::Fixed { .. } => (false, Duration::ZERO),
             Calling::Mapped { replace_after, .. } => (true, *replace_after),

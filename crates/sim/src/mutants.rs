@@ -455,6 +455,12 @@ pub const MUTANTS: &[Mutant] = &[
     )
     .about(Theme::Moves),
     mutant(
+        "snapshot-forgets-the-replies",
+        "who is sent a snapshot knows nothing of what became of the newest requests",
+        "Raft thesis, section 6.3: the replies are part of the state",
+    )
+    .about(Theme::Calm),
+    mutant(
         "memo-claims-never",
         "what is older than the memory was never executed",
         "Raft thesis, section 6.3: sessions that expire",

@@ -203,7 +203,7 @@ impl Group {
             last_leader: None,
             handed_by: None,
             alive: BTreeMap::from([(node.0, boot)]),
-            memo: Memo::new(snapshot.index),
+            memo: Memo::new(Index(0)),
             retries: Vec::new(),
             retried: BTreeSet::new(),
             answers: BTreeMap::new(),
@@ -236,7 +236,7 @@ impl Group {
             spans: Vec::new(),
             slots: None,
         };
-        group.recall_waits();
+        group.recall_memo(Index(0));
         group
     }
 
@@ -254,8 +254,10 @@ impl Group {
         self.shard.set_slots(slots);
     }
 
-    /// Of requests that a snapshot holds it is known which of them still wait: it says so.
-    fn recall_waits(&mut self) {
+    /// The state was not reached step by step from the one at `known`, but loaded from a snapshot. What led to
+    /// it is known as far as its note tells; and which requests still wait, it says itself.
+    fn recall_memo(&mut self, known: Index) {
+        self.memo.leap(known, self.applied, &self.shard.take_note());
         let waits = self.shard.waiters().origins().chain(self.shard.parked_origins());
         for origin in waits.filter(|origin| origin.node != keyspace::txn::PARKED) {
             mark!("a snapshot says that a guest waits");

@@ -8,8 +8,8 @@ use super::{Flight, Group, NoBackup};
 use crate::effects::{Effects, SnapshotJob};
 use crate::gateway::Leapt;
 use crate::limits::{
-    SNAPSHOT_IDLE_PART, SNAPSHOT_IDLE_TIME, SNAPSHOT_LOG_BYTES_MIN, SNAPSHOT_RETRY_TIME,
-    SNAPSHOT_STEP_BYTES,
+    MEMO_NOTE_BYTES_MAX, SNAPSHOT_IDLE_PART, SNAPSHOT_IDLE_TIME, SNAPSHOT_LOG_BYTES_MIN,
+    SNAPSHOT_RETRY_TIME, SNAPSHOT_STEP_BYTES,
 };
 use crate::message::Kind;
 use crate::request::{LEAPT, Moment, Who};
@@ -25,11 +25,17 @@ pub struct SnapshotOptions {
     pub step_bytes: usize,
     /// Bytes of applied entries that are worth a snapshot, for all groups of a node together and at the least.
     pub log_bytes: u64,
+    /// Bytes of replies to other nodes that go along with one.
+    pub note_bytes: usize,
 }
 
 impl Default for SnapshotOptions {
     fn default() -> SnapshotOptions {
-        SnapshotOptions { step_bytes: SNAPSHOT_STEP_BYTES, log_bytes: SNAPSHOT_LOG_BYTES_MIN }
+        SnapshotOptions {
+            step_bytes: SNAPSHOT_STEP_BYTES,
+            log_bytes: SNAPSHOT_LOG_BYTES_MIN,
+            note_bytes: MEMO_NOTE_BYTES_MAX,
+        }
     }
 }
 
@@ -244,10 +250,11 @@ impl Group {
         let config = self.config.clone();
         let meta = SnapshotMeta { index: self.applied, term: self.applied_term, config };
         let wanted = std::mem::take(&mut self.snapshot.wanted);
+        let note = self.memo.note(self.snapshot.options.note_bytes);
         self.snapshot.running = Some(Running {
             meta: meta.clone(),
             wanted,
-            saver: Some(Saver::begin(&mut self.shard)),
+            saver: Some(Saver::begin_with(&mut self.shard, &note)),
             writes: false,
             size: 0,
             log_bytes: self.snapshot.log_bytes,
@@ -352,9 +359,8 @@ impl Group {
             if let Some(slots) = self.slots.clone() {
                 self.set_slots(slots);
             }
-            self.applied = snapshot;
-            self.memo.restart(snapshot);
-            self.recall_waits();
+            let applied = std::mem::replace(&mut self.applied, snapshot);
+            self.recall_memo(applied);
             self.set_config(moment, snapshot, meta.config);
             leapt = self.leap(moment, meta.term, out);
         }
