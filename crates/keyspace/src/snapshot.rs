@@ -33,7 +33,7 @@ use crate::types::{Hash, List, Set, Stream, Zset};
 use crate::value::Value;
 
 /// The format that this code writes and reads.
-const VERSION: u64 = 4;
+const VERSION: u64 = 5;
 const NOTE: u8 = 2;
 const RECORD: u8 = 1;
 const END: u8 = 0;

@@ -13,8 +13,8 @@
 //! Each request is remembered and next to none is ever asked for. So they are put down one behind the
 //! other, and looked up by an index that is only made, and brought up to date, when one is asked for.
 //!
-//! Raft's dissertation, §6.3, keeps such replies in the state machine; they would then be in every
-//! snapshot, though a retry is needed only when a leader is gone.
+//! Raft's dissertation, §6.3, keeps such replies in the state machine; replicas would then have to agree on
+//! how many, though a retry is needed only when a leader is gone.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -439,22 +439,38 @@ fn where_the_disk_has_little_room_old_files_are_given_back_before_anybody_is_ref
         }
     };
     let mut index = 1;
-    grow(&mut wal, &mut index, 6);
+    grow(&mut wal, &mut index, 8);
     wal.trim(GroupId(1), index - 1, 1).unwrap();
     wal.commit().unwrap();
     prepare(&mut wal);
-    let files = |disk: &SimDisk| disk.list("wal").unwrap().len();
+    let files = |disk: &SimDisk| disk.list("wal").unwrap();
     assert_eq!((wal.status().segments, wal.status().spares), (1, SPARES));
-    assert_eq!(files(&disk) - 1 - SPARES, 2, "files may be written over");
+    assert_eq!(files(&disk).len() - 1 - SPARES, 4, "files may be written over");
 
-    // Two segments of log will have no room to become four.
+    // When the second segment is begun, one is lacking for as much log again.
     disk.set_capacity(Some(disk.used() + SEGMENTS_ROOM * segment));
     grow(&mut wal, &mut index, 2);
     assert!(wal.is_low());
     prepare(&mut wal);
-    assert_eq!((files(&disk), wal.status().spares), (2 + SPARES, SPARES));
+    assert_eq!((files(&disk).len(), wal.status().spares), (2 + SPARES + 2, SPARES));
+    // With the third once more. The next spare is made of one that is left, and none is made anew.
+    let made = disk.operations();
     grow(&mut wal, &mut index, 3);
-    assert_eq!(last(&open(&disk).1, 1), index - 1);
+    prepare(&mut wal);
+    assert_eq!((files(&disk).len(), wal.status().spares), (3 + SPARES, SPARES));
+    assert!(disk.operations() - made < 200, "no file is filled with zeros");
+
+    // An entry that needs more than the log has.
+    wal.trim(GroupId(1), index - 1, 1).unwrap();
+    wal.commit().unwrap();
+    disk.set_capacity(Some(disk.used() + (SEGMENTS_ROOM + 1) * segment));
+    let large = vec![1; 4 * segment as usize];
+    let refused = wal.append(&entry(1, index, &large));
+    assert!(matches!(refused, Err(Error::Full { .. })) && !wal.is_low());
+    prepare(&mut wal);
+    wal.append(&entry(1, index, &large)).unwrap();
+    wal.commit().unwrap();
+    assert_eq!(last(&open(&disk).1, 1), index);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! It is a hint. Leaders change, and every node takes every key.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
 use std::time::Duration;
 
 use hashring::Shards;
@@ -22,8 +24,10 @@ pub(crate) struct Leaders {
     pub(crate) addrs: Vec<String>,
     /// By shard, its leader's place in `addrs`; empty if there are no shards.
     of_shard: Vec<usize>,
-    /// The node that said so.
-    told_by: String,
+    /// All nodes that are known, the one that said so first.
+    nodes: Vec<String>,
+    /// The name of their cluster.
+    pub(crate) cluster: Option<String>,
 }
 
 impl Leaders {
@@ -34,60 +38,58 @@ impl Leaders {
             Value::Bulk(text) => serde_json::from_slice(&text).unwrap_or(Json::Null),
             _ => Json::Null,
         };
-        let own = cluster(link)?;
+        let cluster = cluster(link)?;
         let is_there = |addr: &str| {
             let asked = Link::connect(addr, TIMEOUT).and_then(|mut other| {
                 other.authenticate(None, password)?;
-                cluster(&mut other)
+                self::cluster(&mut other)
             });
-            own.is_some() && asked.is_ok_and(|theirs| theirs == own)
+            cluster.is_some() && asked.is_ok_and(|theirs| theirs == cluster)
         };
-        Ok(Leaders::of(&status, link.addr(), is_there))
-    }
-
-    /// As a node at this address says.
-    fn of(status: &Json, addr: &str, mut is_there: impl FnMut(&str) -> bool) -> Leaders {
-        let count = status["map"]["shards"].as_u64().unwrap_or_default();
-        let Ok(shards) = Shards::new(count as usize) else {
-            return Leaders {
-                shards: None,
-                addrs: vec![addr.to_owned()],
-                of_shard: Vec::new(),
-                told_by: addr.to_owned(),
-            };
-        };
-        let list = |name: &str| status[name].as_array().into_iter().flatten();
-        // By its number, where to reach a node that leads, once it was looked for.
-        let mut known = std::collections::BTreeMap::new();
-        let mut reach = |node: u64| {
-            let told = || list("nodes").find(|one| one["id"].as_u64() == Some(node));
-            let look = || told()?["addr"].as_str().filter(|addr| is_there(addr)).map(str::to_owned);
-            known.entry(node).or_insert_with(look).clone()
-        };
-        let mut addrs: Vec<String> = Vec::new();
-        let of_shard = shards.iter().map(|shard| {
-            let group = list("groups").find(|one| one["id"].as_u64() == Some(shard.index() as u64));
-            let leader = group.and_then(|group| group["leader"].as_u64());
-            let leader = leader.and_then(&mut reach).unwrap_or_else(|| addr.to_owned());
-            addrs.iter().position(|known| *known == leader).unwrap_or_else(|| {
-                addrs.push(leader);
-                addrs.len() - 1
-            })
+        // Side by side: each that does not answer takes some seconds.
+        let told: BTreeSet<String> = leaders(&status).into_values().collect();
+        let there = thread::scope(|scope| {
+            let asks: Vec<_> =
+                told.iter().map(|addr| (addr, scope.spawn(|| is_there(addr)))).collect();
+            let there = asks.into_iter().filter_map(|(addr, asked)| {
+                let is_there = asked.join().unwrap_or(false);
+                is_there.then(|| addr.clone())
+            });
+            there.collect()
         });
-        let of_shard = of_shard.collect();
-        Leaders { shards: Some(shards), addrs, of_shard, told_by: addr.to_owned() }
+        Ok(Leaders { cluster: cluster.clone(), ..Leaders::of(&status, link.addr(), &there) })
     }
 
-    /// Where to go with what is for this one, if it is gone: all others that are known.
-    pub(crate) fn from(&self, addr: &str) -> Vec<String> {
-        let all = self.addrs.iter().chain([&self.told_by]).map(String::as_str);
-        let mut addrs = vec![addr.to_owned()];
-        for other in all {
-            if !addrs.iter().any(|known| known == other) {
-                addrs.push(other.to_owned());
+    /// As a node at this address says, where these can be reached.
+    fn of(status: &Json, addr: &str, there: &BTreeSet<String>) -> Leaders {
+        let all = list(status, "nodes").filter_map(|node| node["addr"].as_str());
+        let others = all.filter(|other| *other != addr).map(str::to_owned);
+        let nodes = std::iter::once(addr.to_owned()).chain(others).collect();
+        let mut made =
+            Leaders { shards: None, addrs: Vec::new(), of_shard: Vec::new(), nodes, cluster: None };
+        let count = status["map"]["shards"].as_u64().unwrap_or_default();
+        made.shards = Shards::new(count as usize).ok();
+        let Some(shards) = made.shards else {
+            made.addrs.push(addr.to_owned());
+            return made;
+        };
+        let mut told = leaders(status);
+        for shard in shards.iter() {
+            let leader = told.remove(&(shard.index() as u64)).filter(|addr| there.contains(addr));
+            let leader = leader.unwrap_or_else(|| addr.to_owned());
+            let place = made.addrs.iter().position(|known| *known == leader);
+            made.of_shard.push(place.unwrap_or(made.addrs.len()));
+            if place.is_none() {
+                made.addrs.push(leader);
             }
         }
-        addrs
+        made
+    }
+
+    /// Where to go with what is for this one, and with the same if it is gone.
+    pub(crate) fn from(&self, addr: &str) -> Vec<String> {
+        let others = self.nodes.iter().filter(|node| *node != addr);
+        std::iter::once(addr).chain(others.map(String::as_str)).map(str::to_owned).collect()
     }
 
     /// The place in `addrs` of the leader of this key's shard.
@@ -96,8 +98,23 @@ impl Leaders {
     }
 }
 
+fn list<'a>(status: &'a Json, name: &str) -> impl Iterator<Item = &'a Json> {
+    status[name].as_array().into_iter().flatten()
+}
+
+/// By shard, the address of its leader, if a node's status tells of one.
+fn leaders(status: &Json) -> BTreeMap<u64, String> {
+    let addr = |node: &Json| Some((node["id"].as_u64()?, node["addr"].as_str()?.to_owned()));
+    let nodes: BTreeMap<u64, String> = list(status, "nodes").filter_map(addr).collect();
+    let led = |group: &Json| {
+        let leader = nodes.get(&group["leader"].as_u64()?)?;
+        Some((group["id"].as_u64()?, leader.clone()))
+    };
+    list(status, "groups").filter_map(led).collect()
+}
+
 /// The name of the cluster that the other end belongs to, if it is a node.
-fn cluster(link: &mut Link) -> Result<Option<String>, String> {
+pub(crate) fn cluster(link: &mut Link) -> Result<Option<String>, String> {
     let Value::Bulk(info) = link.call(&[b"INFO", b"synod"])? else { return Ok(None) };
     let info = String::from_utf8_lossy(&info);
     let name = info.lines().find_map(|line| line.strip_prefix("synod_cluster:"));
@@ -121,20 +138,17 @@ mod tests {
                 { "id": 3, "leader": 3 }
             ]
         });
-        let mut asked = Vec::new();
-        let leaders = Leaders::of(&status, "named:9", |addr| {
-            asked.push(addr.to_owned());
-            addr != "c:3"
-        });
-        assert_eq!(asked, ["b:2", "a:1", "c:3"], "each is looked for once");
+        let there = ["a:1", "b:2"].map(str::to_owned).into();
+        let leaders = Leaders::of(&status, "named:9", &there);
         assert_eq!(leaders.addrs, ["b:2", "a:1", "named:9"]);
         assert_eq!(leaders.of_shard, [0, 1, 2, 2]);
-        assert_eq!(leaders.from("a:1"), ["a:1", "b:2", "named:9"]);
+        assert_eq!(leaders.from("b:2"), ["b:2", "named:9", "a:1", "c:3"]);
+        assert_eq!(leaders.from("named:9"), ["named:9", "a:1", "b:2", "c:3"]);
         let shards = leaders.shards.unwrap();
         for key in [&b"a"[..], b"b", b"c", b"d", b"e"] {
             assert_eq!(leaders.of_key(key), leaders.of_shard[shards.of_key(key).index()]);
         }
-        let plain = Leaders::of(&json!(null), "redis:6379", |_| false);
+        let plain = Leaders::of(&json!(null), "redis:6379", &there);
         assert_eq!((plain.shards, plain.of_key(b"k")), (None, 0));
         assert_eq!(plain.addrs, ["redis:6379"]);
     }

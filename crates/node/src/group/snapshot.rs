@@ -25,7 +25,7 @@ pub struct SnapshotOptions {
     pub step_bytes: usize,
     /// Bytes of applied entries that are worth a snapshot, for all groups of a node together and at the least.
     pub log_bytes: u64,
-    /// Bytes of replies to other nodes that go along with one.
+    /// Bytes of replies to other nodes that go along with those of all groups, together.
     pub note_bytes: usize,
 }
 
@@ -146,6 +146,11 @@ impl Snapshotting {
         self.running.as_ref().is_some_and(Running::is_ready)
     }
 
+    /// Bytes of replies that go along.
+    fn note_bytes(&self) -> usize {
+        self.options.note_bytes / self.shards as usize
+    }
+
     /// A log that is worth a snapshot.
     fn long_log(&self) -> u64 {
         self.size.max(self.options.log_bytes / self.shards)
@@ -250,7 +255,7 @@ impl Group {
         let config = self.config.clone();
         let meta = SnapshotMeta { index: self.applied, term: self.applied_term, config };
         let wanted = std::mem::take(&mut self.snapshot.wanted);
-        let note = self.memo.note(self.snapshot.options.note_bytes);
+        let note = self.memo.note(self.snapshot.note_bytes());
         self.snapshot.running = Some(Running {
             meta: meta.clone(),
             wanted,

@@ -41,8 +41,7 @@ pub(super) struct Spares {
     short: bool,
     /// The log may not grow by as much again as it has.
     low: bool,
-    /// Bytes that the disk lacked for that, and that were not given back since.
-    lacks: u64,
+    lacks: Lacks,
     /// In the order of use; the first one follows the active segment.
     ready: VecDeque<Ready>,
     /// Segments whose files may be written over.
@@ -52,6 +51,15 @@ pub(super) struct Spares {
     in_flight: Option<InFlight>,
     /// Counts the jobs, so that each has a name of its own.
     jobs: u64,
+}
+
+/// Bytes that the disk lacked, and that were not given back since.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lacks {
+    /// For the last segment that was wanted for entries.
+    now: u64,
+    /// For as much log again.
+    soon: u64,
 }
 
 /// Work that was handed out.
@@ -67,14 +75,14 @@ struct InFlight {
 impl Spares {
     pub(super) fn new(disk: Arc<dyn Disk>, options: Options) -> Spares {
         let (ready, retired, surplus) = (VecDeque::new(), Vec::new(), Vec::new());
-        let (sizes, short, low, lacks, in_flight) = (Arc::default(), false, false, 0, None);
+        let (sizes, short, low, in_flight) = (Arc::default(), false, false, None);
         Spares {
             disk,
             options,
             sizes,
             short,
             low,
-            lacks,
+            lacks: Lacks::default(),
             ready,
             retired,
             surplus,
@@ -105,9 +113,9 @@ impl Spares {
     }
 
     fn note_lacking(&mut self, log: &Log, more: u64) {
-        self.short = self.lacking(log, more) > 0;
-        self.lacks = self.lacking(log, self.log_bytes(log));
-        self.low = self.lacks > 0;
+        let now = self.lacking(log, more);
+        self.lacks = Lacks { now, soon: self.lacking(log, self.log_bytes(log)) };
+        (self.short, self.low) = (now > 0, self.lacks.soon > 0);
         if self.short {
             mark!("the log leaves the rest of the disk to the next snapshot");
         }
@@ -131,20 +139,22 @@ impl Spares {
     }
 
     /// Gives up what the log has of the disk and does not use, as far as it lacked: other nodes may have their
-    /// logs there too. What is ready it keeps until it is short.
+    /// logs there too. Unless it is short, it keeps what will be its next spares, and those that are ready.
     fn give_back(&mut self) {
-        let mut lacks = std::mem::take(&mut self.lacks);
-        while lacks > 0 {
+        let Lacks { mut now, mut soon } = std::mem::take(&mut self.lacks);
+        let next = SPARES.saturating_sub(self.ready.len());
+        while now > 0 || soon > 0 && self.retired.len() > next {
             if let Some(retired) = self.retired.pop() {
                 self.surplus.push(retired);
-            } else if let Some(ready) = self.ready.pop_back_if(|_| self.short) {
+            } else if let Some(ready) = self.ready.pop_back() {
                 // At once: its number will be that of a segment to come. What cannot be deleted now is
                 // found at the next start.
                 let _ = self.disk.remove(&path(ready.sequence));
             } else {
                 break;
             }
-            lacks = lacks.saturating_sub(self.options.segment_bytes);
+            now = now.saturating_sub(self.options.segment_bytes);
+            soon = soon.saturating_sub(self.options.segment_bytes);
         }
     }
 
@@ -202,7 +212,9 @@ impl Spares {
         }
         self.give_back();
         let more = if self.retired.is_empty() { self.options.segment_bytes } else { 0 };
-        let wanted = self.ready.len() < SPARES && self.lacking(log, more) == 0;
+        // What was given back is for what did not fit.
+        let has_room = !self.short && self.lacking(log, more) == 0;
+        let wanted = self.ready.len() < SPARES && has_room;
         if !wanted && self.surplus.is_empty() {
             return None;
         }

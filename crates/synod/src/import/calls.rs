@@ -126,6 +126,8 @@ pub(crate) struct Value {
     /// Elements so far.
     pub(crate) elements: u64,
     last: StreamId,
+    /// None of its calls must be run once more, or late.
+    once: bool,
     number: String,
 }
 
@@ -139,6 +141,7 @@ impl Value {
             count: 0,
             elements: 0,
             last: StreamId::default(),
+            once: false,
             number: String::new(),
         }
     }
@@ -152,18 +155,18 @@ impl Value {
         let is_string = self.kind == Kind::String;
         let grows = matches!(self.kind, Kind::Set | Kind::Hash | Kind::SortedSet);
         // What ends may have ended by then, and would be there again.
-        batch.once |= !is_string && (replace || !grows || self.expiry.is_some());
-        if replace && self.kind != Kind::String {
-            batch.call(&[b"UNLINK", &self.key]);
+        self.once = !is_string && (replace || !grows || self.expiry.is_some());
+        if replace && !is_string {
+            self.call(&[b"UNLINK", &self.key], batch);
         }
     }
 
     /// The value of a string, or its next part.
     pub(crate) fn text(&mut self, text: &[u8], is_whole: bool, batch: &mut Batch) {
         self.elements += 1;
-        batch.once |= !is_whole;
+        self.once |= !is_whole;
         if self.elements > 1 {
-            batch.call(&[b"APPEND", &self.key, text]);
+            self.call(&[b"APPEND", &self.key, text], batch);
         } else if let (true, Some(Expiry(ms))) = (is_whole, self.expiry) {
             self.expiry = None;
             let ms = itoa::Buffer::new().format(ms).to_owned();
@@ -171,8 +174,14 @@ impl Value {
         } else if is_whole && self.expiry.is_none() {
             batch.set(&self.key, text);
         } else {
-            batch.call(&[b"SET", &self.key, text]);
+            self.call(&[b"SET", &self.key, text], batch);
         }
+    }
+
+    /// Adds a command of this value.
+    fn call(&self, args: &[&[u8]], batch: &mut Batch) {
+        batch.once |= self.once;
+        batch.call(args);
     }
 
     /// An element of a list or set.
@@ -218,6 +227,7 @@ impl Value {
             Kind::Hash => b"HSET",
             kind => unreachable!("a {kind} has no parts"),
         };
+        batch.once |= self.once;
         encode_count(&mut batch.bytes, 2 + self.count);
         encode_arg(&mut batch.bytes, name);
         encode_arg(&mut batch.bytes, &self.key);
@@ -236,6 +246,7 @@ impl Value {
     ) {
         self.elements += 1;
         self.last = id;
+        batch.once |= self.once;
         encode_count(&mut batch.bytes, 3 + texts.len());
         encode_arg(&mut batch.bytes, b"XADD");
         encode_arg(&mut batch.bytes, &self.key);
@@ -249,19 +260,22 @@ impl Value {
         let last = end.last.max(self.last);
         if self.elements == 0 {
             let id = last.max(StreamId { ms: 0, seq: 1 }).to_string();
-            batch.call(&[b"XADD", &self.key, b"MAXLEN", b"0", id.as_bytes(), b"x", b"y"]);
+            let args = [b"XADD", &self.key[..], b"MAXLEN", b"0", id.as_bytes(), b"x", b"y"];
+            self.call(&args, batch);
         }
         let added = end.added.max(self.elements).min(i64::MAX as u64).to_string();
         let max_deleted = end.max_deleted.min(last).to_string();
-        batch.call(&[
+        let last = last.to_string();
+        let args = [
             b"XSETID",
-            &self.key,
-            last.to_string().as_bytes(),
+            &self.key[..],
+            last.as_bytes(),
             b"ENTRIESADDED",
             added.as_bytes(),
             b"MAXDELETEDID",
             max_deleted.as_bytes(),
-        ]);
+        ];
+        self.call(&args, batch);
     }
 
     /// The value is whole. Is there any? Redis had faults that left keys with empty values behind.
@@ -271,7 +285,7 @@ impl Value {
             return false;
         }
         if let Some(Expiry(ms)) = self.expiry.take() {
-            batch.call(&[b"PEXPIREAT", &self.key, ms.to_string().as_bytes()]);
+            self.call(&[b"PEXPIREAT", &self.key, ms.to_string().as_bytes()], batch);
         }
         true
     }
@@ -297,7 +311,7 @@ mod tests {
     use hashring::Shards;
 
     use super::{Batch, PART_ELEMENTS, Strings, Value, write_score};
-    use rdb::{Key, Kind};
+    use rdb::{Key, Kind, StreamId};
 
     #[test]
     fn small_strings_of_a_shard_are_written_together_and_large_ones_alone() {
@@ -319,6 +333,45 @@ mod tests {
         let whole = String::from_utf8_lossy(&batch.bytes);
         assert!((0..100).all(|number| whole.contains(&format!("\r\nk{number}\r\n$1\r\nv\r\n"))));
         assert_eq!(whole.matches("MSET").count(), 5);
+    }
+
+    #[test]
+    fn what_must_not_run_twice_is_marked_in_each_batch_that_has_a_part_of_it() {
+        let expiry = Some(rdb::Expiry(1 << 50));
+        let id = StreamId { ms: 1, seq: 1 };
+        let once = |kind: Kind, expiry, replace: bool| {
+            let (mut value, mut parts) = (Value::new(), [Batch::default(), Batch::default()]);
+            value.begin(Key { key: b"k", kind: kind.clone(), expiry }, replace, &mut parts[0]);
+            for batch in &mut parts {
+                for _ in 0..PART_ELEMENTS {
+                    match kind {
+                        Kind::String => value.text(b"x", false, batch),
+                        Kind::Stream => value.entry(id, [&b"f"[..], b"v"].into_iter(), batch),
+                        Kind::Hash => value.field(b"f", b"v", batch),
+                        Kind::SortedSet => value.member(b"m", 1.0, batch),
+                        _ => value.element(b"e", batch),
+                    }
+                }
+            }
+            assert!(parts.iter().all(|batch| batch.calls > 0));
+            let marks = parts.map(|batch| !batch.may_be_repeated());
+            assert_eq!(marks[0], marks[1], "{kind:?}");
+            marks[0]
+        };
+        for kind in [Kind::List, Kind::Stream, Kind::String] {
+            assert!(once(kind, None, false));
+        }
+        for kind in [Kind::Set, Kind::Hash, Kind::SortedSet] {
+            assert!(!once(kind.clone(), None, false));
+            assert!(once(kind.clone(), expiry, false) && once(kind, None, true));
+        }
+        let (mut value, mut batch) = (Value::new(), Batch::default());
+        value.begin(Key { key: b"k", kind: Kind::String, expiry }, true, &mut batch);
+        value.text(b"x", true, &mut batch);
+        assert!(
+            batch.may_be_repeated() && batch.calls == 1,
+            "a whole value takes the place of the last"
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use wire::resp::{Decoder, ReplyLimits, Value};
 
 use super::calls::Batch;
+use crate::leaders;
 use crate::limits::{BATCHES_IN_FLIGHT_MAX, IN_FLIGHT_BYTES_MAX, LANE_PAUSE, LANE_RETRY_TIME};
 use crate::link::Link;
 
@@ -67,6 +68,8 @@ fn share(bytes: usize) -> usize {
 #[derive(Clone, Debug)]
 pub(super) struct Route {
     pub(super) addrs: Vec<String>,
+    /// Of what cluster they have to be, if it has a name.
+    pub(super) cluster: Option<String>,
     pub(super) password: Option<String>,
 }
 
@@ -74,6 +77,9 @@ impl Route {
     fn connect(&self, at: usize, timeout: Duration) -> Result<Link, String> {
         let mut link = Link::connect(&self.addrs[at % self.addrs.len()], timeout)?;
         link.authenticate(None, self.password.as_deref())?;
+        if self.cluster.is_some() && leaders::cluster(&mut link)? != self.cluster {
+            return Err(format!("{}: a node of another cluster", link.addr()));
+        }
         link.wait_for(TIMEOUT)?;
         Ok(link)
     }
@@ -101,8 +107,14 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn open(route: Route, room: Arc<Room>) -> Result<Lane, String> {
-        let link = route.connect(0, TIMEOUT)?;
-        Ok(Lane { route, at: 0, link, room, in_flight: VecDeque::new(), failing: None })
+        // The first may have gone since somebody looked.
+        let first = route.connect(0, TIMEOUT_BRIEF).map(|link| (0, link));
+        let (at, link) = first.or_else(|why| {
+            let others = (1..route.addrs.len())
+                .find_map(|at| Some((at, route.connect(at, TIMEOUT_BRIEF).ok()?)));
+            others.ok_or(why)
+        })?;
+        Ok(Lane { route, at, link, room, in_flight: VecDeque::new(), failing: None })
     }
 
     /// Returns once the loader has no more and every reply was good.

@@ -47,7 +47,8 @@ impl Lanes {
     ) -> Result<Lanes, String> {
         let room = Arc::new(Room::default());
         let open = |addr: &String| {
-            let route = Route { addrs: leaders.from(addr), password: password.map(str::to_owned) };
+            let (cluster, password) = (leaders.cluster.clone(), password.map(str::to_owned));
+            let route = Route { addrs: leaders.from(addr), cluster, password };
             let lane = Lane::open(route, room.clone())?;
             let (sender, outbox) = sync_channel(1);
             let thread = thread::spawn(move || lane.run(&outbox));
@@ -62,10 +63,10 @@ impl Lanes {
         Ok(Lanes { leaders, homes, at: 0 })
     }
 
-    /// A key of this database begins: it may go to another lane than those before.
-    pub(crate) fn begin_key(&mut self, database: u64, key: &[u8]) -> Result<(), String> {
+    /// A key of this database begins.
+    pub(crate) fn begin_key(&mut self, database: u64, key: &[u8]) {
         self.at = self.leaders.of_key(key);
-        self.homes[self.at].begin_key(database)
+        self.homes[self.at].select(database);
     }
 
     /// Where the calls of that key are put.
@@ -79,6 +80,13 @@ impl Lanes {
         if home.batch.is_full() { home.send(home.at) } else { Ok(()) }
     }
 
+    /// The key ends: the next may go on another lane.
+    pub(crate) fn end_key(&mut self) -> Result<(), String> {
+        let home = &mut self.homes[self.at];
+        let next = (home.at + 1) % home.lanes.len();
+        if home.batch.is_full() { home.send(next) } else { Ok(()) }
+    }
+
     /// Sends the rest and waits for all replies.
     pub(crate) fn finish(mut self) -> Result<(), String> {
         self.homes.iter_mut().try_for_each(|home| home.send(home.at))?;
@@ -89,17 +97,14 @@ impl Lanes {
 }
 
 impl Home {
-    fn begin_key(&mut self, database: u64) -> Result<(), String> {
-        if self.batch.is_full() {
-            self.send((self.at + 1) % self.lanes.len())?;
-        }
+    /// What comes is of this database.
+    fn select(&mut self, database: u64) {
         let lane = &mut self.lanes[self.at];
         if lane.database != database {
             lane.database = database;
             self.batch.write_strings();
             self.batch.call(&[b"SELECT", database.to_string().as_bytes()]);
         }
-        Ok(())
     }
 
     /// Sends the batch; the next one goes on that lane.

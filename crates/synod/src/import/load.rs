@@ -95,7 +95,7 @@ impl Load<'_> {
                     true => *self.loaded.keys.entry(self.value.kind).or_insert(0) += 1,
                     false => left_out.add("keys with an empty value, as old faults left them", 1),
                 }
-                return self.lanes.send_full();
+                return self.lanes.end_key();
             }
             Item::Text(text) => return self.text(text),
             part => {
@@ -148,7 +148,7 @@ impl Load<'_> {
             left_out.add("keys with an element beyond the 64 MiB of a command", 1);
         } else {
             self.is_ignored = false;
-            self.lanes.begin_key(self.database, key.key)?;
+            self.lanes.begin_key(self.database, key.key);
             self.value.begin(key, order.replace, self.lanes.batch());
         }
         Ok(())

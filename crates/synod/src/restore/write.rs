@@ -140,7 +140,7 @@ impl Writing {
             let key = String::from_utf8_lossy(key);
             format!("the key {key} has a value of a type that is not known here")
         })?;
-        self.lanes.begin_key(u64::from(db), key)?;
+        self.lanes.begin_key(u64::from(db), key);
         if value.len() <= PUT_BYTES_MAX {
             let mut digits = itoa::Buffer::new();
             let expires = expires.map_or("-1", |expires| digits.format(expires.0));
@@ -149,7 +149,7 @@ impl Writing {
             self.in_parts(record, kind)?;
         }
         *self.restored.keys.entry(kind).or_insert(0) += 1;
-        self.lanes.send_full()
+        self.lanes.end_key()
     }
 
     /// Writes a value that is too large for one call, by the commands of its type.
