@@ -341,7 +341,7 @@ mod tests {
         let id = StreamId { ms: 1, seq: 1 };
         let once = |kind: Kind, expiry, replace: bool| {
             let (mut value, mut parts) = (Value::new(), [Batch::default(), Batch::default()]);
-            value.begin(Key { key: b"k", kind: kind.clone(), expiry }, replace, &mut parts[0]);
+            value.begin(Key { key: b"k", kind, expiry }, replace, &mut parts[0]);
             for batch in &mut parts {
                 for _ in 0..PART_ELEMENTS {
                     match kind {
@@ -362,8 +362,8 @@ mod tests {
             assert!(once(kind, None, false));
         }
         for kind in [Kind::Set, Kind::Hash, Kind::SortedSet] {
-            assert!(!once(kind.clone(), None, false));
-            assert!(once(kind.clone(), expiry, false) && once(kind, None, true));
+            assert!(!once(kind, None, false));
+            assert!(once(kind, expiry, false) && once(kind, None, true));
         }
         let (mut value, mut batch) = (Value::new(), Batch::default());
         value.begin(Key { key: b"k", kind: Kind::String, expiry }, true, &mut batch);
