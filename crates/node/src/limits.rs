@@ -137,8 +137,11 @@ pub const ADDR_BYTES_MAX: usize = 259;
 pub const MEMO_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes of them that go along with the snapshots of a node's groups, together: with sixteen groups thousands of
-/// replies for each, while a request is under way for a few of the newest. Those of one are written in one go.
-pub const MEMO_NOTE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// replies for each, while a request is under way for a few of the newest.
+pub const MEMO_NOTES_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Bytes of those of one group: they are written in one go.
+pub const MEMO_NOTE_BYTES_MAX: usize = 128 * 1024;
 
 /// The largest reply that is remembered. Who asks again for a larger one hears that the
 /// outcome is unknown.

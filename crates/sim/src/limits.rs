@@ -37,7 +37,7 @@ pub(crate) const SNAPSHOT_STEP_BYTES: [usize; 3] = [512, 4 * 1024, 128 * 1024];
 pub(crate) const SNAPSHOT_LOG_BYTES: [u64; 3] = [64 << 20, 1 << 20, 64 << 10];
 
 /// Bytes of replies that go along with a snapshot, as drawn for each start of a node.
-pub(crate) const NOTE_BYTES: [usize; 3] = [128 << 10, 0, 200];
+pub(crate) const NOTE_BYTES: [usize; 3] = [32 << 10, 0, 100];
 
 /// How long a connection between nodes that broke stays broken before it is dialed again.
 pub(crate) const REDIAL_INTERVAL: Duration = Duration::from_millis(100);

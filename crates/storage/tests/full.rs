@@ -471,6 +471,22 @@ fn where_the_disk_has_little_room_old_files_are_given_back_before_anybody_is_ref
     wal.append(&entry(1, index, &large)).unwrap();
     wal.commit().unwrap();
     assert_eq!(last(&open(&disk).1, 1), index);
+
+    // One that is refused and never comes again keeps no spares away.
+    index += 1;
+    while wal.append(&entry(1, index, &large)).is_ok() {
+        wal.commit().unwrap();
+        index += 1;
+    }
+    wal.commit().unwrap();
+    prepare(&mut wal);
+    wal.trim(GroupId(1), index - 1, 1).unwrap();
+    let before = wal.status().spares;
+    prepare(&mut wal);
+    assert_eq!(wal.status().spares, before, "what is given back is for what was refused");
+    wal.commit().unwrap();
+    prepare(&mut wal);
+    assert!(wal.status().spares > before);
 }
 
 #[test]
@@ -529,6 +545,8 @@ fn on_a_full_disk_a_short_log_is_moved_out_of_its_oldest_segment_too() {
     assert!(store.wal.survey().is_some_and(|one| store.wal.surveyed(one.run(&mut || {})).is_ok()));
     assert!(!store.wal.tidy().unwrap(), "too much is alive in it");
     assert!(store.wal.survey().is_none(), "it is not read again");
+    let refused = store.wal.append(&entry(1, index, &[1; 1000]));
+    assert!(refused.is_err(), "it comes again and again");
     store.wal.trim(GroupId(1), index - 1, 1).unwrap();
     store.wal.commit().unwrap();
     assert_eq!(store.wal.status().segments, segments, "one entry pins it");

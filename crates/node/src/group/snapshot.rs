@@ -8,8 +8,8 @@ use super::{Flight, Group, NoBackup};
 use crate::effects::{Effects, SnapshotJob};
 use crate::gateway::Leapt;
 use crate::limits::{
-    MEMO_NOTE_BYTES_MAX, SNAPSHOT_IDLE_PART, SNAPSHOT_IDLE_TIME, SNAPSHOT_LOG_BYTES_MIN,
-    SNAPSHOT_RETRY_TIME, SNAPSHOT_STEP_BYTES,
+    MEMO_NOTE_BYTES_MAX, MEMO_NOTES_BYTES_MAX, SNAPSHOT_IDLE_PART, SNAPSHOT_IDLE_TIME,
+    SNAPSHOT_LOG_BYTES_MIN, SNAPSHOT_RETRY_TIME, SNAPSHOT_STEP_BYTES,
 };
 use crate::message::Kind;
 use crate::request::{LEAPT, Moment, Who};
@@ -25,7 +25,7 @@ pub struct SnapshotOptions {
     pub step_bytes: usize,
     /// Bytes of applied entries that are worth a snapshot, for all groups of a node together and at the least.
     pub log_bytes: u64,
-    /// Bytes of replies to other nodes that go along with those of all groups, together.
+    /// Bytes of replies to other nodes that go along with one, at the most.
     pub note_bytes: usize,
 }
 
@@ -148,7 +148,7 @@ impl Snapshotting {
 
     /// Bytes of replies that go along.
     fn note_bytes(&self) -> usize {
-        self.options.note_bytes / self.shards as usize
+        self.options.note_bytes.min(MEMO_NOTES_BYTES_MAX / self.shards as usize)
     }
 
     /// A log that is worth a snapshot.

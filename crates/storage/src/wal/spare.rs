@@ -39,6 +39,8 @@ pub(super) struct Spares {
     sizes: Arc<Sizes>,
     /// The last segment that was wanted for entries would not have left it.
     short: bool,
+    /// So it was since the last commit.
+    refused: bool,
     /// The log may not grow by as much again as it has.
     low: bool,
     lacks: Lacks,
@@ -75,12 +77,13 @@ struct InFlight {
 impl Spares {
     pub(super) fn new(disk: Arc<dyn Disk>, options: Options) -> Spares {
         let (ready, retired, surplus) = (VecDeque::new(), Vec::new(), Vec::new());
-        let (sizes, short, low, in_flight) = (Arc::default(), false, false, None);
+        let (sizes, short, refused, low, in_flight) = (Arc::default(), false, false, false, None);
         Spares {
             disk,
             options,
             sizes,
             short,
+            refused,
             low,
             lacks: Lacks::default(),
             ready,
@@ -116,9 +119,15 @@ impl Spares {
         let now = self.lacking(log, more);
         self.lacks = Lacks { now, soon: self.lacking(log, self.log_bytes(log)) };
         (self.short, self.low) = (now > 0, self.lacks.soon > 0);
+        self.refused |= self.short;
         if self.short {
             mark!("the log leaves the rest of the disk to the next snapshot");
         }
+    }
+
+    /// There was a commit. Is nobody refused any more? What was may have become void.
+    pub(super) fn forget_refusal(&mut self) {
+        self.short &= std::mem::take(&mut self.refused);
     }
 
     fn log_bytes(&self, log: &Log) -> u64 {

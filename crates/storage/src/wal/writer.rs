@@ -347,6 +347,7 @@ impl Wal {
     /// and calling again tries again. After any other error nothing is accepted any more.
     pub fn commit(&mut self) -> Result<(), Error> {
         self.healthy()?;
+        self.spares.forget_refusal();
         self.live.retire(&mut self.retiring);
         let first = self.live.first();
         if !self.pending && first == self.first {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use wire::resp::{Decoder, ReplyLimits, Value};
 
 use super::calls::Batch;
-use crate::leaders;
+use crate::leaders::{self, Leaders};
 use crate::limits::{BATCHES_IN_FLIGHT_MAX, IN_FLIGHT_BYTES_MAX, LANE_PAUSE, LANE_RETRY_TIME};
 use crate::link::Link;
 
@@ -66,14 +66,27 @@ fn share(bytes: usize) -> usize {
 
 /// Where a lane may go, the best first.
 #[derive(Clone, Debug)]
-pub(super) struct Route {
-    pub(super) addrs: Vec<String>,
+pub(crate) struct Route {
+    addrs: Vec<String>,
     /// Of what cluster they have to be, if it has a name.
-    pub(super) cluster: Option<String>,
-    pub(super) password: Option<String>,
+    cluster: Option<String>,
+    password: Option<String>,
 }
 
 impl Route {
+    /// To this address, or else to any other node.
+    pub(crate) fn of(leaders: &Leaders, addr: &str, password: Option<&str>) -> Route {
+        let (cluster, password) = (leaders.cluster.clone(), password.map(str::to_owned));
+        Route { addrs: leaders.from(addr), cluster, password }
+    }
+
+    /// A connection to the first that is there, and its place.
+    pub(crate) fn connect_any(&self) -> Result<(usize, Link), String> {
+        let connect = |at| self.connect(at, TIMEOUT_BRIEF).map(|link| (at, link));
+        let others = || (1..self.addrs.len()).find_map(|at| connect(at).ok());
+        connect(0).or_else(|why| others().ok_or(why))
+    }
+
     fn connect(&self, at: usize, timeout: Duration) -> Result<Link, String> {
         let mut link = Link::connect(&self.addrs[at % self.addrs.len()], timeout)?;
         link.authenticate(None, self.password.as_deref())?;
@@ -107,13 +120,7 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn open(route: Route, room: Arc<Room>) -> Result<Lane, String> {
-        // The first may have gone since somebody looked.
-        let first = route.connect(0, TIMEOUT_BRIEF).map(|link| (0, link));
-        let (at, link) = first.or_else(|why| {
-            let others = (1..route.addrs.len())
-                .find_map(|at| Some((at, route.connect(at, TIMEOUT_BRIEF).ok()?)));
-            others.ok_or(why)
-        })?;
+        let (at, link) = route.connect_any()?;
         Ok(Lane { route, at, link, room, in_flight: VecDeque::new(), failing: None })
     }
 

@@ -29,6 +29,8 @@ struct Home {
     lanes: Vec<Inbox>,
     at: usize,
     batch: Batch,
+    /// A part of the present key was sent.
+    in_parts: bool,
 }
 
 /// All lanes, and where the key goes that is being written.
@@ -39,7 +41,7 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    /// Opens so many connections, and one to each leader at the least.
+    /// Opens so many connections at the least, as many to each leader.
     pub(crate) fn open(
         leaders: Leaders,
         password: Option<&str>,
@@ -47,8 +49,7 @@ impl Lanes {
     ) -> Result<Lanes, String> {
         let room = Arc::new(Room::default());
         let open = |addr: &String| {
-            let (cluster, password) = (leaders.cluster.clone(), password.map(str::to_owned));
-            let route = Route { addrs: leaders.from(addr), cluster, password };
+            let route = Route::of(&leaders, addr, password);
             let lane = Lane::open(route, room.clone())?;
             let (sender, outbox) = sync_channel(1);
             let thread = thread::spawn(move || lane.run(&outbox));
@@ -57,7 +58,8 @@ impl Lanes {
         let each = (count as usize).div_ceil(leaders.addrs.len()).max(1);
         let homes = leaders.addrs.iter().map(|addr| {
             let lanes: Result<Vec<Inbox>, String> = (0..each).map(|_| open(addr)).collect();
-            Ok(Home { lanes: lanes?, at: 0, batch: Batch::new(Strings::new(leaders.shards), 0) })
+            let batch = Batch::new(Strings::new(leaders.shards), 0);
+            Ok(Home { lanes: lanes?, at: 0, batch, in_parts: false })
         });
         let homes = homes.collect::<Result<Vec<Home>, String>>()?;
         Ok(Lanes { leaders, homes, at: 0 })
@@ -77,14 +79,19 @@ impl Lanes {
     /// Within a key: sends what is enough for a batch, on the lane of the key.
     pub(crate) fn send_full(&mut self) -> Result<(), String> {
         let home = &mut self.homes[self.at];
-        if home.batch.is_full() { home.send(home.at) } else { Ok(()) }
+        if !home.batch.is_full() {
+            return Ok(());
+        }
+        home.in_parts = true;
+        home.send(home.at)
     }
 
     /// The key ends: the next may go on another lane.
     pub(crate) fn end_key(&mut self) -> Result<(), String> {
         let home = &mut self.homes[self.at];
         let next = (home.at + 1) % home.lanes.len();
-        if home.batch.is_full() { home.send(next) } else { Ok(()) }
+        let was_sent = std::mem::take(&mut home.in_parts);
+        if was_sent || home.batch.is_full() { home.send(next) } else { Ok(()) }
     }
 
     /// Sends the rest and waits for all replies.

@@ -21,6 +21,7 @@ mod source;
 mod survey;
 
 pub(crate) use calls::Value as Writer;
+pub(crate) use lane::Route;
 pub(crate) use lanes::Lanes;
 pub(crate) use source::{Server, Source};
 

@@ -13,7 +13,7 @@ use wire::resp::Value;
 
 use super::target::Target;
 use crate::backup::{Manifest, Scan};
-use crate::import::{Lanes, Writer};
+use crate::import::{Lanes, Route, Writer};
 use crate::left_out::LeftOut;
 use crate::limits::{PUT_BYTES_MAX, RESTORE_MARK, STRING_PART_BYTES};
 use crate::meter::{Meter, mib};
@@ -57,6 +57,7 @@ pub(super) fn write(
         restored.scripts += 1;
     }
     let leaders = target.leaders()?;
+    let route = Route::of(&leaders, target.link.addr(), target.password());
     let lanes = Lanes::open(leaders, target.password(), connections)?;
     let mut writing = Writing { lanes, value: Writer::new(), restored, now: now() };
     let (mut meter, mut before) = (Meter::new("restoring", Some(order.manifest.bytes)), 0);
@@ -84,6 +85,8 @@ pub(super) fn write(
     let Writing { lanes, mut restored, .. } = writing;
     lanes.finish()?;
     meter.finish();
+    // The node that was named may have gone since, or been started anew.
+    (_, target.link) = route.connect_any()?;
     settings(head, target, &mut restored)?;
     target.unmark()?;
     Ok(restored)
