@@ -10,9 +10,9 @@ use hashring::Shards;
 use serde_json::Value as Json;
 use wire::resp::Value;
 
-use crate::link::Link;
+use crate::link::{Link, info_field};
 
-/// For finding out whether a node can be reached at all.
+/// For a connection to a node that may be gone.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where to write.
@@ -39,13 +39,8 @@ impl Leaders {
             _ => Json::Null,
         };
         let cluster = cluster(link)?;
-        let is_there = |addr: &str| {
-            let asked = Link::connect(addr, TIMEOUT).and_then(|mut other| {
-                other.authenticate(None, password)?;
-                self::cluster(&mut other)
-            });
-            cluster.is_some() && asked.is_ok_and(|theirs| theirs == cluster)
-        };
+        let is_there =
+            |addr: &str| cluster.is_some() && connect(addr, password, cluster.as_deref()).is_ok();
         // Side by side: each that does not answer takes some seconds.
         let told: BTreeSet<String> = leaders(&status).into_values().collect();
         let there = thread::scope(|scope| {
@@ -113,12 +108,25 @@ fn leaders(status: &Json) -> BTreeMap<u64, String> {
     list(status, "groups").filter_map(led).collect()
 }
 
+/// A connection to a node of this cluster, if that has a name. One that is gone is not waited for.
+pub(crate) fn connect(
+    addr: &str,
+    password: Option<&str>,
+    wanted: Option<&str>,
+) -> Result<Link, String> {
+    let mut link = Link::connect(addr, TIMEOUT)?;
+    link.authenticate(None, password)?;
+    if wanted.is_some() && cluster(&mut link)?.as_deref() != wanted {
+        return Err(format!("{addr}: a node of another cluster"));
+    }
+    Ok(link)
+}
+
 /// The name of the cluster that the other end belongs to, if it is a node.
-pub(crate) fn cluster(link: &mut Link) -> Result<Option<String>, String> {
+fn cluster(link: &mut Link) -> Result<Option<String>, String> {
     let Value::Bulk(info) = link.call(&[b"INFO", b"synod"])? else { return Ok(None) };
     let info = String::from_utf8_lossy(&info);
-    let name = info.lines().find_map(|line| line.strip_prefix("synod_cluster:"));
-    Ok(name.map(|name| name.trim().to_owned()))
+    Ok(info_field(&info, "synod_cluster").map(str::to_owned))
 }
 
 #[cfg(test)]

@@ -9,6 +9,11 @@ use wire::resp::{Decoder, ReplyLimits, Value, encode_call};
 /// Read from the socket in one go.
 const READ_BYTES: usize = 64 * 1024;
 
+/// What INFO tells of this.
+pub(crate) fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
 /// A connection and what has come on it.
 #[derive(Debug)]
 pub(crate) struct Link {

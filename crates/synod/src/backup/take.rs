@@ -26,7 +26,7 @@ use crate::limits::{
     BACKUP_LOCATE_TIME, BACKUP_PAUSE, BACKUP_RECONNECTS_MAX, BACKUP_ROUND_TIME, BACKUP_SYNC_BYTES,
     BACKUP_TRIES, RESTORE_MARK,
 };
-use crate::link::Link;
+use crate::link::{Link, info_field};
 use crate::meter::{Meter, mib};
 use crate::status;
 
@@ -166,10 +166,8 @@ fn known(link: &mut Link) -> Result<Known, Trouble> {
         return Err(Trouble::Failed(format!("{}: no Synod node answers", link.addr())));
     };
     let info = String::from_utf8_lossy(&info);
-    let field =
-        |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let shards = field("synod_shards").and_then(|text| text.trim().parse().ok());
-    let cluster = field("synod_cluster").map(|text| text.trim().to_owned());
+    let shards = info_field(&info, "synod_shards").and_then(|text| text.parse().ok());
+    let cluster = info_field(&info, "synod_cluster").map(str::to_owned);
     let (Some(shards), Some(cluster)) = (shards, cluster) else {
         return Err(Trouble::Failed(format!("{}: no Synod node answers", link.addr())));
     };

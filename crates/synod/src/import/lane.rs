@@ -19,9 +19,6 @@ use crate::link::Link;
 /// Longer than a node lets a request wait.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// For connecting anew: a node that is gone is not waited for.
-const TIMEOUT_BRIEF: Duration = Duration::from_secs(3);
-
 /// How replies begin that say: not now. The second leaves open whether it was done.
 const NOT_NOW: [&str; 4] = ["LOADING ", "UNKNOWN ", "TRYAGAIN ", "DISKFULL "];
 
@@ -82,17 +79,14 @@ impl Route {
 
     /// A connection to the first that is there, and its place.
     pub(crate) fn connect_any(&self) -> Result<(usize, Link), String> {
-        let connect = |at| self.connect(at, TIMEOUT_BRIEF).map(|link| (at, link));
+        let connect = |at| self.connect(at).map(|link| (at, link));
         let others = || (1..self.addrs.len()).find_map(|at| connect(at).ok());
         connect(0).or_else(|why| others().ok_or(why))
     }
 
-    fn connect(&self, at: usize, timeout: Duration) -> Result<Link, String> {
-        let mut link = Link::connect(&self.addrs[at % self.addrs.len()], timeout)?;
-        link.authenticate(None, self.password.as_deref())?;
-        if self.cluster.is_some() && leaders::cluster(&mut link)? != self.cluster {
-            return Err(format!("{}: a node of another cluster", link.addr()));
-        }
+    fn connect(&self, at: usize) -> Result<Link, String> {
+        let addr = &self.addrs[at % self.addrs.len()];
+        let mut link = leaders::connect(addr, self.password.as_deref(), self.cluster.as_deref())?;
         link.wait_for(TIMEOUT)?;
         Ok(link)
     }
@@ -203,7 +197,7 @@ impl Lane {
     }
 
     fn send_again(&mut self) -> Result<(), String> {
-        self.link = self.route.connect(self.at, TIMEOUT_BRIEF)?;
+        self.link = self.route.connect(self.at)?;
         let first = self.in_flight.front().expect("something is missing");
         self.link.must(&[b"SELECT", first.database().to_string().as_bytes()])?;
         self.in_flight.iter().try_for_each(|batch| self.link.send(&batch.bytes))
