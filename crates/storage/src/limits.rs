@@ -45,6 +45,10 @@ pub const RETIRED_MAX: usize = 8;
 /// between two snapshots of all groups.
 pub const SEGMENTS_PINNED_MAX: usize = 8;
 
+/// If it is no more than this part of the segment: what is written anew costs as much as a new entry, and
+/// three quarters of a segment are won at the least.
+pub const TIDY_PART: u64 = 4;
+
 /// What pins the oldest segment is written anew in steps of so much, or of one entry that is larger: what a
 /// commit carries beside what clients wait for.
 pub const TIDY_STEP_BYTES: usize = 128 << 10;

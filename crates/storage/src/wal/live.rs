@@ -34,6 +34,26 @@ pub(super) struct Run {
     pub segment: u64,
     pub first: u64,
     pub last: u64,
+    /// About what its records take.
+    pub bytes: u64,
+}
+
+impl Run {
+    fn of(segment: u64, index: u64, bytes: usize) -> Run {
+        Run { segment, first: index, last: index, bytes: bytes as u64 }
+    }
+
+    /// Is the next run a part of it?
+    fn continues(&self, next: &Run) -> bool {
+        self.segment == next.segment && self.last + 1 == next.first
+    }
+
+    /// Only these entries of it matter still. Of their bytes each is taken to have as many.
+    fn cut(&mut self, first: u64, last: u64) {
+        let (had, has) = (self.last - self.first + 1, last - first + 1);
+        self.bytes = (u128::from(self.bytes) * u128::from(has) / u128::from(had)) as u64;
+        (self.first, self.last) = (first, last);
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -81,30 +101,23 @@ impl Live {
         self.segments.push_back(Segment { sequence, capacity, runs: 0 });
     }
 
-    /// An entry was put into the active segment.
-    pub(super) fn entry(&mut self, group: GroupId, index: u64) {
+    /// An entry was put into the active segment, as a record of so many bytes.
+    pub(super) fn entry(&mut self, group: GroupId, index: u64, bytes: usize) {
         let active = self.active();
         let state = self.groups.entry(group).or_default();
         while let Some(run) = state.runs.back_mut() {
             if run.first < index {
-                run.last = run.last.min(index - 1);
+                run.cut(run.first, run.last.min(index - 1));
                 break;
             }
             count(&mut self.segments, run.segment, false);
             state.runs.pop_back();
         }
-        state.last = index;
-        match state.runs.back_mut() {
-            Some(run) if run.segment == active && run.last + 1 == index => run.last = index,
-            _ => {
-                state.runs.push_back(Run { segment: active, first: index, last: index });
-                count(&mut self.segments, active, true);
-            }
-        }
+        self.found(group, index, active, bytes);
     }
 
     /// The first entry of a run was written again, into the active segment.
-    pub(super) fn moved(&mut self, group: GroupId, index: u64) {
+    pub(super) fn moved(&mut self, group: GroupId, index: u64, bytes: usize) {
         let active = self.active();
         let Some(state) = self.groups.get_mut(&group) else { return };
         let at = state.runs.partition_point(|run| run.last < index);
@@ -115,27 +128,20 @@ impl Live {
             state.runs.remove(at);
             count(&mut self.segments, source, false);
         } else {
-            run.first += 1;
+            run.cut(run.first + 1, run.last);
         }
-        match at.checked_sub(1).and_then(|before| state.runs.get_mut(before)) {
-            Some(run) if run.segment == active && run.last + 1 == index => run.last = index,
-            _ => {
-                state.runs.insert(at, Run { segment: active, first: index, last: index });
-                count(&mut self.segments, active, true);
-            }
+        if put(&mut state.runs, at, Run::of(active, index, bytes)) {
+            count(&mut self.segments, active, true);
         }
     }
 
-    /// An entry that recovery found in `segment`. Indexes come in order.
-    pub(super) fn found(&mut self, group: GroupId, index: u64, segment: u64) {
+    /// An entry that recovery found in `segment`, as a record of so many bytes. Indexes come in order.
+    pub(super) fn found(&mut self, group: GroupId, index: u64, segment: u64, bytes: usize) {
         let state = self.groups.entry(group).or_default();
         state.last = index;
-        match state.runs.back_mut() {
-            Some(run) if run.segment == segment && run.last + 1 == index => run.last = index,
-            _ => {
-                state.runs.push_back(Run { segment, first: index, last: index });
-                count(&mut self.segments, segment, true);
-            }
+        let end = state.runs.len();
+        if put(&mut state.runs, end, Run::of(segment, index, bytes)) {
+            count(&mut self.segments, segment, true);
         }
     }
 
@@ -148,7 +154,7 @@ impl Live {
         state.last = state.last.max(mark.index);
         while let Some(run) = state.runs.front_mut() {
             if run.last > mark.index {
-                run.first = run.first.max(mark.index + 1);
+                run.cut(run.first.max(mark.index + 1), run.last);
                 break;
             }
             count(&mut self.segments, run.segment, false);
@@ -192,6 +198,20 @@ impl Live {
     }
 }
 
+/// Puts a run of one entry at this place, or adds it to the run before. True if it is one more.
+fn put(runs: &mut VecDeque<Run>, at: usize, run: Run) -> bool {
+    match at.checked_sub(1).and_then(|before| runs.get_mut(before)) {
+        Some(before) if before.continues(&run) => {
+            (before.last, before.bytes) = (run.last, before.bytes + run.bytes);
+            false
+        }
+        _ => {
+            runs.insert(at, run);
+            true
+        }
+    }
+}
+
 fn count(segments: &mut VecDeque<Segment>, sequence: u64, up: bool) {
     let first = segments.front().map_or(0, |segment| segment.sequence);
     let at = sequence.checked_sub(first).expect("a run is in a segment that counts");
@@ -210,7 +230,7 @@ mod tests {
         let mut live = Live::default();
         for sequence in 1..=3 {
             live.open_segment(sequence, 1);
-            (1..=3).for_each(|at| live.entry(G, (sequence - 1) * 3 + at));
+            (1..=3).for_each(|at| live.entry(G, (sequence - 1) * 3 + at, 40));
         }
         live
     }
@@ -219,7 +239,7 @@ mod tests {
     fn replacing_and_trimming_free_segments_from_the_oldest_on() {
         let mut live = filled();
         let mut retired = Vec::new();
-        live.entry(G, 4);
+        live.entry(G, 4, 40);
         live.check();
         live.retire(&mut retired);
         assert!(retired.is_empty(), "segment 2 is dead, but 1 is not");
@@ -236,13 +256,14 @@ mod tests {
     fn moving_a_run_keeps_its_entries_in_order() {
         let mut live = filled();
         live.trim(G, Mark { index: 1, term: 1 });
-        live.moved(G, 2);
-        live.moved(G, 3);
+        assert_eq!(live.groups[&G].runs[0], Run { segment: 1, first: 2, last: 3, bytes: 80 });
+        live.moved(G, 2, 40);
+        live.moved(G, 3, 40);
         live.check();
         let runs = &live.groups[&G].runs;
-        assert_eq!(runs[0], Run { segment: 3, first: 2, last: 3 });
+        assert_eq!(runs[0], Run { segment: 3, first: 2, last: 3, bytes: 80 });
         assert_eq!((live.segments[0].runs, live.segments[2].runs), (0, 2));
-        live.entry(G, 10);
+        live.entry(G, 10, 40);
         assert_eq!(live.groups[&G].runs.len(), 3);
     }
 }

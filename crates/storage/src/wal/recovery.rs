@@ -13,7 +13,7 @@ use stdx::{mark, planted};
 
 use super::image::{At, Image};
 use super::live::{Live, Mark, Vote};
-use super::record::{CLOSES, Head, Tag};
+use super::record::{CLOSES, Head, Tag, record_bytes};
 use super::segment::{FOLDER, path, sequence_of};
 use crate::disk::Disk;
 use crate::limits::PAGE_BYTES;
@@ -520,7 +520,7 @@ impl Rebuilt {
         for (index, (entry, segment)) in self.entries {
             whole &= index == expected;
             if index > self.mark.index {
-                live.found(group, index, segment);
+                live.found(group, index, segment, record_bytes(entry.data.len()));
                 log.entries.push(entry);
             }
             expected = index.saturating_add(1);

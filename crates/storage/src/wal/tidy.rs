@@ -17,7 +17,7 @@ use super::record::{Head, Tag};
 use super::segment::path;
 use super::writer::Wal;
 use crate::disk::Disk;
-use crate::limits::{SEGMENTS_PINNED_MAX, TIDY_STEP_BYTES};
+use crate::limits::{SEGMENTS_PINNED_MAX, TIDY_PART, TIDY_STEP_BYTES};
 use crate::{Error, GroupId};
 
 /// How far the oldest segment is on its way out.
@@ -83,7 +83,7 @@ impl Survey {
         }
         let bytes: usize = alive.values().map(|(_, head)| head.record_bytes()).sum();
         // Behind damage, the last record of an entry may stand out of sight.
-        if next.is_none() || last != next || bytes > image.bytes.len() / 4 {
+        if next.is_none() || last != next || bytes as u64 > image.bytes.len() as u64 / TIDY_PART {
             return Ok(None);
         }
         let records = alive.into_iter().filter_map(|(entry, (offset, head))| {
@@ -100,8 +100,8 @@ impl Survey {
 }
 
 impl Wal {
-    /// Has the oldest segment read if the log is long. When much in it is alive, or it is damaged, a
-    /// snapshot of [`Status::oldest`](super::Status) is the cure. One at a time; and the log is judged
+    /// Has the oldest segment read if the log is long, and little in it is alive. When much is, or it is
+    /// damaged, a snapshot of [`Status::oldest`](super::Status) is the cure. One at a time; and the log is judged
     /// once for each segment that it grows by: groups that take their snapshots one after the other
     /// would have a segment read at each. On a full disk any log is long, and is judged after each.
     pub fn survey(&mut self) -> Option<Survey> {
@@ -113,6 +113,12 @@ impl Wal {
         let is_due = long && oldest.runs > 0 && self.tidying.asked != asked;
         let is_at_it = self.tidying.out.strong_count() > 0 || self.tidying.found.is_some();
         if !is_due || is_at_it || !self.is_flushed() {
+            return None;
+        }
+        let runs = self.live.groups.values().flat_map(|state| &state.runs);
+        let alive = runs.filter(|run| run.segment == oldest.sequence).map(|run| run.bytes);
+        if alive.sum::<u64>() > oldest.capacity / TIDY_PART {
+            self.tidying.asked = asked;
             return None;
         }
         let out = Arc::new(());

@@ -258,7 +258,7 @@ impl Wal {
             Record::Entry { term, index, kind, data, .. } => {
                 let head = Head { kind, ..Head::new(Tag::Entry, group, term, index) };
                 self.append_entry(head, data)?;
-                self.live.entry(group, index);
+                self.live.entry(group, index, record_bytes(data.len()));
             }
             Record::Vote { term, vote, .. } => {
                 let before =
@@ -312,7 +312,7 @@ impl Wal {
         self.make_room(data.len(), self.entry_limit(), For::Upkeep)?;
         let Head { group, kind, term, index, .. } = head;
         self.push(Head { kind, ..Head::new(Tag::Moved, group, term, index) }, data);
-        self.live.moved(group, index);
+        self.live.moved(group, index, record_bytes(data.len()));
         Ok(())
     }
 
