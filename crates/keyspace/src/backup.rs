@@ -229,6 +229,14 @@ pub fn value(bytes: &[u8]) -> Result<Value, Malformed> {
     if reader.is_empty() { Ok(value) } else { Err(reader.malformed()) }
 }
 
+/// The value at a key and when it ceases to exist, as a record has them.
+pub fn find(shard: &Shard, db: u8, key: &[u8]) -> Option<(Option<Millis>, Vec<u8>)> {
+    let entry = shard.databases().get(usize::from(db))?.get(key)?;
+    let mut value = Vec::new();
+    put_value(&mut value, &entry.value);
+    Some(((entry.expires != Millis::FAR).then_some(entry.expires), value))
+}
+
 /// Calls `visit` with each part of a value.
 pub fn pieces(value: &Value, mut visit: impl FnMut(Piece<'_>)) {
     let mut digits = itoa::Buffer::new();

@@ -102,6 +102,19 @@ impl Batch {
         *count = 0;
     }
 
+    /// Adds the calls of another.
+    pub(super) fn append(&mut self, other: &Batch) {
+        self.bytes.extend_from_slice(&other.bytes);
+        self.calls += other.calls;
+        self.once |= other.once;
+    }
+
+    /// Drops what it has.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        (self.calls, self.once) = (0, false);
+    }
+
     /// Adds a command.
     pub(crate) fn call(&mut self, args: &[&[u8]]) {
         encode_call(&mut self.bytes, args);
@@ -159,6 +172,16 @@ impl Value {
         if replace && !is_string {
             self.call(&[b"UNLINK", &self.key], batch);
         }
+    }
+
+    /// Must none of its calls be run once more, or late? A string in parts is only known when the first comes.
+    pub(super) fn must_run_once(&self) -> bool {
+        self.once
+    }
+
+    /// Where it stands.
+    pub(super) fn key(&self) -> &[u8] {
+        &self.key
     }
 
     /// The value of a string, or its next part.

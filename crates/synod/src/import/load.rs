@@ -7,6 +7,7 @@ use std::time::Instant;
 use rdb::{Expiry, Item, Key, Kind, Reader};
 
 use super::calls::Value;
+use super::hold::Held;
 use super::lanes::Lanes;
 use super::survey::Survey;
 use crate::left_out::LeftOut;
@@ -35,6 +36,7 @@ struct Load<'a> {
     order: &'a Order<'a>,
     lanes: Lanes,
     value: Value,
+    held: Held,
     loaded: Loaded,
     database: u64,
     /// Keys so far.
@@ -51,6 +53,7 @@ pub(super) fn load(file: &File, order: &Order<'_>, lanes: Lanes) -> Result<Loade
         order,
         lanes,
         value: Value::new(),
+        held: Held::default(),
         loaded: Loaded::default(),
         database: 0,
         keys: 0,
@@ -91,15 +94,17 @@ impl Load<'_> {
                 left_out.add("entries of streams pending in consumer groups", group.pending);
             }
             Item::KeyEnd => {
-                match self.value.end(self.lanes.batch()) {
+                match self.value.end(self.held.batch(self.lanes.batch())) {
                     true => *self.loaded.keys.entry(self.value.kind).or_insert(0) += 1,
                     false => left_out.add("keys with an empty value, as old faults left them", 1),
                 }
+                self.held.end(self.value.key(), self.lanes.batch());
                 return self.lanes.end_key();
             }
             Item::Text(text) => return self.text(text),
             part => {
                 self.part(part);
+                self.held.send_large(self.lanes.batch());
                 return self.lanes.send_full();
             }
         }
@@ -120,7 +125,7 @@ impl Load<'_> {
     }
 
     fn part(&mut self, part: Item<'_>) {
-        let (value, batch) = (&mut self.value, self.lanes.batch());
+        let (value, batch) = (&mut self.value, self.held.batch(self.lanes.batch()));
         match part {
             Item::Element(element) => value.element(element, batch),
             Item::Field { field, value: content } => value.field(field, content, batch),
@@ -149,7 +154,7 @@ impl Load<'_> {
         } else {
             self.is_ignored = false;
             self.lanes.begin_key(self.database, key.key);
-            self.value.begin(key, order.replace, self.lanes.batch());
+            self.held.begin(&mut self.value, key, order.replace);
         }
         Ok(())
     }

@@ -13,6 +13,7 @@
 //! Not here: what is written to the source after its dump was begun. Stop writing to it first.
 
 mod calls;
+mod hold;
 mod lane;
 mod lanes;
 mod load;

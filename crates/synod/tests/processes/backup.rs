@@ -57,16 +57,25 @@ fn path(dir: &Path) -> &str {
 
 /// Many keys, each with a value that ends with its number.
 fn fill(client: &mut Client, keys: usize, bytes: usize) {
-    const PIPELINE: usize = 2_000;
     let value = "v".repeat(bytes);
-    for first in (0..keys).step_by(PIPELINE) {
-        let numbers = first..(first + PIPELINE).min(keys);
-        let pairs: Vec<[String; 2]> =
-            numbers.map(|n| [format!("fill:{n}"), format!("{value}{n}")]).collect();
-        let calls: Vec<[&str; 3]> = pairs.iter().map(|[key, value]| ["SET", key, value]).collect();
-        client.send(&calls.iter().map(|call| &call[..]).collect::<Vec<_>>()).unwrap();
-        calls.iter().for_each(|_| assert!(client.reply().unwrap().is_ok().is_some()));
+    pipeline(client, keys, |n| vec!["SET".to_owned(), format!("fill:{n}"), format!("{value}{n}")]);
+}
+
+/// Makes so many calls, thousands in one go, and returns the replies: no errors.
+fn pipeline(client: &mut Client, calls: usize, call: impl Fn(usize) -> Vec<String>) -> Vec<Value> {
+    const PIPELINE: usize = 2_000;
+    let mut replies = Vec::new();
+    for first in (0..calls).step_by(PIPELINE) {
+        let some: Vec<Vec<String>> = (first..(first + PIPELINE).min(calls)).map(&call).collect();
+        let words: Vec<Vec<&str>> =
+            some.iter().map(|call| call.iter().map(String::as_str).collect()).collect();
+        client.send(&words.iter().map(|call| &call[..]).collect::<Vec<_>>()).unwrap();
+        replies.extend(some.iter().map(|call| match client.reply().unwrap() {
+            Value::Error(error) => panic!("{call:?}: {error}"),
+            reply => reply,
+        }));
     }
+    replies
 }
 
 /// Transfers between accounts, two counters that are counted together, and two that are one behind the
@@ -393,9 +402,13 @@ fn a_million_keys_come_back_and_a_restore_that_was_cut_off_is_known_for_one() {
 
 #[test]
 fn a_restore_and_an_import_go_on_when_a_leader_is_killed() {
-    const KEYS: usize = 300_000;
+    const STRINGS: usize = 200_000;
+    const LISTS: usize = 50_000;
+    const KEYS: usize = STRINGS + LISTS;
+    let words = |call: &str| call.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let source = Cluster::sharded(1, 4);
-    fill(&mut source.client(0), KEYS, 100);
+    fill(&mut source.client(0), STRINGS, 100);
+    pipeline(&mut source.client(0), LISTS, |n| words(&format!("RPUSH list:{n} a {n} b")));
     let (dir, dump) = (source.dir().join("backup"), source.dir().join("dump.rdb"));
     done(&["backup", path(&dir), "--from", source.addr(0)]);
     done(&["export", path(&dump), "--addr", source.addr(0)]);
@@ -421,8 +434,13 @@ fn a_restore_and_an_import_go_on_when_a_leader_is_killed() {
         assert!(keys < KEYS, "it is killed too late");
         target.kill(2);
         let said = said(child.wait_with_output().unwrap(), &args);
-        assert!(said.contains("300000 keys"), "{said}");
-        for n in (0..KEYS).step_by(997) {
+        assert!(said.contains("250000 keys"), "{said}");
+        let lists = pipeline(&mut client, LISTS, |n| words(&format!("LRANGE list:{n} 0 -1")));
+        for (n, list) in lists.into_iter().enumerate() {
+            let whole = ["a", &n.to_string(), "b"].map(bulk);
+            assert_eq!(list, Value::Array(whole.to_vec()), "list:{n}, once");
+        }
+        for n in (0..STRINGS).step_by(997) {
             let value = format!("{}{n}", "v".repeat(100));
             assert_eq!(client.must(&["GET", &format!("fill:{n}")]), bulk(&value));
         }
