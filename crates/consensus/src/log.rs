@@ -6,8 +6,8 @@
 //!  gone: │         durable          │ on its way to the disk
 //! ```
 //!
-//! All that the replica has not yet seen in a snapshot is here, and behind the snapshot a tail for
-//! followers that lag. Data is shared ([`bytes::Bytes`]), so that an entry costs the same whether it
+//! What is applied stays for members that lag: all that one of them lacks, up to what a snapshot holds, and
+//! a tail beside. Data is shared ([`bytes::Bytes`]), so that an entry costs the same whether it
 //! goes to the disk, to peers or to the state machine.
 //!
 //! Always: indexes have no gap, terms do not fall. Not here: the disk itself, and who may append.
@@ -63,6 +63,11 @@ impl Log {
     /// The place before the first entry in memory.
     pub(crate) fn base(&self) -> Index {
         self.base.0
+    }
+
+    /// The sum of all that is in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The index of the last entry.

@@ -108,8 +108,8 @@ pub struct Options {
     pub append_bytes_max: usize,
     /// Append messages under way to one follower.
     pub inflight_max: usize,
-    /// Bytes of entries kept in memory for followers that lag; past it they get a snapshot. Less than
-    /// what comes between two snapshots is in memory anyway.
+    /// Bytes of entries kept in memory, once they are applied, for members that lag and for those to come.
+    /// More is kept only of what a member lacks, and no snapshot holds.
     pub tail_bytes_max: usize,
     /// Bytes of a snapshot in one message.
     pub chunk_bytes_max: usize,
@@ -202,11 +202,12 @@ pub enum Message {
         granted: bool,
     },
     /// Entries behind `previous`. `sequence` numbers the leader's rounds for leases and reads, and
-    /// returns in the reply.
+    /// returns in the reply. Up to `held` every member has the log on its disk.
     Append {
         previous_index: Index,
         previous_term: Term,
         commit: Index,
+        held: Index,
         sequence: u64,
         entries: Vec<Entry>,
     },
@@ -317,6 +318,9 @@ pub struct Effects {
     /// Committed, in log order, each once.
     pub apply: Vec<Entry>,
     pub fetch: Vec<Fetch>,
+    /// These peers lack entries that have left the memory, and the newest durable snapshot does not hold them
+    /// either: take another, and feed [`Event::Compact`] when it is durable. Said again until then.
+    pub wants: Vec<NodeId>,
     pub accept: Vec<Accept>,
     /// These will not be in the log through this replica: it does not lead, or is full.
     pub reject: Vec<Token>,

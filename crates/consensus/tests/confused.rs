@@ -67,8 +67,8 @@ fn message(rng: &mut Rng, term: Term) -> Message {
             let previous_index = index(rng);
             let previous_term = if flag(rng) { term } else { Term(number(rng)) };
             let entries = entries(rng, previous_index, term);
-            let (commit, sequence) = (index(rng), number(rng));
-            Message::Append { previous_index, previous_term, commit, sequence, entries }
+            let (commit, held, sequence) = (index(rng), index(rng), number(rng));
+            Message::Append { previous_index, previous_term, commit, held, sequence, entries }
         }
         4 => {
             let conflict = Conflict {

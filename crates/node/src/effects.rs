@@ -45,14 +45,25 @@ pub struct Save {
     pub records: Vec<Record>,
 }
 
+/// How fast a snapshot is taken: what it needs of the processor and the disk, clients lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pace {
+    /// It only makes the log shorter.
+    Easy,
+    /// A replica that is to come waits for it.
+    Steady,
+    /// Somebody asked for it, a voter waits for it, or the log grows faster than it is made.
+    Full,
+}
+
 /// Work for whoever keeps the snapshots.
 #[derive(Debug)]
 pub enum SnapshotJob {
     /// Begin to write a snapshot of this state; an unfinished one of the group is given up.
     Begin { group: GroupId, meta: SnapshotMeta },
     /// Append; after the last make it durable, then trim the log up to it. Answered by
-    /// `Event::PartWritten`: after a rest, unless it is told to hurry.
-    Part { group: GroupId, data: Vec<u8>, last: bool, hurry: bool },
+    /// `Event::PartWritten`: after a rest, but for the last one and at full pace.
+    Part { group: GroupId, data: Vec<u8>, last: bool, pace: Pace },
     /// Read a part for a follower. Answered by `Event::Fetched`: after a rest, unless the follower is
     /// a voter, for which the group may be waiting.
     Fetch {

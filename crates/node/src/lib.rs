@@ -34,7 +34,7 @@ mod throttle;
 mod txn;
 
 pub use core::{Core, Event, Maker, Part, Peer, Route, Setup};
-pub use effects::{Effects, Save, SnapshotJob};
+pub use effects::{Effects, Pace, Save, SnapshotJob};
 pub use group::{BackupPart, Founding, Group, NoBackup, SnapshotOptions, SnapshotState};
 pub use hashring::Shards;
 pub use map::{Change, Identity, Map, Member, Standing};

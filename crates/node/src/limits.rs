@@ -45,7 +45,7 @@ pub const HEALTH_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Bytes of applied entries after which a snapshot is taken, at the least.
 pub const SNAPSHOT_LOG_BYTES_MIN: u64 = 64 * 1024 * 1024;
 
-/// Once nothing is written, this part of it is worth a snapshot, 4 MiB: the log is in memory until a snapshot
+/// Once nothing is written, this part of it is worth a snapshot, 4 MiB: the log is on the disk until a snapshot
 /// covers it, and a restart runs it again. Where the disk has little room, a log is worth one that is this part
 /// of the last.
 pub const SNAPSHOT_IDLE_PART: u64 = 16;

@@ -356,11 +356,12 @@ fn put_envelope(out: &mut Vec<u8>, envelope: &Envelope) {
             out.push(VOTE_REPLY);
             out.push(u8::from(*pre) | u8::from(*granted) << 1);
         }
-        Speech::Append { previous_index, previous_term, commit, sequence, entries } => {
+        Speech::Append { previous_index, previous_term, commit, held, sequence, entries } => {
             out.push(APPEND);
             put_varint(out, previous_index.0);
             put_varint(out, previous_term.0);
             put_varint(out, commit.0);
+            put_varint(out, held.0);
             put_varint(out, *sequence);
             put_varint(out, entries.len() as u64);
             entries.iter().for_each(|entry| put_entry(out, entry));
@@ -424,6 +425,7 @@ fn read_envelope(reader: &mut Reader<'_>, whole: &Bytes) -> Result<Envelope, Mal
             previous_index: Index(reader.varint()?),
             previous_term: Term(reader.varint()?),
             commit: Index(reader.varint()?),
+            held: Index(reader.varint()?),
             sequence: reader.varint()?,
             entries: reader.list(|reader| read_entry(reader, whole))?,
         },
@@ -546,23 +548,14 @@ mod tests {
         let (last_index, last_term, sequence) = (Index(300), Term(4), 12);
         check(speech(Speech::Vote { pre: true, force: false, last_index, last_term }));
         check(speech(Speech::VoteReply { pre: false, granted: true }));
-        let entry = |kind| Entry { index: Index(9), term: Term(2), kind, data: "abc".into() };
-        let entries = vec![entry(EntryKind::Command), entry(EntryKind::Config)];
-        check(speech(Speech::Append {
-            previous_index: Index(8),
-            previous_term: Term(2),
-            commit: Index(7),
-            sequence,
-            entries,
-        }));
         check(speech(Speech::AppendReply { sequence, result: Ok(Index(1)) }));
         let conflict = Conflict { rejected: Index(1), hint_index: Index(2), hint_term: Term(3) };
         check(speech(Speech::AppendReply { sequence, result: Err(conflict) }));
         check(speech(Speech::Heartbeat { commit: Index(1 << 40), sequence, hibernate: true }));
         check(speech(Speech::HeartbeatReply { sequence }));
-        let voters = BTreeSet::from([NodeId(1), NodeId(2)]);
-        let learners = BTreeSet::from([NodeId(3)]);
-        let config = Config { voters: voters.clone(), outgoing: voters, learners };
+        let nodes = |ids: [u32; 2]| BTreeSet::from(ids.map(NodeId));
+        let config =
+            Config { voters: nodes([1, 2]), outgoing: nodes([2, 4]), learners: nodes([3, 5]) };
         let meta = SnapshotMeta { index: Index(5), term: Term(1), config };
         let data = Bytes::from_static(b"part");
         check(speech(Speech::Snapshot { meta, offset: 4, data, last: true, sequence }));
@@ -634,14 +627,18 @@ mod tests {
     proptest! {
         #[test]
         fn entries_of_any_kind_and_number_come_back(
-            numbers: [u64; 4],
+            numbers: [u64; 5],
             entries in vec(entry(), 0..6),
         ) {
-            let [previous, term, commit, sequence] = numbers;
-            let (previous_index, previous_term) = (Index(previous), Term(term));
-            let commit = Index(commit);
-            let append = Speech::Append { previous_index, previous_term, commit, sequence, entries };
-            check(speech(append));
+            let [previous, term, commit, held, sequence] = numbers;
+            check(speech(Speech::Append {
+                previous_index: Index(previous),
+                previous_term: Term(term),
+                commit: Index(commit),
+                held: Index(held),
+                sequence,
+                entries,
+            }));
         }
 
         #[test]

@@ -8,8 +8,8 @@ use consensus::{Config, Index, NodeId, Options, SnapshotMeta, Stored, Term};
 use keyspace::Shard;
 use node::limits::{SNAPSHOT_IDLE_PART, SNAPSHOT_RETRY_TIME};
 use node::{
-    Call, Core, Effects, Event, Founding, Group, GroupId, Health, Kind, Map, Moment, Proposing,
-    Setup, Shards, SnapshotJob, SnapshotOptions, Ticket,
+    Call, Core, Effects, Event, Founding, Group, GroupId, Health, Kind, Map, Moment, Pace,
+    Proposing, Setup, Shards, SnapshotJob, SnapshotOptions, Ticket,
 };
 use stdx::{Instant, Millis};
 use wire::{ArgsBuf, Proto};
@@ -221,4 +221,34 @@ fn a_disk_with_little_room_makes_a_shorter_log_worth_a_snapshot() {
     assert_eq!(world.running(), 0);
     world.step(Event::DiskLow(true));
     assert_eq!((world.running(), world.write().len()), (1, 1));
+}
+
+#[test]
+fn one_that_somebody_waits_for_comes_first_and_the_one_before_it_makes_haste() {
+    let mut world = World::new();
+    (0..64).for_each(|key| world.set(&format!("k{key}")));
+    world.step(Event::DiskLow(true));
+    assert_eq!(world.running(), SHARDS as usize, "no log is too short now");
+    let mut begun = Vec::new();
+    let mut paces: Vec<Pace> = Vec::new();
+    for turn in 0..1_000 {
+        if turn == 3 {
+            let last = world.core.members_mut().last();
+            last.expect("there are four").want_snapshot();
+        }
+        for job in &world.jobs {
+            match job {
+                SnapshotJob::Begin { group, .. } => begun.push(group.0),
+                SnapshotJob::Part { pace, .. } => paces.push(*pace),
+                _ => {}
+            }
+        }
+        world.write();
+    }
+    assert_eq!(begun, [0, 3, 1, 2]);
+    let hasty = paces.iter().position(|pace| *pace == Pace::Full).expect("somebody waits");
+    let parts = paces.iter().filter(|pace| **pace == Pace::Full).count();
+    assert!(paces[..hasty].iter().all(|pace| *pace == Pace::Easy) && hasty >= 3, "{paces:?}");
+    assert!(paces[hasty..hasty + parts].iter().all(|pace| *pace == Pace::Full), "{paces:?}");
+    assert!(parts > 10, "the rest of the first and all of the one that is waited for: {parts}");
 }

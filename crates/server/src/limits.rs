@@ -101,6 +101,10 @@ pub const BACKGROUND_NICE: i32 = 10;
 /// a second when nothing is written.
 pub const SNAPSHOT_REST: Duration = Duration::from_millis(50);
 
+/// How long one does that a learner waits for: 25 MB a second at the most, so that a
+/// state of 100 MB is ready after four seconds.
+pub const LEARNER_SNAPSHOT_REST: Duration = Duration::from_millis(5);
+
 /// Shards of a cluster that was not told how many: enough that five nodes share them evenly, few
 /// enough that an idle cluster costs nothing.
 pub const SHARDS_DEFAULT: u32 = 16;

@@ -246,6 +246,7 @@ impl Mark {
 /// The rare branches of the product that carry a mark (`stdx::mark!`), and that a long round of
 /// seeds must reach.
 pub const PLACES: &[&str] = &[
+    "a peer lacks what has left the memory and is in no snapshot",
     // consensus
     "a change of members is refused",
     "a configuration is taken back",

@@ -455,6 +455,12 @@ pub const MUTANTS: &[Mutant] = &[
     )
     .about(Theme::Moves),
     mutant(
+        "wanted-snapshot-not-taken",
+        "what a peer lacks has left the leader's memory, and no snapshot is taken for it",
+        "Raft paper, section 7; etcd, SnapshotCatchUpEntries",
+    )
+    .about(Theme::Moves),
+    mutant(
         "snapshot-forgets-the-replies",
         "who is sent a snapshot knows nothing of what became of the newest requests",
         "Raft thesis, section 6.3: the replies are part of the state",

@@ -17,6 +17,7 @@ use crate::replica::{Config, Conflict, Effects, Entry, EntryKind, Index, Message
 pub(super) struct Append {
     pub(super) previous: (Index, Term),
     pub(super) commit: Index,
+    pub(super) held: Index,
     pub(super) sequence: u64,
     pub(super) entries: Vec<Entry>,
 }
@@ -93,6 +94,7 @@ impl Replica {
         if !append.is_sound(self.term) || !self.follow(now, source) {
             return;
         }
+        self.held = self.held.max(append.held);
         let sequence = append.sequence;
         if self.is_installing() {
             // The snapshot is ahead of our log: these entries must wait, and come again.
@@ -177,6 +179,7 @@ mod tests {
             previous_index: Index(previous.0),
             previous_term: Term(previous.1),
             commit: Index(commit),
+            held: Index(0),
             sequence: 1,
             entries,
         };

@@ -27,6 +27,7 @@ pub(super) struct View<'a> {
     pub(super) now: Instant,
     pub(super) term: Term,
     pub(super) commit: Index,
+    pub(super) held: Index,
     pub(super) hibernates: bool,
     pub(super) log: &'a Log,
     pub(super) snapshot: &'a SnapshotMeta,
@@ -266,25 +267,31 @@ fn send_append(
     let previous_term = view.log.term_at(previous_index).expect("the log reaches back to it");
     let entries = if bytes_max == 0 { Vec::new() } else { view.log.slice(peer.next, bytes_max) };
     let last = entries.last().map_or(previous_index, |entry| entry.index);
-    let commit = view.commit;
+    let (commit, held, sequence) = (view.commit, view.held, round);
     peer.commit_sent = commit.min(last).max(peer.commit_sent);
     let message =
-        Message::Append { previous_index, previous_term, commit, sequence: round, entries };
+        Message::Append { previous_index, previous_term, commit, held, sequence, entries };
     view.send(peer.node, message, out);
     last
 }
 
-fn begin_snapshot(peer: &mut Peer, view: &View<'_>, out: &mut Effects) {
+/// Sends the newest snapshot, or wants one that reaches up to the log in memory.
+pub(super) fn begin_snapshot(peer: &mut Peer, view: &View<'_>, out: &mut Effects) {
     let meta = view.snapshot.clone();
-    assert!(meta.index >= view.log.base(), "what left the log is in the snapshot");
-    out.fetch.push(Fetch {
-        target: peer.node,
-        snapshot: meta.index,
-        offset: 0,
-        bytes_max: view.options.chunk_bytes_max,
-    });
-    let deadline = Instant::FAR;
-    peer.flow = Flow::Snapshot(Sending { meta, offset: 0, stage: Stage::Fetch, deadline });
+    let (stage, deadline) = if meta.index < view.log.base() {
+        mark!("a peer lacks what has left the memory and is in no snapshot");
+        out.wants.push(peer.node);
+        (Stage::Wanted, view.now + view.options.election_timeout)
+    } else {
+        out.fetch.push(Fetch {
+            target: peer.node,
+            snapshot: meta.index,
+            offset: 0,
+            bytes_max: view.options.chunk_bytes_max,
+        });
+        (Stage::Fetch, Instant::FAR)
+    };
+    peer.flow = Flow::Snapshot(Sending { meta, offset: 0, stage, deadline });
 }
 
 impl Replica {

@@ -36,6 +36,8 @@ pub(super) struct Sending {
 /// Where the chunk at `Sending::offset` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
+    /// The newest durable snapshot does not reach up to the log in memory: another is asked for.
+    Wanted,
     /// Asked for; the world will answer with `Event::Fetched`.
     Fetch,
     /// Sent. `end` is where it ends, `last` whether the snapshot ends there too.

@@ -75,6 +75,9 @@ pub struct Replica {
     pub(super) saves: Saves,
     pub(super) log: Log,
     pub(super) configs: Configs,
+    /// Up to here every member has the log on its disk, as far as is known: none will ask for that again,
+    /// but one that loses it.
+    pub(super) held: Index,
     /// The newest durable snapshot of this replica.
     pub(super) snapshot: SnapshotMeta,
     /// Up to here entries are agreed, and were handed out to be applied.
@@ -142,6 +145,7 @@ impl Replica {
             saves: Saves::default(),
             log,
             configs,
+            held: Index(0),
             commit: snapshot.index,
             applied: snapshot.index,
             snapshot,
@@ -194,10 +198,11 @@ impl Replica {
             Message::VoteReply { pre, granted } => {
                 self.vote_answered(now, source, pre, granted, out);
             }
-            Message::Append { previous_index, previous_term, commit, sequence, entries } => {
+            Message::Append { previous_index, previous_term, commit, held, sequence, entries } => {
                 let append = super::follower::Append {
                     previous: (previous_index, previous_term),
                     commit,
+                    held,
                     sequence,
                     entries,
                 };
@@ -381,7 +386,22 @@ impl Replica {
         if let State::Leader(leader) = &mut self.state {
             leader.uncommitted_bytes -= bytes;
         }
-        self.log.trim(self.snapshot.index, self.options.tail_bytes_max);
+    }
+
+    /// Drops from memory what no member will ask for, and what is in a snapshot, but for a tail.
+    fn release(&mut self) {
+        let tail = self.options.tail_bytes_max;
+        if self.log.bytes() <= tail {
+            return;
+        }
+        if let State::Leader(leader) = &self.state {
+            let peers = leader.peers.iter().filter(|peer| peer.leaves.is_none());
+            let held = peers.map(|peer| peer.matched).min().unwrap_or_else(|| self.log.saved());
+            self.held = self.held.max(held);
+        }
+        // A leader may know of its peers what its own disk has not said of itself.
+        let held = self.held.min(self.applied).min(self.log.saved());
+        self.log.trim(self.snapshot.index.max(held), tail);
     }
 
     /// Something was committed: is it of a term in which nothing of ours was forgotten?
@@ -397,6 +417,7 @@ impl Replica {
             now,
             term: self.term,
             commit: self.commit,
+            held: self.held,
             hibernates: self.hibernates,
             log: &self.log,
             snapshot: &self.snapshot,
@@ -466,13 +487,14 @@ impl crate::replica::Replica for Replica {
             Event::Transfer { target } => self.transfer(now, target, out),
             Event::Wake => {}
             Event::Flush => self.flush(now, out),
-            Event::Compact(meta) => self.compact(meta),
+            Event::Compact(meta) => self.compact(now, meta, out),
             Event::Fetched { target, snapshot, offset, data, last } => {
                 let part = super::snapshot::Part { snapshot, offset, data, last };
                 self.fetched(now, target, part, out);
             }
             Event::Installed { snapshot, ok } => self.installed(now, snapshot, ok, out),
         }
+        self.release();
         self.save_vote(out);
     }
 
@@ -527,7 +549,8 @@ impl crate::replica::Replica for Replica {
         assert!(self.applied <= self.commit, "only what is committed is applied");
         assert!(self.commit <= self.log.last(), "what is committed is in the log");
         assert!(self.snapshot.index <= self.commit, "a snapshot holds what is committed");
-        assert!(self.log.base() <= self.snapshot.index, "only what is in a snapshot is dropped");
+        let dropped = self.snapshot.index.max(self.applied);
+        assert!(self.log.base() <= dropped, "only what is applied is dropped");
         assert!(self.configs.index() <= self.log.last(), "configurations stand in the log");
         assert!(self.log.last_term() <= self.term, "no entry is from a later term");
         let recorded = self.vote_record == (self.term, self.vote);

@@ -20,7 +20,7 @@
 use bytes::Bytes;
 use stdx::{Instant, mark, planted};
 
-use super::leader::{Leader, View};
+use super::leader::{Leader, View, begin_snapshot};
 use super::progress::{Flow, Sending, Stage};
 use super::replica::{Needs, Replica};
 use crate::config::Configs;
@@ -75,6 +75,7 @@ impl Leader {
                 continue;
             }
             match sending.stage {
+                Stage::Wanted => begin_snapshot(peer, view, out),
                 Stage::Fetch => {}
                 Stage::Sent { .. } => sending.fetch(peer.node, view, out),
                 Stage::Install => {
@@ -105,16 +106,22 @@ impl Sending {
 
 impl Replica {
     /// A snapshot of our own state is durable: the log before it may go.
-    pub(super) fn compact(&mut self, meta: SnapshotMeta) {
+    pub(super) fn compact(&mut self, now: Instant, meta: SnapshotMeta, out: &mut Effects) {
         if meta.index <= self.snapshot.index {
             return;
         }
         assert!(meta.index <= self.commit, "a snapshot holds what is committed: {meta:?}");
-        assert_eq!(self.log.term_at(meta.index), Some(meta.term), "a snapshot of this log");
+        let term = self.log.term_at(meta.index);
+        assert!(term.is_none_or(|term| term == meta.term), "a snapshot of this log: {meta:?}");
         assert_eq!(self.configs.at(meta.index), Some(&meta.config), "and of its members");
         self.configs.compact(meta.index);
         self.snapshot = meta;
-        self.log.trim(self.snapshot.index, self.options.tail_bytes_max);
+        let Some((leader, view)) = self.leading(now) else { return };
+        for peer in &mut leader.peers {
+            if matches!(&peer.flow, Flow::Snapshot(sending) if sending.stage == Stage::Wanted) {
+                begin_snapshot(peer, &view, out);
+            }
+        }
     }
 
     /// The world read a part of a snapshot for a peer.

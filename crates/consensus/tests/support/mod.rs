@@ -136,6 +136,8 @@ pub(crate) struct Cluster {
     pub(crate) network: Vec<Envelope>,
     /// Snapshots asked for, if the caller answers them himself.
     pub(crate) fetches: Vec<(NodeId, Fetch)>,
+    /// Who is to take a snapshot.
+    wants: BTreeSet<NodeId>,
     pub(crate) checks: Checks,
     /// Lines that tell what happened.
     pub(crate) story: Vec<String>,
@@ -148,6 +150,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             network: Vec::new(),
             fetches: Vec::new(),
+            wants: BTreeSet::new(),
             checks: Checks::default(),
             story: Vec::new(),
         }
@@ -349,15 +352,22 @@ impl Cluster {
         for fetch in out.fetch {
             self.fetches.push((id, fetch));
         }
+        if !out.wants.is_empty() {
+            self.wants.insert(id);
+        }
         for read in out.read {
             self.checks.read_ready(read);
         }
     }
 
-    /// Answers what nodes asked of their own snapshots.
+    /// Answers what nodes asked of their own snapshots, and takes those that are wanted.
     pub(crate) fn serve_fetches(&mut self) -> bool {
+        let wants = std::mem::take(&mut self.wants);
+        let any = !(self.fetches.is_empty() && wants.is_empty());
+        for id in wants {
+            self.compact(id);
+        }
         let fetches = std::mem::take(&mut self.fetches);
-        let any = !fetches.is_empty();
         for (id, Fetch { target, snapshot, offset, bytes_max }) in fetches {
             let disk = &self.nodes[&id].disk;
             let (data, last) = if disk.snapshot.index == snapshot {

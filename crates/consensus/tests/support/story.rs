@@ -48,7 +48,7 @@ pub(crate) fn message(envelope: &Envelope) -> String {
             let kind = if *pre { "PreVoteReply" } else { "VoteReply" };
             format!("{kind} {}", if *granted { "granted" } else { "refused" })
         }
-        Message::Append { previous_index, previous_term, commit, sequence, entries } => {
+        Message::Append { previous_index, previous_term, commit, sequence, entries, .. } => {
             let list: Vec<_> = entries.iter().map(entry).collect();
             format!(
                 "Append after={}@{} commit={} round={sequence} [{}]",
@@ -129,6 +129,9 @@ impl Cluster {
             let (target, snapshot) = (name(fetch.target), fetch.snapshot.0);
             let offset = fetch.offset;
             self.story.push(format!("{who} fetches snapshot {snapshot} at {offset} for {target}"));
+        }
+        for target in &out.wants {
+            self.story.push(format!("{who} wants a snapshot for {}", name(*target)));
         }
         for it in &out.accept {
             self.story

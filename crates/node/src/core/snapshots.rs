@@ -1,11 +1,13 @@
 //! Whose turn it is to take a snapshot: the groups of a node grow alike, so that all of them come to one
 //! at the same time. Together they would take a busy node's processor and disk for a second or two; one
-//! after the other, and each with rests (`server`), its clients hardly notice.
+//! after the other, and each with rests (`server`), its clients hardly notice. One that somebody waits for
+//! comes first, and the one before it goes as fast as that would.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use super::Core;
-use crate::effects::Effects;
+use crate::effects::{Effects, Pace};
 use crate::group::Group;
 use crate::message::GroupId;
 use crate::request::Moment;
@@ -34,7 +36,12 @@ impl Core {
         saving.retain(|group| self.has_member(*group, Group::is_saving));
         loop {
             let must_save = |group: &GroupId| self.has_member(*group, Group::must_save);
-            let next = waiting.iter().position(|group| saving.is_empty() || must_save(group));
+            let next = match saving.is_empty() {
+                true => {
+                    (0..waiting.len()).max_by_key(|at| (self.wanted(waiting[*at]), Reverse(*at)))
+                }
+                false => waiting.iter().position(must_save),
+            };
             let Some(group) = next.and_then(|next| waiting.remove(next)) else { break };
             if self.member_mut(group).is_some_and(|member| member.begin_snapshot(out)) {
                 saving.push(group);
@@ -46,11 +53,17 @@ impl Core {
                 continue;
             }
             let groups = self.replicas().count() as u64;
+            let next = waiting.iter().filter_map(|group| self.wanted(*group)).max();
             if let Some(member) = self.member_mut(*group) {
-                member.step_snapshot(groups, out);
+                member.step_snapshot(groups, next, out);
             }
         }
         self.turns = Turns { waiting, saving };
+    }
+
+    /// If somebody waits for a snapshot of the group that is to come: how fast it is to be.
+    fn wanted(&self, group: GroupId) -> Option<Pace> {
+        self.member(group).and_then(Group::wanted_snapshot)
     }
 
     fn has_member(&self, group: GroupId, is: impl Fn(&Group) -> bool) -> bool {

@@ -691,6 +691,7 @@ impl Group {
                 self.apply_entry(moment, &entry, out);
             }
             self.fetch_snapshot(fx.fetch, out);
+            self.lack_snapshot(&fx.wants);
             for ready in fx.read {
                 if let Some(round) = self.rounds.iter_mut().find(|r| r.token == ready.token) {
                     match ready.index {

@@ -1,11 +1,11 @@
 //! Snapshots of a group: taken a little in each turn, sent to followers in parts, installed.
 
-use consensus::{Chunk, Event, Fetch, Index, SnapshotMeta, Term};
+use consensus::{Chunk, Event, Fetch, Index, NodeId, SnapshotMeta, Term};
 use keyspace::op::Origin;
 use keyspace::{Saver, Shard};
 
 use super::{Flight, Group, NoBackup};
-use crate::effects::{Effects, SnapshotJob};
+use crate::effects::{Effects, Pace, SnapshotJob};
 use crate::gateway::Leapt;
 use crate::limits::{
     MEMO_NOTE_BYTES_MAX, MEMO_NOTES_BYTES_MAX, SNAPSHOT_IDLE_PART, SNAPSHOT_IDLE_TIME,
@@ -51,7 +51,7 @@ pub(super) struct Snapshotting {
     log_bytes: u64,
     /// Bytes of the newest one: a large state is worth a long log.
     size: u64,
-    wanted: bool,
+    wanted: Option<Pace>,
     /// It is due, and waits for its turn.
     waits: bool,
     /// A part is on its way to the disk whose snapshot is none any more, since another was installed.
@@ -84,8 +84,8 @@ struct Running {
     meta: SnapshotMeta,
     /// None once the last part was made.
     saver: Option<Saver>,
-    /// Somebody asked for it.
-    wanted: bool,
+    /// Somebody waits for it.
+    wanted: Option<Pace>,
     /// A part is on its way to the disk: the next is made when it is there.
     writes: bool,
     size: u64,
@@ -103,7 +103,7 @@ impl Snapshotting {
             shards: 1,
             log_bytes: 0,
             size,
-            wanted: false,
+            wanted: None,
             waits: false,
             stale: false,
             written: Instant(0),
@@ -114,7 +114,7 @@ impl Snapshotting {
         }
     }
 
-    /// The memory that logs may take is shared by so many groups.
+    /// What logs may take is shared by so many groups.
     pub(super) fn set_shards(&mut self, shards: usize) {
         self.shards = shards as u64;
     }
@@ -151,6 +151,11 @@ impl Snapshotting {
         self.options.note_bytes.min(MEMO_NOTES_BYTES_MAX / self.shards as usize)
     }
 
+    /// A peer waits for one: it is taken soon, but not before its time if the last found no room.
+    fn want(&mut self, pace: Pace) {
+        self.wanted = self.wanted.max(Some(pace));
+    }
+
     /// A log that is worth a snapshot.
     fn long_log(&self) -> u64 {
         self.size.max(self.options.log_bytes / self.shards)
@@ -182,7 +187,7 @@ impl Snapshotting {
 
     fn is_due(&self, now: Instant, disk_low: bool) -> bool {
         let long = if disk_low { self.short_log() } else { self.long_log() };
-        let due = self.wanted || self.log_bytes >= long;
+        let due = self.wanted.is_some() || self.log_bytes >= long;
         self.deadline() <= now || due && self.retry.is_none()
     }
 }
@@ -196,7 +201,16 @@ impl Running {
 impl Group {
     /// Takes a snapshot soon, however short the log is, and even if the last one has just found no room.
     pub fn want_snapshot(&mut self) {
-        (self.snapshot.wanted, self.snapshot.retry) = (true, None);
+        (self.snapshot.wanted, self.snapshot.retry) = (Some(Pace::Full), None);
+    }
+
+    /// These peers lack what only a snapshot that is still to be taken will hold. A voter counts for more
+    /// than what clients notice of it.
+    pub(super) fn lack_snapshot(&mut self, peers: &[NodeId]) {
+        for peer in peers.iter().filter(|_| !planted!("wanted-snapshot-not-taken")) {
+            let is_voter = self.config.is_voter(*peer);
+            self.snapshot.want(if is_voter { Pace::Full } else { Pace::Steady });
+        }
     }
 
     /// How large the newest one is, as far as this node wrote it; 0 if there is none.
@@ -269,8 +283,14 @@ impl Group {
         true
     }
 
-    /// Makes the next part of a snapshot, if the one before is written.
-    pub(crate) fn step_snapshot(&mut self, groups: u64, out: &mut Effects) {
+    /// If somebody waits for one that was not begun: how fast it is to be.
+    pub(crate) fn wanted_snapshot(&self) -> Option<Pace> {
+        self.snapshot.wanted
+    }
+
+    /// Makes the next part of a snapshot, if the one before is written. Somebody may wait for one of another
+    /// group that is `next`.
+    pub(crate) fn step_snapshot(&mut self, groups: u64, next: Option<Pace>, out: &mut Effects) {
         let Some(running) = self.snapshot.running.as_mut().filter(|one| !one.writes) else {
             return;
         };
@@ -283,9 +303,9 @@ impl Group {
         if last {
             running.saver = None;
         }
-        let (made, wanted) = (running.size, running.wanted);
-        let hurry = wanted || self.snapshot.is_behind(made, groups);
-        out.snapshot.push(SnapshotJob::Part { group: self.id, data, last, hurry });
+        let (made, wanted) = (running.size, running.wanted.max(next).unwrap_or(Pace::Easy));
+        let pace = if self.snapshot.is_behind(made, groups) { Pace::Full } else { wanted };
+        out.snapshot.push(SnapshotJob::Part { group: self.id, data, last, pace });
     }
 
     /// A part of the running snapshot is written; with the last one all of it is durable.
@@ -313,7 +333,7 @@ impl Group {
         self.snapshot.stale = false;
         let Some(running) = self.snapshot.running.take() else { return };
         mark!("a snapshot finds no room");
-        self.snapshot.wanted |= running.wanted;
+        self.snapshot.wanted = self.snapshot.wanted.max(running.wanted);
         self.snapshot.retry = Some(moment.now + SNAPSHOT_RETRY_TIME);
         if let Some(saver) = running.saver {
             saver.abort(&mut self.shard);
@@ -434,7 +454,7 @@ mod tests {
         let (saver, size, changes) = (None, 0, 0);
         state.running = Some(Running {
             meta,
-            wanted: false,
+            wanted: None,
             saver,
             writes: false,
             size,

@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use node::limits::SNAPSHOT_STEP_BYTES;
-use node::{GroupId, Rests, Save, SnapshotJob};
+use node::{GroupId, Pace, Rests, Save, SnapshotJob};
 use storage::Error;
 use storage::disk::Disk;
 use storage::snapshot::Snapshots;
@@ -26,7 +26,7 @@ use storage::wal::Wal;
 use super::clock::Clock;
 use super::{Notice, Notifier};
 use crate::keeper::{After, Chore, Done, FULL_INTERVAL, LogKeeper, Room, SnapshotKeeper, Work};
-use crate::limits::{BACKGROUND_NICE, FILL_REST, SNAPSHOT_REST};
+use crate::limits::{BACKGROUND_NICE, FILL_REST, LEARNER_SNAPSHOT_REST, SNAPSHOT_REST};
 
 /// An idle log is sealed after this long.
 const IDLE_INTERVAL: Duration = Duration::from_millis(200);
@@ -242,6 +242,15 @@ struct Keeping {
     clock: Clock,
 }
 
+/// How long a snapshot rests behind a part.
+fn rest_of(pace: Pace) -> Duration {
+    match pace {
+        Pace::Easy => SNAPSHOT_REST,
+        Pace::Steady => LEARNER_SNAPSHOT_REST,
+        Pace::Full => Duration::ZERO,
+    }
+}
+
 enum Later {
     /// What had found no room on the disk.
     Job(SnapshotJob),
@@ -255,17 +264,19 @@ impl Keeping {
     fn run(mut self, queue: &Receiver<SnapshotJob>) {
         let mut after = Vec::new();
         while let Some(work) = self.next(queue) {
-            let rests =
-                matches!(work, Work::Job(SnapshotJob::Part { hurry: false, last: false, .. }));
+            let rest = match &work {
+                Work::Job(SnapshotJob::Part { last: false, pace, .. }) => rest_of(*pace),
+                _ => Duration::ZERO,
+            };
             if let Err(error) = self.keeper.work(work, &mut after) {
                 self.notifier.send(Notice::Fatal(error.to_string()));
                 return;
             }
             for after in after.drain(..) {
-                if rests {
-                    self.later.push((Instant::now() + SNAPSHOT_REST, Later::Follow(after)));
-                } else {
+                if rest.is_zero() {
                     self.follow(after);
+                } else {
+                    self.later.push((Instant::now() + rest, Later::Follow(after)));
                 }
             }
         }

@@ -345,7 +345,7 @@ mod tests {
     use super::{After, SnapshotKeeper, Work};
     use consensus::{Index, NodeId, SnapshotMeta, Term};
     use keyspace::{Saver, Shard};
-    use node::{Event, GroupId, SnapshotJob};
+    use node::{Event, GroupId, Pace, SnapshotJob};
     use storage::disk::{Disk, SimDisk};
     use storage::store::Store;
     use storage::wal::Options;
@@ -379,8 +379,8 @@ mod tests {
     fn write(keeper: &mut SnapshotKeeper, index: u64, state: &[u8], after: &mut Vec<After>) {
         let meta = meta(index);
         keeper.work(Work::Job(SnapshotJob::Begin { group: GROUP, meta }), after).unwrap();
-        let (data, last, hurry) = (state.to_vec(), true, false);
-        let part = SnapshotJob::Part { group: GROUP, data, last, hurry };
+        let (data, last, pace) = (state.to_vec(), true, Pace::Easy);
+        let part = SnapshotJob::Part { group: GROUP, data, last, pace };
         keeper.work(Work::Job(part), after).unwrap();
     }
 
