@@ -176,7 +176,8 @@ impl Log {
             self.bytes -= entry_bytes(&entry);
             self.base = (entry.index, entry.term);
         }
-        // What a durable snapshot covers is durable, whatever the log on the disk says.
+        // What a durable snapshot covers is durable, whatever the log on the disk says. (All else that may
+        // go is durable there.)
         self.saved = self.saved.max(to.min(self.last()));
     }
 
@@ -280,14 +281,14 @@ mod tests {
     }
 
     #[test]
-    fn trimming_keeps_a_tail_and_whatever_no_snapshot_holds() {
+    fn trimming_keeps_a_tail_and_whatever_must_not_go() {
         let one = ENTRY_BYTES + 10;
         let mut log = log(&[1, 1, 2, 2]);
         log.trim(Index(3), 2 * one);
         assert_eq!((log.base(), log.term_at(Index(2))), (Index(2), Some(Term(1))));
         log.trim(Index(3), 0);
         assert_eq!((log.base(), log.last()), (Index(3), Index(4)));
-        assert_eq!(log.saved(), Index(3), "the snapshot is durable");
+        assert_eq!(log.saved(), Index(3), "a snapshot of it is durable");
         check(&log);
     }
 

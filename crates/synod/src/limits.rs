@@ -26,6 +26,10 @@ pub(crate) const SMALL_STRING_BYTES: usize = 4 * 1024;
 /// is full while others are on their way.
 pub(crate) const BATCH_BYTES: usize = 256 * 1024;
 
+/// Bytes of the calls of a value that an import makes first, to write it by one SYNOD.PUT: small elements take
+/// several times as much in calls as in the value.
+pub(crate) const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Batches on a connection whose replies have not all come: one is worked on while one is sent.
 pub(crate) const BATCHES_IN_FLIGHT_MAX: usize = 2;
 
@@ -76,7 +80,7 @@ pub(crate) const BACKUP_SYNC_BYTES: u64 = 8 * 1024 * 1024;
 /// up what nobody reads for a while.
 pub(crate) const BACKUP_ROUND_TIME: Duration = Duration::from_secs(10);
 
-/// Bytes of a value that a restore writes by one SYNOD.PUT. A larger one goes by the commands of its
+/// Bytes of a value that a restore or an import writes by one SYNOD.PUT. A larger one goes by the commands of its
 /// type, in parts, so that no call holds up a shard.
 pub(crate) const PUT_BYTES_MAX: usize = 1024 * 1024;
 

@@ -280,7 +280,8 @@ pub(super) fn begin_snapshot(peer: &mut Peer, view: &View<'_>, out: &mut Effects
     let meta = view.snapshot.clone();
     let (stage, deadline) = if meta.index < view.log.base() {
         mark!("a peer lacks what has left the memory and is in no snapshot");
-        out.wants.push(peer.node);
+        // Who leaves is told so until its time is over, and needs no more.
+        out.wants.extend(Some(peer.node).filter(|_| peer.leaves.is_none()));
         (Stage::Wanted, view.now + view.options.election_timeout)
     } else {
         out.fetch.push(Fetch {

@@ -394,13 +394,15 @@ impl Replica {
         if self.log.bytes() <= tail {
             return;
         }
+        let mut held = self.held;
         if let State::Leader(leader) = &self.state {
             let peers = leader.peers.iter().filter(|peer| peer.leaves.is_none());
-            let held = peers.map(|peer| peer.matched).min().unwrap_or_else(|| self.log.saved());
+            // Who came since lacks what others had held by then.
+            held = peers.map(|peer| peer.matched).min().unwrap_or_else(|| self.log.saved());
             self.held = self.held.max(held);
         }
         // A leader may know of its peers what its own disk has not said of itself.
-        let held = self.held.min(self.applied).min(self.log.saved());
+        held = held.min(self.applied).min(self.log.saved());
         self.log.trim(self.snapshot.index.max(held), tail);
     }
 

@@ -151,9 +151,12 @@ impl Snapshotting {
         self.options.note_bytes.min(MEMO_NOTES_BYTES_MAX / self.shards as usize)
     }
 
-    /// A peer waits for one: it is taken soon, but not before its time if the last found no room.
+    /// A peer waits for one: for that which is being taken, or else one is taken soon, but not before its time
+    /// if the last found no room.
     fn want(&mut self, pace: Pace) {
-        self.wanted = self.wanted.max(Some(pace));
+        let running = self.running.as_mut().map(|running| &mut running.wanted);
+        let wanted = running.unwrap_or(&mut self.wanted);
+        *wanted = (*wanted).max(Some(pace));
     }
 
     /// A log that is worth a snapshot.
@@ -174,7 +177,7 @@ impl Snapshotting {
     /// Is too little of the running snapshot made, for what was written since it began? The log of all
     /// the `groups` of this node pays for it: where each grows like this one, and each takes a snapshot in its
     /// turn, all of them must have had their turn before this one's log is long again. It is made half as fast
-    /// again. And what is written meanwhile is in memory until it is done.
+    /// again. And a log that grows meanwhile is run again if the node is started anew.
     fn is_behind(&self, made: u64, groups: u64) -> bool {
         let begun = self.running.as_ref().map_or(self.log_bytes, |running| running.log_bytes);
         let (grown, long) = (self.log_bytes - begun, self.long_log());
@@ -205,7 +208,7 @@ impl Group {
     }
 
     /// These peers lack what only a snapshot that is still to be taken will hold. A voter counts for more
-    /// than what clients notice of it.
+    /// than what clients notice of it. The one that is being taken may do: if not, they will say so.
     pub(super) fn lack_snapshot(&mut self, peers: &[NodeId]) {
         for peer in peers.iter().filter(|_| !planted!("wanted-snapshot-not-taken")) {
             let is_voter = self.config.is_voter(*peer);
@@ -468,6 +471,6 @@ mod tests {
         assert!(!state.is_behind(owed, 16));
         assert!(!state.is_behind(owed / 4, 4), "the others are on other nodes");
         state.note_applied(Instant(1), 1 << 20);
-        assert!(state.is_behind(1 << 20, 1), "what is written meanwhile takes memory");
+        assert!(state.is_behind(1 << 20, 1), "the log has grown by a quarter of a long one");
     }
 }

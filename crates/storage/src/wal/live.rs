@@ -34,13 +34,16 @@ pub(super) struct Run {
     pub segment: u64,
     pub first: u64,
     pub last: u64,
-    /// About what its records take.
+    /// What its records take, at the least.
     pub bytes: u64,
+    /// What the largest of them takes, or took before some were cut off.
+    pub largest: u64,
 }
 
 impl Run {
     fn of(segment: u64, index: u64, bytes: usize) -> Run {
-        Run { segment, first: index, last: index, bytes: bytes as u64 }
+        let bytes = bytes as u64;
+        Run { segment, first: index, last: index, bytes, largest: bytes }
     }
 
     /// Is the next run a part of it?
@@ -48,10 +51,10 @@ impl Run {
         self.segment == next.segment && self.last + 1 == next.first
     }
 
-    /// Only these entries of it matter still. Of their bytes each is taken to have as many.
+    /// Only these entries of it matter still. The others are taken to have been as large as any.
     fn cut(&mut self, first: u64, last: u64) {
-        let (had, has) = (self.last - self.first + 1, last - first + 1);
-        self.bytes = (u128::from(self.bytes) * u128::from(has) / u128::from(had)) as u64;
+        let gone = (self.last - self.first) - (last - first);
+        self.bytes = self.bytes.saturating_sub(gone.saturating_mul(self.largest));
         (self.first, self.last) = (first, last);
     }
 }
@@ -203,6 +206,7 @@ fn put(runs: &mut VecDeque<Run>, at: usize, run: Run) -> bool {
     match at.checked_sub(1).and_then(|before| runs.get_mut(before)) {
         Some(before) if before.continues(&run) => {
             (before.last, before.bytes) = (run.last, before.bytes + run.bytes);
+            before.largest = before.largest.max(run.largest);
             false
         }
         _ => {
@@ -256,14 +260,31 @@ mod tests {
     fn moving_a_run_keeps_its_entries_in_order() {
         let mut live = filled();
         live.trim(G, Mark { index: 1, term: 1 });
-        assert_eq!(live.groups[&G].runs[0], Run { segment: 1, first: 2, last: 3, bytes: 80 });
+        let run = |segment| Run { segment, first: 2, last: 3, bytes: 80, largest: 40 };
+        assert_eq!(live.groups[&G].runs[0], run(1));
         live.moved(G, 2, 40);
         live.moved(G, 3, 40);
         live.check();
         let runs = &live.groups[&G].runs;
-        assert_eq!(runs[0], Run { segment: 3, first: 2, last: 3, bytes: 80 });
+        assert_eq!(runs[0], run(3));
         assert_eq!((live.segments[0].runs, live.segments[2].runs), (0, 2));
         live.entry(G, 10, 40);
         assert_eq!(live.groups[&G].runs.len(), 3);
+    }
+
+    #[test]
+    fn of_a_run_that_is_cut_no_more_is_said_to_be_alive_than_is() {
+        let mut live = Live::default();
+        live.open_segment(1, 1);
+        live.entry(G, 1, 10_000);
+        (2..=100).for_each(|index| live.entry(G, index, 40));
+        live.trim(G, Mark { index: 1, term: 1 });
+        assert_eq!(live.groups[&G].runs[0].bytes, 99 * 40);
+        live.entry(G, 90, 40);
+        assert_eq!(
+            live.groups[&G].runs[0].bytes, 40,
+            "the eleven that are replaced could have been large"
+        );
+        live.check();
     }
 }

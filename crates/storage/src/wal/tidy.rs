@@ -118,7 +118,8 @@ impl Wal {
         let runs = self.live.groups.values().flat_map(|state| &state.runs);
         let alive = runs.filter(|run| run.segment == oldest.sequence).map(|run| run.bytes);
         if alive.sum::<u64>() > oldest.capacity / TIDY_PART {
-            self.tidying.asked = asked;
+            // On a full disk it is judged again as soon as any of it is not.
+            self.tidying.asked = asked.filter(|_| !short);
             return None;
         }
         let out = Arc::new(());

@@ -3,14 +3,25 @@
 
 use keyspace::{Asker, Effects, Outcome, Shard, backup};
 use stdx::Millis;
-use wire::resp::{Limits, Parsed, Parser};
+use wire::resp::{Limits, Parsed, Parser, Value as Reply};
 use wire::{Args, ArgsBuf, Proto};
 
 use super::calls::{Batch, Value};
-use crate::limits::PUT_BYTES_MAX;
+use crate::limits::{HELD_BYTES_MAX, PUT_BYTES_MAX};
+use crate::link::Link;
 
 /// Before anything that expires does.
 const CLOCK: Millis = Millis(1);
+
+/// By these settings of the target a value has one form or another.
+const FORMS: [&str; 6] = [
+    "hash-max-listpack-entries",
+    "hash-max-listpack-value",
+    "list-max-listpack-size",
+    "set-max-intset-entries",
+    "zset-max-listpack-entries",
+    "zset-max-listpack-value",
+];
 
 /// The calls of one value, and a keyspace in which they are run.
 #[derive(Default)]
@@ -22,6 +33,21 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// The values have the forms that the target would give them.
+    pub(super) fn like(target: &mut Link) -> Result<Held, String> {
+        let mut held = Held::default();
+        for name in FORMS {
+            let pair = target.must(&[b"CONFIG", b"GET", name.as_bytes()])?;
+            if let Reply::Array(pair) = &pair
+                && let [_, Reply::Bulk(value)] = &pair[..]
+            {
+                let set = [b"CONFIG", &b"SET"[..], name.as_bytes(), value];
+                run(&mut held.shard, set.into_iter().collect::<ArgsBuf>().args());
+            }
+        }
+        Ok(held)
+    }
+
     /// The next value begins. It is held if its calls must not be run twice.
     pub(super) fn begin(&mut self, value: &mut Value, key: rdb::Key<'_>, replace: bool) {
         value.begin(key, replace, &mut self.batch);
@@ -36,18 +62,19 @@ impl Held {
 
     /// If the value is too large for one call, its calls go there.
     pub(super) fn send_large(&mut self, batch: &mut Batch) {
-        if self.batch.bytes.len() > PUT_BYTES_MAX {
+        if self.batch.bytes.len() > HELD_BYTES_MAX {
             self.give_up(batch);
         }
     }
 
-    /// The value ends: what writes it goes there. Without a value those are the calls that there are, and so they
-    /// are if one of them would be refused: it will be, and is told of.
+    /// The value ends: what writes it goes there. Those are its calls if there is none, or too large a one, or if
+    /// one of them is refused here: it will be there, and is told of.
     pub(super) fn end(&mut self, key: &[u8], batch: &mut Batch) {
         if !self.holds {
             return;
         }
-        let Some((expires, value)) = self.make(key) else { return self.give_up(batch) };
+        let made = self.make(key).filter(|(_, value)| value.len() <= PUT_BYTES_MAX);
+        let Some((expires, value)) = made else { return self.give_up(batch) };
         let mut digits = itoa::Buffer::new();
         let expires = expires.map_or("-1", |expires| digits.format(expires.0));
         batch.call(&[b"SYNOD.PUT", key, expires.as_bytes(), &value]);

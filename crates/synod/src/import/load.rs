@@ -46,14 +46,19 @@ struct Load<'a> {
 }
 
 /// Walks through the dump again and writes what is wanted of it.
-pub(super) fn load(file: &File, order: &Order<'_>, lanes: Lanes) -> Result<Loaded, String> {
+pub(super) fn load(
+    file: &File,
+    order: &Order<'_>,
+    lanes: Lanes,
+    held: Held,
+) -> Result<Loaded, String> {
     let mut meter = Meter::new("importing", Some(order.survey.bytes));
     let mut reader = Reader::new(file);
     let mut load = Load {
         order,
         lanes,
         value: Value::new(),
-        held: Held::default(),
+        held,
         loaded: Loaded::default(),
         database: 0,
         keys: 0,

@@ -40,6 +40,7 @@ use crate::export;
 use crate::leaders::Leaders;
 use crate::left_out::LeftOut;
 use crate::link::Link;
+use hold::Held;
 use load::Order;
 use survey::Survey;
 
@@ -105,6 +106,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     rewind(&mut file)?;
     let password = options.password.as_deref();
     let leaders = Leaders::ask(&mut target.link, password)?;
+    let held = Held::like(&mut target.link)?;
     let lanes = Lanes::open(leaders, password, options.connections)?;
     let order = Order {
         survey: &survey,
@@ -112,7 +114,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         replace: options.replace,
         now: now(),
     };
-    let mut loaded = load::load(&file, &order, lanes).map_err(|error| {
+    let mut loaded = load::load(&file, &order, lanes, held).map_err(|error| {
         format!("{error}\nA part of the dump is written. Begin again with --replace.")
     })?;
     loaded.left_out.merge(&left_out);

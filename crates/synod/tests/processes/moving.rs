@@ -229,12 +229,15 @@ fn a_redis_moves_in_and_out_again() {
     let why = refused(&["import", dump, "--to", addr]);
     assert!(why.contains("--replace"), "{why}");
     let url = format!("redis://{}", redis.addr);
+    cluster.client(0).must(&["CONFIG", "SET", "hash-max-listpack-entries", "0"]);
     for source in [&["import", &url][..], &["import", &url, "--scan"]] {
         cluster.client(0).must(&["SET", "list:3", "in the way"]);
         cluster.client(0).must(&["DEL", "int:0"]);
         cluster.client(0).must(&["RPUSH", "int:0", "in the way"]);
         let said = done(&[source, &["--to", addr, "--replace"]].concat());
         assert!(!said.contains("gives no dump"), "{said}");
+        let form = cluster.client(0).must(&["OBJECT", "ENCODING", "hash:3"]);
+        assert_eq!(form, Value::Bulk(b"hashtable".to_vec()), "as the target is set");
         check_equal(&contents(&mut cluster.client(0)), &expect);
     }
     let url = format!("redis://{}/3", redis.addr);
