@@ -24,7 +24,7 @@ use crate::reject::Reject;
 use crate::settings::Settings;
 use crate::snapshot::Saver;
 use crate::str::Str;
-use crate::txn::Book;
+use crate::txn::{Book, Held};
 use crate::types::Scripts;
 use crate::value::Value;
 
@@ -57,6 +57,8 @@ pub struct Cut {
 pub struct Effects {
     pub publish: Vec<Publish>,
     pub late: Vec<Late>,
+    /// The replies to reads that this replica was told to hold (`Shard::hold`), by their numbers.
+    pub reads: Vec<(u64, Vec<u8>)>,
     /// Only on a replica that was told to take one (`Shard::take_cut`).
     pub cut: Option<Cut>,
 }
@@ -70,7 +72,8 @@ pub enum Outcome {
     Blocked,
     /// It waits for a transaction over several shards; a `Late` of this origin will come.
     Parked { origin: Origin },
-    /// A read met a key that such a transaction has locked. No reply is written: propose the call.
+    /// A read met a key that such a transaction has locked, or that a call before it waits for. No reply is
+    /// written: propose the call, or have it held.
     Locked,
     /// A read met a key that has expired by this machine's clock, which the log does not know yet.
     /// No reply is written: propose a tick (or the call) and read behind it.
@@ -93,6 +96,8 @@ pub struct Shard {
     pub(crate) settings: Settings,
     pub(crate) scripts: Scripts,
     pub(crate) txns: Book,
+    /// Reads that wait for transactions: no part of the state.
+    pub(crate) held: Vec<Held>,
     /// The slots of its keys, if there are others: no part of the state.
     pub(crate) slots: Option<RangeInclusive<u16>>,
     /// The next backup that is begun is to be taken by this replica: no part of the state.
@@ -185,6 +190,7 @@ impl Shard {
             scripts: Scripts::default(),
             txns: Book::default(),
             slots: None,
+            held: Vec::new(),
             takes_cut: false,
             note: Vec::new(),
             expired: 0,
@@ -257,7 +263,7 @@ impl Shard {
         if self.txns.is_locking() {
             let mut wants = Vec::new();
             Shard::wants_of(asker.db as u8, args, &mut wants);
-            if self.obstructs(&wants) {
+            if self.is_in_the_way(&wants) {
                 let body = Body::Call { db: asker.db as u8, args: args.iter().collect() };
                 let op = Op { proto: asker.proto, origin: asker.origin, body };
                 return self.park(op, &mut Reply::new(reply, asker.proto));
@@ -352,19 +358,22 @@ impl Shard {
     }
 
     /// Runs a command that changes nothing, outside the log, on a replica that may serve reads.
-    /// `wall` is the machine's clock; `seed` feeds the dice of commands such as SRANDMEMBER.
+    /// `wall` is the machine's clock; `seed` feeds the dice of commands such as SRANDMEMBER. Behind others of
+    /// its client it waits for those that are parked and need its keys.
     pub fn read(
         &mut self,
         wall: Millis,
         seed: u64,
         asker: Asker,
         args: Args<'_>,
+        behind: bool,
         reply: &mut Vec<u8>,
     ) -> Outcome {
         if self.txns.is_locking() {
             let mut wants = Vec::new();
             Shard::wants_of(asker.db as u8, args, &mut wants);
-            if self.obstructs(&wants) {
+            let waits = if behind { self.is_in_the_way(&wants) } else { self.obstructs(&wants) };
+            if waits {
                 return Outcome::Locked;
             }
         }

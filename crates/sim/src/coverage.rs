@@ -246,8 +246,8 @@ impl Mark {
 /// The rare branches of the product that carry a mark (`stdx::mark!`), and that a long round of
 /// seeds must reach.
 pub const PLACES: &[&str] = &[
-    "a peer lacks what has left the memory and is in no snapshot",
     // consensus
+    "a peer lacks what has left the memory and is in no snapshot",
     "a change of members is refused",
     "a configuration is taken back",
     "a group hibernates",
@@ -258,6 +258,7 @@ pub const PLACES: &[&str] = &[
     "a voter that is being removed stands for election",
     "leadership is taken over by order",
     // node
+    "a read waits for a transaction",
     "a batch was not committed, and goes again",
     "a change of the map met another",
     "a follower cannot answer a read, and hands it on",

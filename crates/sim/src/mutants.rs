@@ -455,6 +455,18 @@ pub const MUTANTS: &[Mutant] = &[
     )
     .about(Theme::Moves),
     mutant(
+        "parked-is-overtaken",
+        "a call that waits for a transaction is overtaken by one that its client has sent later",
+        "Synod, found by reading",
+    )
+    .about(Theme::Shards),
+    mutant(
+        "read-behind-its-write",
+        "a read that waits for a transaction runs behind what its client has sent later",
+        "Synod, found by reading",
+    )
+    .about(Theme::Shards),
+    mutant(
         "wanted-snapshot-not-taken",
         "what a peer lacks has left the leader's memory, and no snapshot is taken for it",
         "Raft paper, section 7; etcd, SnapshotCatchUpEntries",

@@ -81,8 +81,8 @@ impl Shard {
         }
     }
 
-    /// Is anything locked that this operation needs?
-    pub(crate) fn is_obstructed(&self, body: &Body) -> bool {
+    /// What an operation needs, if it is one of calls. Any other waits for nobody.
+    pub(super) fn wants_of_body(body: &Body) -> Option<Vec<Want>> {
         let mut wants = Vec::new();
         match body {
             Body::Call { db, args } => Shard::wants_of(*db, args.args(), &mut wants),
@@ -93,10 +93,20 @@ impl Shard {
                 calls.iter().for_each(|(db, args)| Shard::wants_of(*db, args.args(), &mut wants));
             }
             Body::Tick | Body::Unblock { .. } | Body::DropWaiters { .. } | Body::Txn(_) => {
-                return false;
+                return None;
             }
         }
-        self.obstructs(&wants)
+        Some(wants)
+    }
+
+    /// Does anything stand in the way of an operation?
+    pub(crate) fn is_obstructed(&self, body: &Body) -> bool {
+        Shard::wants_of_body(body).is_some_and(|wants| self.is_in_the_way(&wants))
+    }
+
+    /// Is anything locked that a call needs, or does anybody wait for it who came before?
+    pub(crate) fn is_in_the_way(&self, wants: &[Want]) -> bool {
+        self.obstructs(wants) || self.txns.is_queued(wants) && !planted!("parked-is-overtaken")
     }
 
     /// Does any transaction stand in the way of these wants?
@@ -120,7 +130,7 @@ impl Shard {
         }
         let number = self.next_place();
         let origin = op.origin.unwrap_or(Origin { node: PARKED, number });
-        self.txns.parked.insert(number, Parked { op, origin });
+        self.txns.park(number, Parked { op, origin });
         Outcome::Parked { origin }
     }
 
@@ -129,11 +139,11 @@ impl Shard {
     pub(crate) fn repark(&mut self, op: Op) {
         let origin = op.origin.expect("who waits has an origin");
         let number = self.next_place();
-        self.txns.parked.insert(number, Parked { op, origin });
+        self.txns.park(number, Parked { op, origin });
     }
 
     /// The place behind all that is parked.
-    fn next_place(&self) -> u64 {
+    pub(super) fn next_place(&self) -> u64 {
         let last = self.txns.parked.last_key_value().map_or(0, |(number, _)| *number);
         self.sequence.max(last + 1)
     }
@@ -158,7 +168,12 @@ impl Shard {
     pub(crate) fn unpark(&mut self, target: Origin) -> Option<Op> {
         let is_it = |parked: &Parked| parked.origin == target && parked.may_wait();
         let (&number, _) = self.txns.parked.iter().find(|(_, parked)| is_it(parked))?;
-        self.txns.parked.remove(&number).map(|parked| parked.op)
+        self.txns.unpark(number).map(|parked| parked.op)
+    }
+
+    /// Has any transaction locked anything?
+    pub fn has_locks(&self) -> bool {
+        self.txns.is_locking()
     }
 
     /// Is there a transaction that is not over?
@@ -473,10 +488,11 @@ impl Shard {
     /// runs here can lock keys, but frees none. Each counts as an operation of its own: a version
     /// that one of them reads must not be that of a change which another makes after it.
     fn run_parked(&mut self, effects: &mut Effects) {
-        if self.txns.parked.is_empty() {
-            return;
-        }
-        for number in self.txns.parked.keys().copied().collect::<Vec<_>>() {
+        let numbers = self.txns.start_over();
+        for number in numbers {
+            if !planted!("read-behind-its-write") {
+                self.run_held(number, effects);
+            }
             let Parked { op, origin } =
                 self.txns.parked.remove(&number).expect("its number was just listed");
             let mut reply = Vec::new();
@@ -486,9 +502,10 @@ impl Shard {
                     effects.late.push(Late { origin, reply });
                 }
             } else {
-                self.txns.parked.insert(number, Parked { op, origin });
+                self.txns.park(number, Parked { op, origin });
             }
         }
+        self.run_held(u64::MAX, effects);
     }
 
     /// False if it has to wait on. A call that waits for a key from here on has no reply yet.

@@ -10,10 +10,11 @@ use wire::{ArgsBuf, Proto};
 use super::TxnId;
 use super::codec::{put_id, put_list, read_id};
 use super::locks::{Access, Locks, Want};
+use super::queue::Queue;
 use crate::command;
 use crate::db::Entry;
 use crate::op::{self, Body, Op, Origin, put_args, read_owned};
-use crate::shard::Publish;
+use crate::shard::{Publish, Shard};
 use crate::snapshot::{put_value, read_value};
 
 /// Everything about transactions in one shard.
@@ -27,6 +28,8 @@ pub(crate) struct Book {
     pub(super) aborted: BTreeSet<TxnId>,
     /// Operations that wait for locked keys, by the number of the operation: in order of arrival.
     pub(super) parked: BTreeMap<u64, Parked>,
+    /// What the calls among them need.
+    queue: Queue,
 }
 
 /// A transaction that this participant has agreed to.
@@ -108,6 +111,31 @@ impl Book {
     /// Has a transaction locked this key?
     pub(crate) fn has_locked(&self, db: usize, key: &[u8]) -> bool {
         self.locks.has(db as u8, key)
+    }
+
+    /// Do calls that came before need any of these?
+    pub(super) fn is_queued(&self, wants: &[Want]) -> bool {
+        self.queue.obstructs(wants)
+    }
+
+    /// An operation waits at this place.
+    pub(super) fn park(&mut self, number: u64, parked: Parked) {
+        self.queue.add(Shard::wants_of_body(&parked.op.body).unwrap_or_default());
+        self.parked.insert(number, parked);
+    }
+
+    /// It waits no longer.
+    pub(super) fn unpark(&mut self, number: u64) -> Option<Parked> {
+        let parked = self.parked.remove(&number)?;
+        self.queue.remove(Shard::wants_of_body(&parked.op.body).unwrap_or_default());
+        Some(parked)
+    }
+
+    /// The places of those that are parked. Each is to be taken out and tried, or parked again, in this order:
+    /// until then it is in nobody's way.
+    pub(super) fn start_over(&mut self) -> Vec<u64> {
+        self.queue = Queue::default();
+        self.parked.keys().copied().collect()
     }
 
     /// How many operations are parked.
@@ -216,7 +244,7 @@ impl Book {
             let head = op::read_head(reader)?;
             let body = op::read_body(reader, head)?;
             let op = Op { proto: head.proto, origin: head.origin, body };
-            book.parked.insert(number, Parked { op, origin });
+            book.park(number, Parked { op, origin });
         }
         Ok(book)
     }

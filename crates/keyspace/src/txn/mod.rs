@@ -16,7 +16,8 @@
 //! What always holds: a key that a prepared transaction writes is seen and changed by nobody else;
 //! who waits for a transaction is older than it (*wait-die*), or a single call, which holds nothing:
 //! so nobody waits in a circle. Waiting is part of the state, like a blocked call: what is parked
-//! runs in the very operation that frees its keys, in the order of arrival.
+//! runs in the very operation that frees its keys, in the order of arrival. No call overtakes another that
+//! is parked and needs one of its keys.
 //!
 //! Not here: who coordinates (`node::txn`), when recovery begins.
 //! Sinfonia (SOSP 2007) §3; Rosenkrantz, Stearns, Lewis, "System level concurrency control" (1978)
@@ -26,8 +27,10 @@
 mod apply;
 mod book;
 mod codec;
+mod held;
 mod locks;
 mod names;
+mod queue;
 mod rollback;
 mod scratch;
 #[cfg(test)]
@@ -38,6 +41,7 @@ pub use apply::{ESCAPED, FAILED, PARKED, UNDONE};
 pub(crate) use book::Book;
 pub use book::{Doubt, Standing};
 pub(crate) use codec::{put_txn, read_txn};
+pub(crate) use held::Held;
 pub(crate) use names::names;
 pub use rollback::rolled_back;
 pub use scratch::{Done, Key, Ran, Scratch};

@@ -84,6 +84,21 @@ impl Participant {
         self.op(Body::Call { db: 0, args: args(line) }, Some(number))
     }
 
+    /// A read of this replica that met a lock.
+    fn hold(&mut self, number: u64, line: &str) {
+        assert_eq!(self.read(line, true), None);
+        let asker = Asker { db: 0, proto: Proto::Resp2, origin: None };
+        assert!(self.shard.hold(number, asker, args(line).args()));
+    }
+
+    /// A read outside the log; nothing if it has to wait.
+    fn read(&mut self, line: &str, behind: bool) -> Option<String> {
+        let asker = Asker { db: 0, proto: Proto::Resp2, origin: None };
+        let (wall, mut reply) = (Millis(self.now), Vec::new());
+        let outcome = self.shard.read(wall, 1, asker, args(line).args(), behind, &mut reply);
+        (outcome == Outcome::Replied).then(|| shown(&reply))
+    }
+
     /// The replies that came late, by the numbers of those who waited.
     fn late(&mut self) -> Vec<(u64, String)> {
         let late = std::mem::take(&mut self.effects.late);
@@ -115,6 +130,61 @@ fn nobody_sees_what_is_prepared_until_it_is_committed() {
     assert_eq!(shard.decide(1, true), "*0\r\n");
     assert_eq!(shard.late(), [(1, "$3\r\nnew\r\n".into()), (2, ":4\r\n".into())]);
     assert_eq!(shard.call("lrange l 0 -1"), "*1\r\n$1\r\n1\r\n");
+}
+
+#[test]
+fn no_call_overtakes_one_that_waits_for_another_key() {
+    let mut shard = Participant::new();
+    shard.prepare(1, &["set a x"]);
+    assert_eq!(shard.asks(1, "mset a 1 b 1"), "(parked)");
+    assert_eq!(shard.asks(2, "append b 2"), "(parked)", "b is free, and is the first's before");
+    assert_eq!(shard.asks(3, "mget b c"), "(parked)");
+    assert_eq!(shard.asks(4, "append c 4"), "(parked)", "who reads c waits");
+    assert_eq!(shard.call("get d"), "$-1\r\n");
+    shard.reload();
+    assert_eq!(shard.asks(5, "append c 5"), "(parked)");
+    assert!(
+        shard.prepare(2, &["append b x"]).starts_with('*'),
+        "a transaction waits for locks alone"
+    );
+    shard.decide(1, true);
+    assert_eq!(shard.late(), [], "b is locked by the second");
+    shard.decide(2, true);
+    let [four, five] = [(4, ":1\r\n".into()), (5, ":2\r\n".into())];
+    let [mset, append] = [(1, "+OK\r\n".into()), (2, ":2\r\n".into())];
+    let mget = (3, "*2\r\n$2\r\n12\r\n$-1\r\n".into());
+    assert_eq!(shard.late(), [mset, append, mget, four, five]);
+    assert_eq!(shard.call("append b 3"), ":3\r\n", "nobody waits any more");
+}
+
+#[test]
+fn a_read_of_one_replica_runs_between_what_was_asked_before_and_behind_it() {
+    let mut shard = Participant::new();
+    shard.prepare(1, &["rpush l x"]);
+    shard.hold(1, "lrange l 0 -1");
+    assert_eq!(shard.asks(2, "rpush l y"), "(parked)");
+    shard.hold(3, "lrange l 0 -1");
+    assert_eq!(shard.asks(4, "rpush l z"), "(parked)");
+    let digest = shard.shard.digest();
+    shard.hold(5, "llen l");
+    assert_eq!(shard.shard.digest(), digest, "it is no part of the state");
+    shard.decide(1, false);
+    let reads = std::mem::take(&mut shard.effects.reads);
+    let reads: Vec<_> = reads.iter().map(|(number, reply)| (*number, shown(reply))).collect();
+    let one = (3, "*1\r\n$1\r\ny\r\n".to_owned());
+    assert_eq!(reads, [(1, "*0\r\n".into()), one, (5, ":2\r\n".into())]);
+}
+
+#[test]
+fn a_read_behind_a_call_that_waits_waits_too() {
+    let mut shard = Participant::new();
+    shard.prepare(1, &["get k"]);
+    assert_eq!(shard.read("get k", false), Some("$-1\r\n".into()), "readers share");
+    assert_eq!(shard.asks(1, "set k v"), "(parked)");
+    assert_eq!(shard.read("get k", false), Some("$-1\r\n".into()), "of somebody else");
+    assert_eq!(shard.read("get k", true), None);
+    shard.decide(1, true);
+    assert_eq!(shard.read("get k", true), Some("$1\r\nv\r\n".into()));
 }
 
 #[test]

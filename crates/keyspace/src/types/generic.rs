@@ -495,7 +495,7 @@ mod tests {
         ] {
             let args: ArgsBuf = line.iter().copied().collect();
             let mut reply = Vec::new();
-            let outcome = client.shard.read(Millis(wall), 1, asker, args.args(), &mut reply);
+            let outcome = client.shard.read(Millis(wall), 1, asker, args.args(), false, &mut reply);
             assert_eq!(outcome, expect, "{args:?} at {wall}");
         }
         client.now = 1_000_100;

@@ -186,9 +186,9 @@ impl Ours {
         let wall = Millis(self.now);
         self.number += 1;
         let (asker, seed) = (self.asker(None), self.number);
-        if self.shard.read(wall, seed, asker, args, out) == Outcome::Due {
+        if self.shard.read(wall, seed, asker, args, false, out) == Outcome::Due {
             self.tick();
-            let again = self.shard.read(wall, seed, asker, args, out);
+            let again = self.shard.read(wall, seed, asker, args, false, out);
             assert_eq!(again, Outcome::Replied, "the log knows the time");
         }
     }

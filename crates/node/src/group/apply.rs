@@ -269,6 +269,7 @@ impl Group {
             }
             (_, Some(Who::Nobody) | None) => out.replies.discard(),
         }
+        self.answer_held(out);
         for Late { origin, reply } in std::mem::take(&mut self.shard_fx.late) {
             self.settle_late(origin, reply, out);
         }
@@ -373,7 +374,7 @@ impl Group {
                     self.flight.front_mut().map_or(&mut self.open, |flight| &mut flight.batch);
                 next.push_read_first(request, op);
             }
-            Outcome::Locked => self.read_behind_lock(moment, request, op),
+            Outcome::Locked => self.hold_op(moment, request, op, out),
             _ => self.answer(request, &reply, out),
         }
     }
@@ -382,25 +383,11 @@ impl Group {
     fn read_in_place(&mut self, moment: Moment, request: Request, op: &[u8], out: &mut Effects) {
         let mut reply = Vec::new();
         match self.read_op(self.shard.clock(), op, &mut reply) {
-            Outcome::Locked => self.read_behind_lock(moment, request, op),
+            Outcome::Locked => self.hold_op(moment, request, op, out),
             outcome => {
                 assert!(outcome == Outcome::Replied, "no key is due by the log's own clock");
                 self.answer(request, &reply, out);
             }
-        }
-    }
-
-    /// A read met a key that a transaction has locked: it goes through the log, and waits in the
-    /// shard until that is decided.
-    pub(super) fn read_behind_lock(&mut self, moment: Moment, request: Request, op: &[u8]) {
-        if self.leads() {
-            let put = |out: &mut Vec<u8>| out.extend_from_slice(op);
-            self.open.push_op(moment.now, request, put);
-        } else {
-            // Under a new number: the leader has taken writes of this node with higher ones, and would
-            // leave a read with the old one to the node that applies them, which has just been done.
-            let request = Request { number: self.number(), ..request };
-            self.read_elsewhere(moment, request, op);
         }
     }
 
@@ -409,7 +396,7 @@ impl Group {
         let asker = Asker { db: 0, proto: wire::Proto::Resp2, origin: None };
         let get: wire::ArgsBuf = [&b"get"[..], MAP_KEY].into_iter().collect();
         let (wall, mut reply) = (self.wall(moment).max(self.shard.clock()), Vec::new());
-        self.shard.read(wall, 0, asker, get.args(), &mut reply);
+        self.shard.read(wall, 0, asker, get.args(), false, &mut reply);
         let end = reply.windows(2).position(|pair| pair == b"\r\n")?;
         Map::decode(reply.get(end + 2..reply.len().checked_sub(2)?)?).ok()
     }
@@ -427,6 +414,7 @@ impl Group {
         let asker = Asker { db: usize::from(db), proto: head.proto, origin: None };
         let args = Args::new(op, &spans);
         self.read_seed += 1;
-        self.shard.read(wall, self.read_seed, asker, args, reply)
+        // Its client may have asked for something before.
+        self.shard.read(wall, self.read_seed, asker, args, true, reply)
     }
 }

@@ -286,8 +286,7 @@ impl Group {
         reply: &mut Vec<u8>,
     ) -> Asked {
         if after && !(self.open.is_empty() && self.flight.is_empty()) {
-            // Behind a transaction that may lock its keys it has to be able to wait in the shard.
-            if self.open.locks() || self.flight.iter().any(|flight| flight.batch.locks()) {
+            if self.may_meet_locks() {
                 self.open.push_op(moment.now, request, put);
             } else {
                 self.read_behind(moment, request, put);
@@ -295,6 +294,10 @@ impl Group {
             return Asked::Waits { number: request.number };
         }
         if !self.may_read(moment) {
+            if self.may_meet_locks() {
+                self.open.push_op(moment.now, request, put);
+                return Asked::Waits { number: request.number };
+            }
             let mut op = Vec::new();
             put(&mut op);
             let round = self.rounds.back_mut().expect("may_read leaves a round to wait in");
@@ -303,7 +306,7 @@ impl Group {
         }
         self.read_seed += 1;
         let wall = self.wall(moment);
-        match self.shard.read(wall, self.read_seed, asker, args, reply) {
+        match self.shard.read(wall, self.read_seed, asker, args, after, reply) {
             Outcome::Due => {
                 self.push_tick(moment);
                 self.open.push_read(moment.now, request, put);
@@ -318,6 +321,13 @@ impl Group {
                 unreachable!("a read outside the log leaves nothing in the state")
             }
         }
+    }
+
+    /// May a transaction have locked the keys of a read by the time that its turn has come? Then it waits in the
+    /// log, before whatever its client asks for later.
+    fn may_meet_locks(&self) -> bool {
+        let is_due = || self.open.locks() || self.flight.iter().any(|flight| flight.batch.locks());
+        self.shard.has_locks() || is_due()
     }
 
     /// Puts a read behind everything that was proposed so far.

@@ -11,8 +11,8 @@
 //!
 //! What always holds: these reads wait in the gateway, like all that are not answered, so that they see
 //! nothing of what their client wrote later; and they are answered in the order in which they came.
-//! When one cannot be answered here (the leader changed or is silent, a transaction holds its key, a key
-//! has come due), it goes to the leader, and with it all that came later.
+//! When one cannot be answered here (the leader changed or is silent, a key has come due), it goes to the
+//! leader, and with it all that came later.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -147,13 +147,16 @@ impl Group {
     fn answer_look(&mut self, moment: Moment, number: u64, out: &mut Effects) -> bool {
         // It may have been answered when a later write of its client was applied.
         let Some(pending) = self.gateway.take(number) else { return true };
-        let mut reply = Vec::new();
-        if self.read_op(self.wall(moment), &pending.op, &mut reply) != Outcome::Replied {
-            self.gateway.keep(number, pending);
-            return false;
+        let (mut reply, request) =
+            (Vec::new(), Request { who: Who::Client(pending.ticket), number });
+        match self.read_op(self.wall(moment), &pending.op, &mut reply) {
+            Outcome::Replied => self.answer(request, &reply, out),
+            Outcome::Locked => self.hold_op(moment, request, &pending.op, out),
+            _ => {
+                self.gateway.keep(number, pending);
+                return false;
+            }
         }
-        let who = Who::Client(pending.ticket);
-        self.answer(Request { who, number }, &reply, out);
         true
     }
 

@@ -15,6 +15,7 @@
 mod apply;
 mod ask;
 mod backup;
+mod held;
 mod look;
 mod reign;
 mod snapshot;
@@ -47,6 +48,7 @@ use crate::limits::{
 use crate::memo::Memo;
 use crate::message::{Answer, Forwarded, GroupId, Kind, Message};
 use crate::request::{BOOT_SHIFT, FULL, Moment, NO_LEADER, Proposing, Ticket, UNKNOWN, Who};
+use held::HeldReads;
 use look::Looks;
 use snapshot::Snapshotting;
 
@@ -111,6 +113,7 @@ pub struct Group {
     rounds: VecDeque<Round>,
     gateway: Gateway,
     looks: Looks,
+    held: HeldReads,
     /// The state that the leader's answers to this node's clients were from.
     answered: Index,
     /// The leader is to be asked what is committed.
@@ -195,6 +198,7 @@ impl Group {
             rounds: VecDeque::new(),
             gateway: Gateway::default(),
             looks: Looks::default(),
+            held: HeldReads::default(),
             answered: Index(0),
             asks_commit: false,
             waits: BTreeMap::new(),
@@ -341,21 +345,13 @@ impl Group {
         let batches = self.flight.iter().map(|flight| &flight.batch).chain([&self.open]);
         let mut items = batches.flat_map(|batch| &batch.items);
         let waits = items.any(|(Item::Op(request) | Item::Read(request, _))| asked(request));
-        waits || !(self.gateway.is_empty() && self.rounds.is_empty())
+        let reads = || !self.rounds.is_empty() || self.held.are_owed();
+        waits || !self.gateway.is_empty() || reads()
     }
 
     /// Does any client of this node wait in the shard?
     pub(crate) fn has_waits(&self) -> bool {
         !self.waits.is_empty()
-    }
-
-    /// What waits in the shard for a transaction, and will not be heard of here any more.
-    pub(crate) fn give_up_parked(&mut self, out: &mut Effects) {
-        for origin in self.shard.parked_origins() {
-            if let Some(ticket) = self.waits.remove(&origin) {
-                out.replies.put(ticket, UNKNOWN);
-            }
-        }
     }
 
     /// The state, of a replica that goes.
@@ -737,6 +733,7 @@ impl Group {
             }
         }
         self.expire_looks(moment);
+        self.give_up_held(oldest, out);
         for (_, pending) in self.gateway.take_overdue(oldest) {
             let lost = pending.kind == Kind::Read
                 || pending.sent.is_none()
@@ -788,6 +785,7 @@ fn is_quiet(fx: &consensus::Effects) -> bool {
         && fx.install.is_empty()
         && fx.apply.is_empty()
         && fx.fetch.is_empty()
+        && fx.wants.is_empty()
         && fx.read.is_empty()
 }
 

@@ -412,6 +412,7 @@ impl Group {
                 }
             }
         }
+        self.give_up_held(Instant::FAR, out);
         let parked = self.shard.parked_origins();
         let waits = |origin: &Origin| {
             parked.contains(origin) || self.shard.waiters().get(*origin).is_some()
@@ -444,6 +445,33 @@ impl Group {
 mod tests {
     use super::*;
 
+    /// One that has just begun.
+    fn running(state: &Snapshotting) -> Running {
+        Running {
+            meta: SnapshotMeta { index: Index(1), term: Term(1), config: Default::default() },
+            wanted: None,
+            saver: None,
+            writes: false,
+            size: 0,
+            log_bytes: state.log_bytes,
+            changes: 0,
+        }
+    }
+
+    #[test]
+    fn who_waits_for_a_snapshot_waits_for_the_one_that_is_being_taken() {
+        let mut state = Snapshotting::new(Index(0), 0, SnapshotOptions::default());
+        state.want(Pace::Steady);
+        assert!(state.wanted == Some(Pace::Steady) && state.is_due(Instant(0), false));
+        let wanted = state.wanted.take();
+        state.running = Some(Running { wanted, ..running(&state) });
+        for pace in [Pace::Steady, Pace::Full, Pace::Steady] {
+            state.want(pace);
+        }
+        assert_eq!(state.wanted, None, "no other is taken for it");
+        assert_eq!(state.running.unwrap().wanted, Some(Pace::Full));
+    }
+
     #[test]
     fn a_snapshot_keeps_up_with_what_all_groups_are_written_meanwhile() {
         let mut state = Snapshotting::new(Index(0), 0, SnapshotOptions::default());
@@ -452,18 +480,8 @@ mod tests {
         state.size = 1 << 20;
         assert_eq!(state.long_log(), 4 << 20);
         assert!(!state.is_behind(0, 16), "nothing was written");
-        let meta = SnapshotMeta { index: Index(1), term: Term(1), config: Default::default() };
-        let (begun, step) = (state.log_bytes, 1 << 14);
-        let (saver, size, changes) = (None, 0, 0);
-        state.running = Some(Running {
-            meta,
-            wanted: None,
-            saver,
-            writes: false,
-            size,
-            log_bytes: begun,
-            changes,
-        });
+        let step = 1 << 14;
+        state.running = Some(running(&state));
         state.note_applied(Instant(1), step - ENTRY_OVERHEAD_BYTES as usize);
         // All 16 have grown by 256 KiB, a sixteenth of what is worth a snapshot.
         let owed = (1 << 20) / 16 * 3 / 2;

@@ -152,7 +152,7 @@ impl World {
         let clients = (0..self.clients()).filter(|client| *client != waits);
         for (list, client) in lists.into_iter().zip(clients) {
             let [append, _] = self.workload.append_to(list);
-            self.drive(client, node, append);
+            self.drive(client, node, append.between_reads());
         }
         self.stage(Stage::Parked, 2_000);
     }

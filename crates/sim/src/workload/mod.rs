@@ -316,7 +316,7 @@ impl Workload {
                 Call::new(Verb::Append, key, vec![self.value()])
             }
         });
-        draw::together(calls.collect(), rng)
+        draw::together(calls.collect(), rng).between_reads()
     }
 
     fn draw_bank(&mut self, rng: &mut Rng) -> Task {

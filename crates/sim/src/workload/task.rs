@@ -6,6 +6,7 @@
 //! Multi    MULTI, the calls, EXEC            Watch    WATCH, GET, then MULTI, the calls, EXEC
 //! Walk     the same, if KEYS in it agrees    Names    EXISTS of all, told by KEYS alone
 //! Rollback SYNOD.MULTI ROLLBACK, the calls, one that fails, EXEC: nothing may happen
+//! Between  LRANGE, the one call, which appends, and LRANGE: the first must not see it, the last must
 //! ```
 //!
 //! A task is never repeated by itself, unless it has an id: then it is put by SYNOD.IDEM, as often as it
@@ -26,6 +27,8 @@ pub enum How {
     Walk,
     /// A script that touches no key, and is told by KEYS which there are.
     Names,
+    /// There is one call, which appends to a list, and is sent between two reads of that.
+    Between,
     /// The calls begin with a guard, whose value is known once GET was answered.
     Watch,
 }
@@ -74,7 +77,8 @@ const REFUSALS: [&str; 6] =
 impl Task {
     /// Calls that are put to a server like this.
     pub fn new(how: How, calls: Vec<Call>) -> Task {
-        assert!(how != How::Plain || calls.len() == 1, "a command is one call");
+        let alone = matches!(how, How::Plain | How::Between);
+        assert!(!alone || calls.len() == 1, "a command is one call");
         let guards = calls.first().is_some_and(|call| call.verb == Verb::Guard);
         assert!(guards == (how == How::Watch), "whoever watches begins with a guard");
         Task { calls, how, id: None, watched: false }
@@ -83,6 +87,14 @@ impl Task {
     /// One command.
     pub fn plain(call: Call) -> Task {
         Task::new(How::Plain, vec![call])
+    }
+
+    /// If it appends to one list, reads of that are sent along with every other.
+    pub fn between_reads(self) -> Task {
+        let appends = self.how == How::Plain && self.calls[0].verb == Verb::Append;
+        let is_odd =
+            matches!(self.calls[0].args.first(), Some(Datum::Int(value)) if value % 2 == 1);
+        if appends && is_odd { Task { how: How::Between, ..self } } else { self }
     }
 
     /// Asks which of its keys are there.
@@ -97,6 +109,10 @@ impl Task {
         let key = || self.calls[0].key.clone();
         match self.how {
             How::Plain => vec![self.once(self.calls[0].words())],
+            How::Between => {
+                let read = || Call::new(Verb::Range, key(), vec![]).words();
+                vec![read(), self.calls[0].words(), read()]
+            }
             How::Script => vec![self.once(self.script(""))],
             How::Walk => vec![self.once(self.script(WALK))],
             How::Names => {
@@ -162,12 +178,19 @@ impl Task {
             return Ok(self.note_watched(&said));
         }
         let odd = || format!("an odd answer to {self:?}: {said:?}");
-        let value = match said.last().ok_or_else(odd)? {
+        let last = match (self.how, &said[..]) {
+            (How::Between, [before, result, after]) => {
+                self.look_around(before, result, after)?;
+                result
+            }
+            _ => said.last().ok_or_else(odd)?,
+        };
+        let value = match last {
             Said::Error(text) => return self.failed(text).map(Next::End),
             Said::Value(value) => value.clone(),
         };
         let results = match (self.how, value) {
-            (How::Plain, value) => vec![value],
+            (How::Plain | How::Between, value) => vec![value],
             (How::Watch, Datum::Nil) => {
                 return Ok(Next::End(Outcome::Failed("watched".to_owned())));
             }
@@ -182,6 +205,23 @@ impl Task {
         };
         let results: Option<Vec<Datum>> = self.calls.iter().map(result).collect();
         Ok(Next::End(Outcome::Ok(results.ok_or_else(odd)?)))
+    }
+
+    /// A read sees nothing of what its client has sent behind it, and all that was sent before.
+    fn look_around(&self, before: &Said, result: &Said, after: &Said) -> Result<(), String> {
+        let value = &self.calls[0].args[0];
+        let sees = |read: &Said| match read {
+            Said::Value(Datum::List(items)) => Ok(Some(items.contains(value))),
+            Said::Value(other) => Err(format!("no list for {self:?}: {other:?}")),
+            Said::Error(text) => self.failed(text).map(|_| None),
+        };
+        match (sees(before)?, result, sees(after)?) {
+            (Some(true), ..) => Err(format!("a read sees what was sent behind it: {self:?}")),
+            (_, Said::Value(_), Some(false)) => {
+                Err(format!("a read does not see what was sent before it: {self:?}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn note_watched(&mut self, said: &[Said]) -> Next {
@@ -279,5 +319,25 @@ mod tests {
         assert_eq!(refused, Ok(Next::End(Outcome::Failed("LOADING".to_owned()))));
         assert!(task.answered(error("ERR what")).is_err());
         assert!(task.answered(vec![value(1)]).is_err());
+    }
+
+    #[test]
+    fn reads_around_a_write_see_it_or_not() {
+        let append = |value: i64| Call::new(Verb::Append, "list", vec![value.into()]);
+        assert_eq!(Task::plain(append(6)).between_reads().how, How::Plain);
+        let task = Task::plain(append(7)).between_reads();
+        let read = vec!["LRANGE", "list", "0", "-1"];
+        assert_eq!(task.ask(), [read.clone(), vec!["RPUSH", "list", "7"], read]);
+        let list = |items: &[i64]| value(Datum::List(items.iter().map(|n| (*n).into()).collect()));
+        let told = |before, result, after| task.clone().answered(vec![before, result, after]);
+        let done = Next::End(Outcome::Ok(vec![2.into()]));
+        assert_eq!(told(list(&[1]), value(2), list(&[1, 7])), Ok(done.clone()));
+        let refused = || Said::Error("LOADING no leader".to_owned());
+        assert_eq!(told(refused(), value(2), refused()), Ok(done));
+        let failed = Next::End(Outcome::Failed("LOADING".to_owned()));
+        assert_eq!(told(list(&[]), refused(), list(&[])), Ok(failed));
+        assert!(told(list(&[1, 7]), value(2), list(&[1, 7])).is_err(), "sent behind it");
+        assert!(told(list(&[1]), value(2), list(&[1])).is_err(), "sent before it");
+        assert!(told(value(1), value(2), list(&[7])).is_err());
     }
 }

@@ -1,0 +1,60 @@
+//! Reads outside the log that met a locked key, or one that a call of their own client waits for. They wait here, on
+//! this replica alone, and run at their places among the calls that are parked.
+//!
+//! No part of the state: who loads a snapshot has none.
+
+use wire::{Args, ArgsBuf};
+
+use crate::context::Asker;
+use crate::limits::PARKED_MAX;
+use crate::shard::{Effects, Outcome, Shard};
+
+/// A read that waits.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// It runs before what is parked here, and behind what is parked before.
+    place: u64,
+    number: u64,
+    asker: Asker,
+    args: ArgsBuf,
+}
+
+impl Shard {
+    /// A read that was [`Outcome::Locked`] waits; its reply will be in [`Effects::reads`], under this number.
+    /// False if too many wait.
+    pub fn hold(&mut self, number: u64, asker: Asker, args: Args<'_>) -> bool {
+        let has_room = self.held.len() < PARKED_MAX;
+        if has_room {
+            let place = self.next_place();
+            self.held.push(Held { place, number, asker, args: args.iter().collect() });
+        }
+        has_room
+    }
+
+    /// Runs the reads whose places are no later than this one and that can go on, by the log's clock.
+    pub(super) fn run_held(&mut self, place: u64, effects: &mut Effects) {
+        let is_early = |held: &&Held| held.place <= place;
+        if self.held.first().filter(is_early).is_none() {
+            return;
+        }
+        for held in std::mem::take(&mut self.held) {
+            let mut reply = Vec::new();
+            let outcome = match held.place <= place {
+                true => self.read(
+                    self.clock,
+                    held.number,
+                    held.asker,
+                    held.args.args(),
+                    true,
+                    &mut reply,
+                ),
+                false => Outcome::Locked,
+            };
+            match outcome {
+                Outcome::Locked => self.held.push(held),
+                Outcome::Replied => effects.reads.push((held.number, reply)),
+                _ => unreachable!("no key is due by the log's own clock"),
+            }
+        }
+    }
+}
