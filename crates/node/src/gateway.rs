@@ -111,6 +111,11 @@ impl Gateway {
         self.pending.contains_key(&number)
     }
 
+    /// Who waits for this request, if it is not done.
+    pub(crate) fn ticket(&self, number: u64) -> Option<Ticket> {
+        self.pending.get(&number).map(|pending| pending.ticket)
+    }
+
     /// A request that was kept is to be sent after all. False if it is done.
     pub(crate) fn send(&mut self, number: u64) -> bool {
         let waits = self.is_pending(number);

@@ -5,6 +5,8 @@
 
 use wire::{Args, ArgsBuf};
 
+use super::locks::{Access, Want};
+use crate::command::{self, Flags};
 use crate::context::Asker;
 use crate::limits::PARKED_MAX;
 use crate::shard::{Effects, Outcome, Shard};
@@ -29,6 +31,26 @@ impl Shard {
             self.held.push(Held { place, number, asker, args: args.iter().collect() });
         }
         has_room
+    }
+
+    /// A call was run. Takes out those of these reads that need a key which it may have changed: they wait for
+    /// another, which did not keep the call.
+    pub fn take_overtaken(&mut self, early: &[u64], db: u8, args: Args<'_>) -> Vec<u64> {
+        let (mut changed, mut reads) = (Vec::new(), Vec::new());
+        Shard::wants_of(db, args, &mut changed);
+        changed.retain(|want| want.access == Access::Write);
+        let writes = command::find(args).is_some_and(|command| command.flags.has(Flags::WRITE));
+        let overtakes = |held: &mut Held| {
+            reads.clear();
+            Shard::wants_of(held.asker.db as u8, held.args.args(), &mut reads);
+            let is_changed = |read: &Want| {
+                changed.iter().any(|want| (want.db, &want.key) == (read.db, &read.key))
+            };
+            // What writes and names no key may change any.
+            early.contains(&held.number)
+                && (writes && changed.is_empty() || reads.iter().any(is_changed))
+        };
+        self.held.extract_if(.., overtakes).map(|held| held.number).collect()
     }
 
     /// Runs the reads whose places are no later than this one and that can go on, by the log's clock.

@@ -92,6 +92,8 @@ impl Group {
             let request = self.reads_before_op(moment, &batch, &mut items, out);
             let head = op::read_head(&mut reader).expect(WHOLE);
             self.reads_of_gateway_before_op(moment, request, head.origin, out);
+            let early = self.held_before(request, head.origin);
+            let mut overtakes = None;
             let outcome = if head.is_call() {
                 let mut spans = std::mem::take(&mut self.spans);
                 let db = op::read_call(&mut reader, &mut spans).expect(WHOLE);
@@ -99,15 +101,24 @@ impl Group {
                 let asker = Asker { db: usize::from(db), proto: head.proto, origin: head.origin };
                 let reply = out.replies.buffer();
                 let outcome = self.shard.apply_call(stamp, asker, args, reply, &mut self.shard_fx);
+                if !early.is_empty() {
+                    overtakes = Some(Body::Call { db, args: args.iter().collect() });
+                }
                 self.spans = spans;
                 outcome
             } else {
                 let body = op::read_body(&mut reader, head).expect(WHOLE);
                 self.note_body(&body, out);
                 let op = Op { proto: head.proto, origin: head.origin, body };
-                self.shard.apply(stamp, &op, out.replies.buffer(), &mut self.shard_fx)
+                let reply = out.replies.buffer();
+                let outcome = self.shard.apply(stamp, &op, reply, &mut self.shard_fx);
+                overtakes = Some(op.body).filter(|_| !early.is_empty());
+                outcome
             };
             self.settle(request, head.origin, outcome, out);
+            if let Some(body) = overtakes.filter(|_| !matches!(outcome, Outcome::Parked { .. })) {
+                self.refuse_overtaken(&early, &body, out);
+            }
             if let Some(cut) = self.shard_fx.cut.take() {
                 self.keep_backup(moment.now, cut);
             }

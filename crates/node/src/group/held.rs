@@ -3,12 +3,15 @@
 //! run at their places among the calls that wait there: from a state that is later than they are, behind what
 //! their clients have sent before and before what they have sent behind.
 //!
+//! A read of several keys may be overtaken at one of them while another is locked, for a write is held up by
+//! nothing that only this replica knows. Then it is not executed, and its client is told so.
+//!
 //! A read that may meet a lock when it comes goes through the log instead, and waits there.
 
 use std::collections::BTreeMap;
 
 use keyspace::Asker;
-use keyspace::op;
+use keyspace::op::{self, Body, Origin};
 use stdx::codec::Reader;
 use stdx::{Instant, mark};
 use wire::Args;
@@ -16,6 +19,7 @@ use wire::Args;
 use super::Group;
 use crate::batch::Request;
 use crate::effects::Effects;
+use crate::memo::is_guest;
 use crate::request::{FULL, Moment, NO_LEADER, UNKNOWN, Who};
 
 /// Who waits for them, by their numbers in the shard, and since when.
@@ -69,6 +73,50 @@ impl Group {
         for (number, reply) in std::mem::take(&mut self.shard_fx.reads) {
             if let Some((request, _)) = self.held.0.remove(&number) {
                 self.answer(request, &reply, out);
+            }
+        }
+    }
+
+    /// The reads that wait here and that came before this operation, of the same client as far as is known.
+    pub(super) fn held_before(&self, request: Option<Request>, origin: Option<Origin>) -> Vec<u64> {
+        if self.held.0.is_empty() {
+            return Vec::new();
+        }
+        let is_own = |origin: &Origin| origin.node == self.node.0 && !is_guest(origin.number);
+        let own = origin.filter(is_own);
+        let pending = own.and_then(|origin| self.gateway.ticket(origin.number));
+        let (who, number) = match (request, origin) {
+            (Some(request), _) => (Some(request.who), request.number),
+            (None, Some(origin)) => (pending.map(Who::Client), origin.number),
+            (None, None) => return Vec::new(),
+        };
+        let is_early = |held: &Request| {
+            let may_be = match (held.who, who) {
+                (Who::Client(one), Some(Who::Client(other))) => one.client() == other.client(),
+                (Who::Client(_), None) => own.is_some(),
+                (Who::Node(one), Some(Who::Node(other))) => one == other,
+                (Who::Node(one), None) => origin.is_some_and(|origin| origin.node == one.0),
+                _ => false,
+            };
+            may_be && held.number < number
+        };
+        let early = self.held.0.iter().filter(|(_, (held, _))| is_early(held));
+        early.map(|(number, _)| *number).collect()
+    }
+
+    /// An operation was applied that came behind these reads. Those that would see what it has done are not
+    /// executed: their other keys are locked still.
+    pub(super) fn refuse_overtaken(&mut self, early: &[u64], body: &Body, out: &mut Effects) {
+        let calls = match body {
+            Body::Call { db, args } => &[(*db, args.clone())][..],
+            Body::Exec { calls, .. } => calls,
+            _ => return,
+        };
+        for (db, args) in calls {
+            for number in self.shard.take_overtaken(early, *db, args.args()) {
+                mark!("a read that waits for a transaction is overtaken by what came behind it");
+                let waits = self.held.0.remove(&number);
+                waits.into_iter().for_each(|(request, _)| self.answer(request, NO_LEADER, out));
             }
         }
     }

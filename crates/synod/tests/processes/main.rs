@@ -17,4 +17,5 @@ mod founding;
 mod membership;
 mod messages;
 mod moving;
+mod order;
 mod restart;
