@@ -289,6 +289,10 @@ pub const PLACES: &[&str] = &[
 /// Marked branches that are too rare for a round of seeds. Each is proved by the test beside it, and
 /// counted here if a seed comes to it after all.
 pub const RARER: &[(&str, &str)] = &[
+    (
+        "a read that waits for a transaction is overtaken by what came behind it",
+        "synod/tests/processes/order.rs",
+    ),
     ("a learner stands in for voters with older logs", "scripts/raft/learner_stands_in"),
     ("a snapshot is gone while it is being sent", "consensus/tests/random.rs"),
     ("a snapshot is refused by the follower", "consensus/tests/random.rs"),

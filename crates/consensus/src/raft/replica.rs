@@ -394,16 +394,14 @@ impl Replica {
         if self.log.bytes() <= tail {
             return;
         }
-        let mut held = self.held;
+        let (mut held, saved) = (self.held, self.log.saved());
         if let State::Leader(leader) = &self.state {
             let peers = leader.peers.iter().filter(|peer| peer.leaves.is_none());
             // Who came since lacks what others had held by then.
-            held = peers.map(|peer| peer.matched).min().unwrap_or_else(|| self.log.saved());
+            held = peers.map(|peer| peer.matched).min().unwrap_or(saved).min(saved);
             self.held = self.held.max(held);
         }
-        // A leader may know of its peers what its own disk has not said of itself.
-        held = held.min(self.applied).min(self.log.saved());
-        self.log.trim(self.snapshot.index.max(held), tail);
+        self.log.trim(self.snapshot.index.max(held.min(self.applied).min(saved)), tail);
     }
 
     /// Something was committed: is it of a term in which nothing of ours was forgotten?

@@ -6,6 +6,7 @@ use stdx::{Millis, planted};
 use wire::{Args, ArgsBuf, Proto, Reply};
 
 use super::book::{Committed, Parked, Prepared, Stage, Write};
+use super::held::Held;
 use super::locks::{Access, Want};
 use super::{Doubt, Prepare, Span, Standing, Txn, TxnId, rollback};
 use crate::command::{self, Flags};
@@ -48,7 +49,11 @@ impl Shard {
         match txn {
             Txn::Prepare(prepare) => {
                 if !self.prepare(prepare, &mut out, effects) {
-                    return self.park(op.clone(), &mut out);
+                    let outcome = self.park(op.clone(), &mut out);
+                    // It may have committed the one before it.
+                    self.serve_ready(effects);
+                    self.run_parked(effects);
+                    return outcome;
                 }
             }
             Txn::Decide { txn, commit: true } => self.commit(*txn, &mut out, effects),
@@ -168,7 +173,18 @@ impl Shard {
     pub(crate) fn unpark(&mut self, target: Origin) -> Option<Op> {
         let is_it = |parked: &Parked| parked.origin == target && parked.may_wait();
         let (&number, _) = self.txns.parked.iter().find(|(_, parked)| is_it(parked))?;
-        self.txns.unpark(number).map(|parked| parked.op)
+        let parked = self.txns.unpark(number)?;
+        self.close_ranks();
+        Some(parked.op)
+    }
+
+    /// Would this call wait?
+    pub fn keeps_waiting(&self, db: u8, args: Args<'_>) -> bool {
+        let mut wants = Vec::new();
+        if self.txns.is_locking() {
+            Shard::wants_of(db, args, &mut wants);
+        }
+        self.txns.is_locking() && self.is_in_the_way(&wants)
     }
 
     /// Has any transaction locked anything?
@@ -432,7 +448,7 @@ impl Shard {
             }
             Stage::Survey { .. } => {}
         }
-        self.txns.locks.free(txn, &wants);
+        self.txns.free(txn, &wants);
         put_replies(&replies, reply);
         let since = self.clock;
         if !planted!("commit-leaves-no-record") {
@@ -464,7 +480,7 @@ impl Shard {
             unreachable!("{txn:?} is committed here and was to be aborted");
         }
         if let Some(prepared) = self.txns.prepared.remove(&txn) {
-            self.txns.locks.free(txn, &prepared.wants);
+            self.txns.free(txn, &prepared.wants);
         }
         self.txns.aborted.insert(txn);
         if planted!("rollback-without-record") {
@@ -484,14 +500,18 @@ impl Shard {
         });
     }
 
-    /// Runs what waited and can go on, in the order in which it came. Each is tried once: what
+    /// If this operation has freed keys: runs what waited and can go on, in the order in which it came. Each is tried once: what
     /// runs here can lock keys, but frees none. Each counts as an operation of its own: a version
     /// that one of them reads must not be that of a change which another makes after it.
     fn run_parked(&mut self, effects: &mut Effects) {
-        let numbers = self.txns.start_over();
-        for number in numbers {
-            if !planted!("read-behind-its-write") {
-                self.run_held(number, effects);
+        if !std::mem::take(&mut self.txns.freed) {
+            return;
+        }
+        let mut held = std::mem::take(&mut self.held).into_iter().peekable();
+        for number in self.txns.start_over() {
+            let is_due = |held: &Held| held.place <= number && !planted!("read-behind-its-write");
+            while let Some(held) = held.next_if(is_due) {
+                self.try_held(held, effects);
             }
             let Parked { op, origin } =
                 self.txns.parked.remove(&number).expect("its number was just listed");
@@ -505,7 +525,7 @@ impl Shard {
                 self.txns.park(number, Parked { op, origin });
             }
         }
-        self.run_held(u64::MAX, effects);
+        held.for_each(|held| self.try_held(held, effects));
     }
 
     /// False if it has to wait on. A call that waits for a key from here on has no reply yet.

@@ -30,6 +30,8 @@ pub(crate) struct Book {
     pub(super) parked: BTreeMap<u64, Parked>,
     /// What the calls among them need.
     queue: Queue,
+    /// The present operation has freed something.
+    pub(super) freed: bool,
 }
 
 /// A transaction that this participant has agreed to.
@@ -111,6 +113,12 @@ impl Book {
     /// Has a transaction locked this key?
     pub(crate) fn has_locked(&self, db: usize, key: &[u8]) -> bool {
         self.locks.has(db as u8, key)
+    }
+
+    /// Frees what the transaction has locked.
+    pub(super) fn free(&mut self, txn: TxnId, wants: &[Want]) {
+        self.locks.free(txn, wants);
+        self.freed = true;
     }
 
     /// Do calls that came before need any of these?

@@ -1,7 +1,9 @@
-//! Reads outside the log that met a locked key, or one that a call of their own client waits for. They wait here, on
+//! Reads outside the log that met a locked key, or one that a parked call needs. They wait here, on
 //! this replica alone, and run at their places among the calls that are parked.
 //!
 //! No part of the state: who loads a snapshot has none.
+
+use std::collections::BTreeSet;
 
 use wire::{Args, ArgsBuf};
 
@@ -15,7 +17,7 @@ use crate::shard::{Effects, Outcome, Shard};
 #[derive(Debug)]
 pub(crate) struct Held {
     /// It runs before what is parked here, and behind what is parked before.
-    place: u64,
+    pub(super) place: u64,
     number: u64,
     asker: Asker,
     args: ArgsBuf,
@@ -53,30 +55,25 @@ impl Shard {
         self.held.extract_if(.., overtakes).map(|held| held.number).collect()
     }
 
-    /// Runs the reads whose places are no later than this one and that can go on, by the log's clock.
-    pub(super) fn run_held(&mut self, place: u64, effects: &mut Effects) {
-        let is_early = |held: &&Held| held.place <= place;
-        if self.held.first().filter(is_early).is_none() {
-            return;
-        }
-        for held in std::mem::take(&mut self.held) {
-            let mut reply = Vec::new();
-            let outcome = match held.place <= place {
-                true => self.read(
-                    self.clock,
-                    held.number,
-                    held.asker,
-                    held.args.args(),
-                    true,
-                    &mut reply,
-                ),
-                false => Outcome::Locked,
-            };
-            match outcome {
-                Outcome::Locked => self.held.push(held),
-                Outcome::Replied => effects.reads.push((held.number, reply)),
-                _ => unreachable!("no key is due by the log's own clock"),
-            }
+    /// Nobody waits for these any more.
+    pub fn let_go(&mut self, numbers: &BTreeSet<u64>) {
+        self.held.retain(|held| !numbers.contains(&held.number));
+    }
+
+    /// Something was taken out that was parked: what is parked from now on may have its place.
+    pub(super) fn close_ranks(&mut self) {
+        let next = self.next_place();
+        self.held.iter_mut().for_each(|held| held.place = held.place.min(next));
+    }
+
+    /// Runs a read, by the log's clock, if it can go on.
+    pub(super) fn try_held(&mut self, held: Held, effects: &mut Effects) {
+        let Held { number, asker, ref args, .. } = held;
+        let mut reply = Vec::new();
+        match self.read(self.clock, number, asker, args.args(), true, &mut reply) {
+            Outcome::Locked => self.held.push(held),
+            Outcome::Replied => effects.reads.push((number, reply)),
+            _ => unreachable!("no key is due by the log's own clock"),
         }
     }
 }

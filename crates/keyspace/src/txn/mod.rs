@@ -17,7 +17,7 @@
 //! who waits for a transaction is older than it (*wait-die*), or a single call, which holds nothing:
 //! so nobody waits in a circle. Waiting is part of the state, like a blocked call: what is parked
 //! runs in the very operation that frees its keys, in the order of arrival. No call overtakes another that
-//! is parked and needs one of its keys.
+//! is parked and names one of its keys. (A `Prepare` may, and who waited for a key to get a value.)
 //!
 //! Not here: who coordinates (`node::txn`), when recovery begins.
 //! Sinfonia (SOSP 2007) §3; Rosenkrantz, Stearns, Lewis, "System level concurrency control" (1978)

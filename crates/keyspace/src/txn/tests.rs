@@ -168,6 +168,10 @@ fn a_read_of_one_replica_runs_between_what_was_asked_before_and_behind_it() {
     let digest = shard.shard.digest();
     shard.hold(5, "llen l");
     assert_eq!(shard.shard.digest(), digest, "it is no part of the state");
+    shard.hold(6, "llen l");
+    shard.shard.let_go(&[6].into());
+    shard.txn(Txn::Forget { txns: Vec::new() });
+    assert!(shard.effects.reads.is_empty(), "nothing was freed");
     shard.decide(1, false);
     let reads = std::mem::take(&mut shard.effects.reads);
     let reads: Vec<_> = reads.iter().map(|(number, reply)| (*number, shown(reply))).collect();

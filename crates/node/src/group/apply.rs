@@ -332,7 +332,8 @@ impl Group {
             }
             let origin = Origin { node: self.node.0, number };
             let asked = || self.gateway.pass(number).map(|pending| pending.ticket);
-            if let Some(ticket) = self.waits.remove(&origin).or_else(asked) {
+            let ticket = self.waits.remove(&origin).or_else(asked);
+            if let Some(ticket) = ticket.or_else(|| self.take_held(number)) {
                 out.replies.put(ticket, &reply);
             }
         }

@@ -196,6 +196,9 @@ impl Group {
                     self.open.push_op(moment.now, request, put);
                     self.open.note_locks(op::is_txn(&pending.op));
                 }
+                Kind::Read if self.may_lock() || self.shard.has_locks() => {
+                    self.open.push_op(moment.now, request, put);
+                }
                 Kind::Read => self.read_behind(moment, request, put),
             }
         }
@@ -286,7 +289,7 @@ impl Group {
         reply: &mut Vec<u8>,
     ) -> Asked {
         if after && !(self.open.is_empty() && self.flight.is_empty()) {
-            if self.may_meet_locks() {
+            if self.may_meet_locks(asker, args) {
                 self.open.push_op(moment.now, request, put);
             } else {
                 self.read_behind(moment, request, put);
@@ -294,7 +297,7 @@ impl Group {
             return Asked::Waits { number: request.number };
         }
         if !self.may_read(moment) {
-            if self.may_meet_locks() {
+            if self.may_meet_locks(asker, args) {
                 self.open.push_op(moment.now, request, put);
                 return Asked::Waits { number: request.number };
             }
@@ -309,7 +312,11 @@ impl Group {
         match self.shard.read(wall, self.read_seed, asker, args, after, reply) {
             Outcome::Due => {
                 self.push_tick(moment);
-                self.open.push_read(moment.now, request, put);
+                if self.may_lock() {
+                    self.open.push_op(moment.now, request, put);
+                } else {
+                    self.open.push_read(moment.now, request, put);
+                }
                 Asked::Waits { number: request.number }
             }
             Outcome::Locked => {
@@ -325,9 +332,13 @@ impl Group {
 
     /// May a transaction have locked the keys of a read by the time that its turn has come? Then it waits in the
     /// log, before whatever its client asks for later.
-    fn may_meet_locks(&self) -> bool {
-        let is_due = || self.open.locks() || self.flight.iter().any(|flight| flight.batch.locks());
-        self.shard.has_locks() || is_due()
+    fn may_meet_locks(&self, asker: Asker, args: Args<'_>) -> bool {
+        self.may_lock() || self.shard.keeps_waiting(asker.db as u8, args)
+    }
+
+    /// Is anything on its way into the log that may lock keys?
+    fn may_lock(&self) -> bool {
+        self.open.locks() || self.flight.iter().any(|flight| flight.batch.locks())
     }
 
     /// Puts a read behind everything that was proposed so far.

@@ -8,7 +8,7 @@
 //!
 //! A read that may meet a lock when it comes goes through the log instead, and waits there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keyspace::Asker;
 use keyspace::op::{self, Body, Origin};
@@ -20,13 +20,18 @@ use super::Group;
 use crate::batch::Request;
 use crate::effects::Effects;
 use crate::memo::is_guest;
-use crate::request::{FULL, Moment, NO_LEADER, UNKNOWN, Who};
+use crate::request::{FULL, Moment, NO_LEADER, Ticket, UNKNOWN, Who};
 
 /// Who waits for them, by their numbers in the shard, and since when.
 #[derive(Debug, Default)]
 pub(super) struct HeldReads(BTreeMap<u64, (Request, Instant)>);
 
 impl HeldReads {
+    /// Is there none?
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Does a client of this node wait for one?
     pub(super) fn are_owed(&self) -> bool {
         self.0.values().any(|(request, _)| matches!(request.who, Who::Client(_)))
@@ -134,7 +139,25 @@ impl Group {
     /// Those that wait since before this time are not executed.
     pub(super) fn give_up_held(&mut self, oldest: Instant, out: &mut Effects) {
         let late = |_: &u64, (_, since): &mut (Request, Instant)| *since < oldest;
-        let late: Vec<_> = self.held.0.extract_if(.., late).collect();
-        late.into_iter().for_each(|(_, (request, _))| self.answer(request, NO_LEADER, out));
+        let late: BTreeMap<_, _> = self.held.0.extract_if(.., late).collect();
+        self.shard.let_go(&late.keys().copied().collect());
+        for (request, _) in late.into_values() {
+            // Another node asks the next leader by itself.
+            if self.leads() || matches!(request.who, Who::Client(_)) {
+                self.answer(request, NO_LEADER, out);
+            }
+        }
+    }
+
+    /// The leader has answered this read of a client of this node: nobody waits for it here any more.
+    pub(super) fn take_held(&mut self, number: u64) -> Option<Ticket> {
+        let mut held = self.held.0.iter();
+        let (place, ticket) = held.find_map(|(place, (request, _))| match request.who {
+            Who::Client(ticket) if request.number == number => Some((*place, ticket)),
+            _ => None,
+        })?;
+        self.held.0.remove(&place);
+        self.shard.let_go(&BTreeSet::from([place]));
+        Some(ticket)
     }
 }

@@ -9,8 +9,8 @@
 //! led then, so whatever was acknowledged before a read came is applied before it is answered: such a
 //! read is linearizable as one on the leader, and costs the leader a few bytes. Thesis §6.4.
 //!
-//! What always holds: these reads wait in the gateway, like all that are not answered, so that they see
-//! nothing of what their client wrote later; and they are answered in the order in which they came.
+//! What always holds: these reads wait in the gateway, like all that are not answered, or (behind a lock) in
+//! the shard, so that they see nothing of what their client wrote later; and they are answered in the order in which they came.
 //! When one cannot be answered here (the leader changed or is silent, a key has come due), it goes to the
 //! leader, and with it all that came later.
 

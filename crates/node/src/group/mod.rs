@@ -584,7 +584,8 @@ impl Group {
     /// Does a client wait for anything that can take too long?
     fn waits(&self) -> bool {
         let batches = self.open.is_empty() && self.flight.is_empty();
-        !(batches && self.rounds.is_empty() && self.gateway.is_empty())
+        let reads = self.rounds.is_empty() && self.held.is_empty();
+        !(batches && reads && self.gateway.is_empty())
     }
 
     /// The wall clock, as this replica goes on with it: the machine's, but never slower than time
