@@ -228,14 +228,17 @@ impl Guest {
 
     /// All that waits at the gateway of a replica that has leapt. What was sent keeps its number, and
     /// reads keep theirs; a write that was not gets a new one, lest the leader takes it for one that it
-    /// has had.
+    /// has had, and so do the reads behind it, to stay there.
     pub(crate) fn adopt(&mut self, leapt: Leapt) {
         let Leapt { pending, unsent, passed } = leapt;
+        let mut is_behind = false;
         for (number, pending) in pending {
             let gateway::Pending { ticket, kind, after, op, sent, born } = pending;
             let may_block = may_wait(&op);
             let pending = Pending { ticket, kind, after, op, sent, born, may_block };
-            if kind == Kind::Write && sent.is_none() {
+            let is_new = kind == Kind::Write && sent.is_none();
+            is_behind |= is_new;
+            if is_new || is_behind && kind == Kind::Read && !planted!("adopted-read-overtakes") {
                 let new = self.ask_anew(pending);
                 if may_block {
                     self.renamed.insert(number, new);
@@ -663,6 +666,21 @@ mod tests {
         assert_eq!(sends(&mut guest), [(10, floor), (12, floor), (new, Some(Index(0)))]);
         assert_eq!(answer(&mut guest, 1_000, 12, b"+OK\r\n"), [(12 << 32, b"+OK\r\n".to_vec())]);
         assert!(guest.asks(10) && !guest.asks(12));
+    }
+
+    /// Seed 6692001: its client missed what it had written.
+    #[test]
+    fn a_read_behind_a_write_that_gets_a_new_number_gets_one_too() {
+        let mut guest = Guest::new(GroupId(0), NodeId(1), 1);
+        guest.hear(Term(3), Some(NodeId(2)));
+        let mut leapt = leapt();
+        let read = leapt.pending.remove(&10).unwrap();
+        leapt.pending.insert(16, gateway::Pending { sent: None, ..read });
+        leapt.unsent.insert(16);
+        guest.adopt(leapt);
+        let new = guest.next_number;
+        assert_eq!(sends(&mut guest), [(new - 1, None), (new, None)]);
+        assert!(!guest.asks(16));
     }
 
     #[test]

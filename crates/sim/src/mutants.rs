@@ -455,6 +455,12 @@ pub const MUTANTS: &[Mutant] = &[
     )
     .about(Theme::Moves),
     mutant(
+        "adopted-read-overtakes",
+        "a read behind a write that was not sent before the replica leapt is sent before it",
+        "Synod, seed 6692001",
+    )
+    .rare(),
+    mutant(
         "parked-is-overtaken",
         "a call that waits for a transaction is overtaken by one that its client has sent later",
         "Synod, found by reading",
