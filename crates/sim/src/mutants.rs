@@ -483,7 +483,8 @@ pub const MUTANTS: &[Mutant] = &[
         "who is sent a snapshot knows nothing of what became of the newest requests",
         "Raft thesis, section 6.3: the replies are part of the state",
     )
-    .about(Theme::Calm),
+    .about(Theme::Calm)
+    .rare(),
     mutant(
         "memo-claims-never",
         "what is older than the memory was never executed",
