@@ -260,14 +260,10 @@ impl Shard {
         effects: &mut Effects,
     ) -> Outcome {
         self.advance(stamp);
-        if self.txns.is_locking() {
-            let mut wants = Vec::new();
-            Shard::wants_of(asker.db as u8, args, &mut wants);
-            if self.is_in_the_way(&wants) {
-                let body = Body::Call { db: asker.db as u8, args: args.iter().collect() };
-                let op = Op { proto: asker.proto, origin: asker.origin, body };
-                return self.park(op, &mut Reply::new(reply, asker.proto));
-            }
+        if self.keeps_waiting(asker.db as u8, args) {
+            let body = Body::Call { db: asker.db as u8, args: args.iter().collect() };
+            let op = Op { proto: asker.proto, origin: asker.origin, body };
+            return self.park(op, &mut Reply::new(reply, asker.proto));
         }
         self.run_call(asker, args, reply, effects)
     }

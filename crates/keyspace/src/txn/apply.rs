@@ -180,11 +180,12 @@ impl Shard {
 
     /// Would this call wait?
     pub fn keeps_waiting(&self, db: u8, args: Args<'_>) -> bool {
-        let mut wants = Vec::new();
-        if self.txns.is_locking() {
-            Shard::wants_of(db, args, &mut wants);
+        if !self.txns.is_locking() {
+            return false;
         }
-        self.txns.is_locking() && self.is_in_the_way(&wants)
+        let mut wants = Vec::new();
+        Shard::wants_of(db, args, &mut wants);
+        self.is_in_the_way(&wants)
     }
 
     /// Has any transaction locked anything?

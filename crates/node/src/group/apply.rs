@@ -12,7 +12,7 @@ use keyspace::op::{self, Body, Op, Origin, Unblock};
 use keyspace::{Asker, Late, Outcome};
 use stdx::codec::Reader;
 use stdx::{mark, planted};
-use wire::Args;
+use wire::{Args, Span};
 
 use super::{Flight, Group};
 use crate::batch::{Batch, Item, Request};
@@ -419,14 +419,19 @@ impl Group {
         op: &[u8],
         reply: &mut Vec<u8>,
     ) -> Outcome {
-        let mut reader = Reader::new(op);
         let mut spans = Vec::new();
-        let head = op::read_head(&mut reader).expect("a read was checked when it came");
-        let db = op::read_call(&mut reader, &mut spans).expect("a read was checked when it came");
-        let asker = Asker { db: usize::from(db), proto: head.proto, origin: None };
-        let args = Args::new(op, &spans);
+        let (asker, args) = call_of(op, &mut spans);
         self.read_seed += 1;
         // Its client may have asked for something before.
         self.shard.read(wall, self.read_seed, asker, args, true, reply)
     }
+}
+
+/// The call that a read is, and who asks. It was checked when it came.
+pub(super) fn call_of<'a>(op: &'a [u8], spans: &'a mut Vec<Span>) -> (Asker, Args<'a>) {
+    const WHOLE: &str = "a read was checked when it came";
+    let mut reader = Reader::new(op);
+    let head = op::read_head(&mut reader).expect(WHOLE);
+    let db = op::read_call(&mut reader, spans).expect(WHOLE);
+    (Asker { db: usize::from(db), proto: head.proto, origin: None }, Args::new(op, spans))
 }

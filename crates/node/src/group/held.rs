@@ -11,12 +11,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyspace::Asker;
-use keyspace::op::{self, Body, Origin};
-use stdx::codec::Reader;
+use keyspace::op::{Body, Origin};
 use stdx::{Instant, mark};
 use wire::Args;
 
 use super::Group;
+use super::apply::call_of;
 use crate::batch::Request;
 use crate::effects::Effects;
 use crate::memo::is_guest;
@@ -64,11 +64,9 @@ impl Group {
         op: &[u8],
         out: &mut Effects,
     ) {
-        let (mut reader, mut spans) = (Reader::new(op), Vec::new());
-        let head = op::read_head(&mut reader).expect("a read was checked when it came");
-        let db = op::read_call(&mut reader, &mut spans).expect("a read was checked when it came");
-        let asker = Asker { db: usize::from(db), proto: head.proto, origin: None };
-        if !self.hold(moment, request, asker, Args::new(op, &spans)) {
+        let mut spans = Vec::new();
+        let (asker, args) = call_of(op, &mut spans);
+        if !self.hold(moment, request, asker, args) {
             self.answer(request, FULL, out);
         }
     }

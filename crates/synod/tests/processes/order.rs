@@ -51,10 +51,9 @@ fn ask(client: &mut Client, seed: usize) {
         let hot = HOT[round % 3];
         let own = format!("{}own{seed}", &hot[..3]);
         let [old, first, second] = [0, 1, 2].map(|by| format!("{}", 3 * round + by));
-        let nothing = None;
         let set = |value| ["SET", &own, value];
         let get = ["GET", &own];
-        pipeline(client, &[(&set(&old), nothing.clone())]);
+        pipeline(client, &[(&set(&old), None)]);
         let read = ["MGET", &own, hot];
         let reads: [(&[&str], _); 4] = [
             (&read, Some(bulk(&old))),
