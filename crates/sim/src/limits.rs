@@ -20,9 +20,13 @@ pub(crate) const DRIFT_PPM: u32 = 10_000;
 /// between the end of a lease and the end of what it rests on has room there.
 pub(crate) const DRIFT_PPM_MAX: u32 = 200_000;
 
-/// A disk that the log of a node can fill within a minute, and that its state cannot: that comes to a quarter
-/// of it.
+/// A disk that the log of a node can fill within a minute, and that its state mostly cannot: that comes to a
+/// quarter of it.
 pub(crate) const SMALL_DISK_BYTES: u64 = 2 << 20;
+
+/// So many times its snapshots it holds at the least, as `docs/operations.md` asks: where they come to half of
+/// it, the next finds no room, and the disk is full in earnest.
+pub(crate) const SMALL_DISK_PART: u64 = 4;
 
 /// Bytes of a snapshot in one message, drawn for each start of a node. Mostly small, so that a
 /// transfer has many parts to be cut between; sometimes all of it is one part.

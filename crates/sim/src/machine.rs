@@ -30,7 +30,8 @@ use crate::checker::replicas::OnDisk;
 use crate::clock::Clock;
 use crate::limits::{
     APPEND_BYTES_MAX, CHECK_EVERY, CHUNK_BYTES_MAX, DRIFT_PPM, HIBERNATE_AFTER, NOTE_BYTES,
-    SEGMENT_BYTES, SNAPSHOT_LOG_BYTES, SNAPSHOT_STEP_BYTES, TAIL_BYTES_MAX, TURNS_PER_SECOND_MAX,
+    SEGMENT_BYTES, SMALL_DISK_PART, SNAPSHOT_LOG_BYTES, SNAPSHOT_STEP_BYTES, TAIL_BYTES_MAX,
+    TURNS_PER_SECOND_MAX,
 };
 use crate::plan::Plan;
 use crate::world::What;
@@ -195,9 +196,11 @@ impl Machine {
         self.disk_has_room();
     }
 
-    /// All of its disk is its own again.
+    /// All of its disk is its own again. Whoever runs it gives it a larger one where the state has outgrown it:
+    /// room for the next snapshot and the log is promised to it, room for what clients store is not.
     pub(crate) fn disk_has_room(&self) {
-        self.disk.set_capacity(self.disk_bytes);
+        let wanted = self.disk.used_below("snapshots/") * SMALL_DISK_PART;
+        self.disk.set_capacity(self.disk_bytes.map(|bytes| bytes.max(wanted)));
     }
 
     /// Whatever was planned to go wrong with its disk does not.

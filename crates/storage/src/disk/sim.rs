@@ -187,6 +187,13 @@ impl SimDisk {
         self.state().used()
     }
 
+    /// Bytes in use by files whose paths begin like this.
+    pub fn used_below(&self, prefix: &str) -> u64 {
+        let state = self.state();
+        let files = state.names.iter().filter(|(path, _)| path.starts_with(prefix));
+        files.map(|(_, inode)| state.inodes[inode].space()).sum()
+    }
+
     /// After this many more changes (writes, syncs, renames …) everything fails until the next crash.
     /// The change at the border has happened in part: it is not durable yet.
     pub fn halt_after(&self, operations: u64) {
