@@ -435,6 +435,18 @@ pub const MUTANTS: &[Mutant] = &[
     )
     .about(Theme::Shards),
     mutant(
+        "waits-behind-who-waits-for-older",
+        "a transaction waits behind a call that waits for an older one",
+        "Synod, found by reading",
+    )
+    .about(Theme::Shards),
+    mutant(
+        "parked-call-starves",
+        "a call that waits for several keys is passed by transactions that need one of them",
+        "Synod, found by measuring",
+    )
+    .about(Theme::Shards),
+    mutant(
         "guest-forgets-that-it-asked",
         "a node without a replica asks the next leader as if it had asked nobody",
         "Raft thesis, section 6.3",

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use stdx::{Millis, planted};
 use wire::{Args, ArgsBuf, Proto, Reply};
 
-use super::book::{Committed, Parked, Prepared, Stage, Write};
+use super::book::{Book, Committed, Parked, Prepared, Stage, Write};
 use super::held::Held;
 use super::locks::{Access, Want};
 use super::{Doubt, Prepare, Span, Standing, Txn, TxnId, rollback};
@@ -111,7 +111,8 @@ impl Shard {
 
     /// Is anything locked that a call needs, or does anybody wait for it who came before?
     pub(crate) fn is_in_the_way(&self, wants: &[Want]) -> bool {
-        self.obstructs(wants) || self.txns.is_queued(wants) && !planted!("parked-is-overtaken")
+        let is_queued = wants.iter().any(|want| self.txns.is_queued(want));
+        is_queued && !planted!("parked-is-overtaken") || self.obstructs(wants)
     }
 
     /// Does any transaction stand in the way of these wants?
@@ -213,6 +214,8 @@ impl Shard {
     fn prepare(&mut self, prepare: &Prepare, reply: &mut Reply<'_>, effects: &mut Effects) -> bool {
         let txn = prepare.txn;
         let is_held = prepare.after.is_none_or(|before| self.txns.prepared.contains_key(&before));
+        let wants = wants_of(prepare);
+        let overtakes = self.overtakes(prepare, &wants);
         if let Some(before) = prepare.after {
             self.commit(before, &mut Reply::new(&mut Vec::new(), prepare.proto), effects);
         }
@@ -232,8 +235,7 @@ impl Shard {
                 return true;
             }
         }
-        let wants = wants_of(prepare);
-        match self.obstacle(txn, prepare.span, &wants) {
+        match self.obstacle(txn, prepare.span, &wants, overtakes) {
             Obstacle::None => {}
             Obstacle::Younger => return false,
             Obstacle::Older => {
@@ -271,13 +273,29 @@ impl Shard {
         true
     }
 
-    /// Who stands in the way of a transaction?
-    fn obstacle(&self, txn: TxnId, span: Span, wants: &[Want]) -> Obstacle {
-        let mut worst = Obstacle::None;
-        self.obstacles(span, wants, |holder| {
+    /// Does it need what calls wait for that are parked? What the one before it holds is its own.
+    fn overtakes(&self, prepare: &Prepare, wants: &[Want]) -> bool {
+        let Book { locks, .. } = &self.txns;
+        let is_own = |want| prepare.after.is_some_and(|before| locks.is_held_by(before, want));
+        let whole = prepare.span.is_whole() && self.txns.has_queue() && !is_own(None);
+        whole || wants.iter().any(|want| self.txns.is_queued(want) && !is_own(Some(want)))
+    }
+
+    /// Who stands in the way of a transaction? A call that is parked does, and with it whoever it may wait for:
+    /// every holder. Else a call over several keys might never find all of them free.
+    fn obstacle(&self, txn: TxnId, span: Span, wants: &[Want], overtakes: bool) -> Obstacle {
+        let of = |holder: TxnId| {
             let waits = txn.is_older_than(&holder) || planted!("wait-for-everybody");
-            worst = worst.max(if waits { Obstacle::Younger } else { Obstacle::Older });
-        });
+            if waits { Obstacle::Younger } else { Obstacle::Older }
+        };
+        let mut worst = Obstacle::None;
+        self.obstacles(span, wants, |holder| worst = worst.max(of(holder)));
+        if overtakes && !planted!("parked-call-starves") {
+            worst = worst.max(Obstacle::Younger);
+            if !planted!("waits-behind-who-waits-for-older") {
+                self.txns.locks.holders(|holder| worst = worst.max(of(holder)));
+            }
+        }
         worst
     }
 
@@ -289,17 +307,15 @@ impl Shard {
         }
     }
 
-    /// A transaction that is parked waits for one that is younger. So nobody waits in a circle: each
-    /// would have to be older than the next.
+    /// A transaction that is parked is tried again when one that is younger has ended. So nobody waits in a circle:
+    /// each would have to be older than the next.
     fn check_waits(&self) {
         for Parked { op, .. } in self.txns.parked.values() {
             let Body::Txn(txn) = &op.body else { continue };
             let Txn::Prepare(prepare) = &**txn else { continue };
             let mut waits = false;
-            self.obstacles(prepare.span, &wants_of(prepare), |holder| {
-                waits |= prepare.txn.is_older_than(&holder);
-            });
-            assert!(waits, "{} is parked, and nobody younger is in its way", prepare.txn);
+            self.txns.locks.holders(|holder| waits |= prepare.txn.is_older_than(&holder));
+            assert!(waits, "{} is parked, and nobody younger holds anything", prepare.txn);
         }
     }
 

@@ -121,9 +121,14 @@ impl Book {
         self.freed = true;
     }
 
-    /// Do calls that came before need any of these?
-    pub(super) fn is_queued(&self, wants: &[Want]) -> bool {
-        self.queue.obstructs(wants)
+    /// Does a call that came before need this?
+    pub(super) fn is_queued(&self, want: &Want) -> bool {
+        self.queue.obstructs(want)
+    }
+
+    /// Does any call need anything?
+    pub(super) fn has_queue(&self) -> bool {
+        !self.queue.is_empty()
     }
 
     /// An operation waits at this place.

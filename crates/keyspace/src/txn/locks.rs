@@ -41,6 +41,17 @@ impl Locks {
         self.whole.is_some() || self.keys.get(&db).is_some_and(|keys| keys.contains_key(key))
     }
 
+    /// Has this transaction locked the whole, or this key so that it may do with it what is wanted?
+    pub(crate) fn is_held_by(&self, txn: TxnId, want: Option<&Want>) -> bool {
+        let of_key = |Want { db, key, access }: &Want| {
+            let held = self.keys.get(db).and_then(|keys| keys.get(key));
+            held.is_some_and(|(held, holders)| {
+                holders.contains(&txn) && (*held == Access::Write || *access == Access::Read)
+            })
+        };
+        self.whole == Some(txn) || want.is_some_and(of_key)
+    }
+
     /// Calls `each` with the transactions that stand in the way of these wants.
     pub(crate) fn obstacles(&self, wants: &[Want], mut each: impl FnMut(TxnId)) {
         self.whole.into_iter().for_each(&mut each);

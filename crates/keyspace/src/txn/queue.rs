@@ -1,7 +1,8 @@
 //! Which keys the calls need that are parked: who comes later waits behind them, as at a lock. So a call that
 //! waits for one of its keys is not overtaken at another, neither by what its own client has sent behind it.
 //!
-//! A `Prepare` looks at locks only. What waits here holds nothing, so nobody waits in a circle.
+//! So does a `Prepare`, or two that take turns at the keys of a call would starve it. What waits here holds nothing,
+//! but it waits for who does: a `Prepare` waits behind it only if it is older than every holder, as wait-die has it.
 
 use std::collections::BTreeMap;
 
@@ -40,11 +41,14 @@ impl Queue {
         }
     }
 
-    /// Is one of these needed by somebody who came before? Readers do not mind each other.
-    pub(super) fn obstructs(&self, wants: &[Want]) -> bool {
-        wants.iter().any(|Want { db, key, access }| {
-            let counts = self.keys.get(db).and_then(|keys| keys.get(key));
-            counts.is_some_and(|[_, writers]| *access == Access::Write || *writers > 0)
-        })
+    /// Does nobody wait?
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Is this needed by somebody who came before? Readers do not mind each other.
+    pub(super) fn obstructs(&self, Want { db, key, access }: &Want) -> bool {
+        let counts = self.keys.get(db).and_then(|keys| keys.get(key));
+        counts.is_some_and(|[_, writers]| *access == Access::Write || *writers > 0)
     }
 }

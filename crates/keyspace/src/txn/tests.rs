@@ -143,13 +143,8 @@ fn no_call_overtakes_one_that_waits_for_another_key() {
     assert_eq!(shard.call("get d"), "$-1\r\n");
     shard.reload();
     assert_eq!(shard.asks(5, "append c 5"), "(parked)");
-    assert!(
-        shard.prepare(2, &["append b x"]).starts_with('*'),
-        "a transaction waits for locks alone"
-    );
+    assert_eq!(shard.prepare(2, &["append b x"]), "+BUSY\r\n", "nor does a transaction");
     shard.decide(1, true);
-    assert_eq!(shard.late(), [], "b is locked by the second");
-    shard.decide(2, true);
     let [four, five] = [(4, ":1\r\n".into()), (5, ":2\r\n".into())];
     let [mset, append] = [(1, "+OK\r\n".into()), (2, ":2\r\n".into())];
     let mget = (3, "*2\r\n$2\r\n12\r\n$-1\r\n".into());
@@ -288,6 +283,25 @@ fn the_older_waits_and_the_younger_dies() {
     assert_eq!(shard.txn(Txn::Fence { txn: id(3) }), "+PREPARED\r\n");
     shard.decide(3, true);
     assert_eq!(shard.call("get a"), "$1\r\n3\r\n");
+}
+
+#[test]
+fn a_call_over_several_keys_has_its_turn_among_transactions_that_lock_one_each() {
+    let mut shard = Participant::new();
+    shard.prepare(4, &["set a 4"]);
+    assert_eq!(shard.asks(7, "mset a 7 b 7"), "(parked)");
+    assert_eq!(shard.prepare(5, &["set b 5"]), "+BUSY\r\n", "the call waits for who is older");
+    assert_eq!(shard.prepare(6, &["get b"]), "+BUSY\r\n");
+    assert_eq!(shard.prepare(3, &["set b 3"]), "(parked)", "older than all who hold anything");
+    let whole = |number| Txn::Prepare(prepare(id(number), Span::Whole, &["flushdb"]));
+    assert_eq!(shard.txn(whole(8)), "+BUSY\r\n");
+    assert!(shard.prepare(9, &["set c 9"]).starts_with('*'), "the call does not need c");
+    shard.reload();
+    shard.decide(4, true);
+    assert_eq!(shard.late()[0], (7, "+OK\r\n".into()));
+    assert_eq!(shard.txn(Txn::Fence { txn: id(3) }), "+PREPARED\r\n", "its turn was next");
+    shard.decide(3, true);
+    assert_eq!(shard.call("mget a b"), "*2\r\n$1\r\n7\r\n$1\r\n3\r\n");
 }
 
 #[test]
