@@ -441,6 +441,13 @@ pub const MUTANTS: &[Mutant] = &[
     )
     .about(Theme::Shards),
     mutant(
+        "leap-forgets-what-was-passed",
+        "a read that a follower is to answer is answered behind a write that its client has sent later",
+        "Synod, found beside another",
+    )
+    .about(Theme::Shards)
+    .rare(),
+    mutant(
         "parked-call-starves",
         "a call that waits for several keys is passed by transactions that need one of them",
         "Synod, found by measuring",
