@@ -196,11 +196,19 @@ impl Machine {
         self.disk_has_room();
     }
 
-    /// All of its disk is its own again. Whoever runs it gives it a larger one where the state has outgrown it:
-    /// room for the next snapshot and the log is promised to it, room for what clients store is not.
+    /// All of its disk is its own again.
     pub(crate) fn disk_has_room(&self) {
-        let wanted = self.disk.used_below("snapshots/") * SMALL_DISK_PART;
-        self.disk.set_capacity(self.disk_bytes.map(|bytes| bytes.max(wanted)));
+        self.disk.set_capacity(self.disk_bytes);
+        self.grow_disk();
+    }
+
+    /// Where the state outgrows a small disk, whoever runs the node gives it a larger one: a log that fills what
+    /// is left of it is the node's own affair, what clients store is not. What an evil has taken stays taken.
+    pub(crate) fn grow_disk(&self) {
+        if self.disk_bytes.is_some() && self.disk.capacity() >= self.disk_bytes {
+            let wanted = self.disk.used_below("snapshots/") * SMALL_DISK_PART;
+            self.disk.set_capacity(self.disk.capacity().max(Some(wanted)));
+        }
     }
 
     /// Whatever was planned to go wrong with its disk does not.

@@ -123,6 +123,7 @@ impl World {
             Ok(events) => events,
             Err(error) => return self.failed(node, &error),
         };
+        self.machine(node).grow_disk();
         for event in events {
             self.feed(node, event)?;
         }

@@ -182,6 +182,11 @@ impl SimDisk {
         self.state().capacity = bytes;
     }
 
+    /// See [`SimDisk::set_capacity`].
+    pub fn capacity(&self) -> Option<u64> {
+        self.state().capacity
+    }
+
     /// Bytes in use.
     pub fn used(&self) -> u64 {
         self.state().used()
