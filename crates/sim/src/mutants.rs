@@ -448,12 +448,6 @@ pub const MUTANTS: &[Mutant] = &[
     .about(Theme::Shards)
     .rare(),
     mutant(
-        "parked-call-starves",
-        "a call that waits for several keys is passed by transactions that need one of them",
-        "Synod, found by measuring",
-    )
-    .about(Theme::Shards),
-    mutant(
         "guest-forgets-that-it-asked",
         "a node without a replica asks the next leader as if it had asked nobody",
         "Raft thesis, section 6.3",

@@ -290,7 +290,7 @@ impl Shard {
         };
         let mut worst = Obstacle::None;
         self.obstacles(span, wants, |holder| worst = worst.max(of(holder)));
-        if overtakes && !planted!("parked-call-starves") {
+        if overtakes {
             worst = worst.max(Obstacle::Younger);
             if !planted!("waits-behind-who-waits-for-older") {
                 self.txns.locks.holders(|holder| worst = worst.max(of(holder)));
