@@ -441,6 +441,13 @@ pub const MUTANTS: &[Mutant] = &[
     )
     .about(Theme::Shards),
     mutant(
+        "silent-leader-has-all",
+        "what was sent to a leader before it was silent is not sent again if its connection is made anew meanwhile",
+        "Synod, found by a seed",
+    )
+    .about(Theme::Shards)
+    .rare(),
+    mutant(
         "leap-forgets-what-was-passed",
         "a read that a follower is to answer is answered behind a write that its client has sent later",
         "Synod, found beside another",

@@ -111,9 +111,13 @@ impl Group {
         self.step(moment, Event::Transfer { target }, out);
     }
 
-    /// The connection to a peer was made anew: what was sent to it may be lost.
+    /// The connection to a peer was made anew: what was sent to it may be lost. That goes before all that comes
+    /// later, also if the peer is not known to lead at the moment, and then turns out to lead still.
     pub(crate) fn peer_up(&mut self, peer: NodeId) {
-        if self.standing.2 == Some(peer) {
+        let leader = self.standing.2.or(self.last_leader);
+        if leader == Some(peer) && !planted!("silent-leader-has-all")
+            || self.standing.2 == Some(peer)
+        {
             self.stop_looking();
             self.gateway.resend();
         }
