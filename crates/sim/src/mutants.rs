@@ -448,6 +448,13 @@ pub const MUTANTS: &[Mutant] = &[
     .about(Theme::Shards)
     .rare(),
     mutant(
+        "held-under-its-old-number",
+        "what a guest holds back for a client's earlier reads is sent under a number below those that went before",
+        "Synod, found beside another",
+    )
+    .about(Theme::Shards)
+    .rare(),
+    mutant(
         "leap-forgets-what-was-passed",
         "a read that a follower is to answer is answered behind a write that its client has sent later",
         "Synod, found beside another",
