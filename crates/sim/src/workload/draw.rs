@@ -24,8 +24,12 @@ pub(super) fn counter_key(rng: &mut Rng) -> String {
     format!("counter{}", rng.below(COUNTERS))
 }
 
+pub(super) fn list(number: u64) -> String {
+    format!("list{number}")
+}
+
 pub(super) fn list_key(rng: &mut Rng) -> String {
-    format!("list{}", rng.below(LISTS))
+    list(rng.below(LISTS))
 }
 
 /// Several calls at once: as a MULTI block or as a script. A single one mostly by itself.

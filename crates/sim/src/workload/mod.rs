@@ -13,6 +13,7 @@
 //! The others are searched, which is dear for many operations of unknown outcome.
 
 mod draw;
+mod looks;
 mod task;
 
 use stdx::Rng;
@@ -171,7 +172,7 @@ impl Workload {
 
     /// The same, to this list, and a read of it.
     pub fn append_to(&mut self, list: u64) -> [Task; 2] {
-        let key = format!("list{}", list % LISTS);
+        let key = draw::list(list % LISTS);
         let append = Call::new(Verb::Append, key.clone(), vec![self.value()]);
         [append, Call::new(Verb::Range, key, vec![])].map(Task::plain)
     }
@@ -323,7 +324,7 @@ impl Workload {
         if rng.one_in(3) {
             return audit(rng);
         }
-        draw::together(self.draw_transfer(rng), rng)
+        draw::together(self.draw_transfer(rng), rng).between_reads()
     }
 
     fn draw_transfer(&mut self, rng: &mut Rng) -> Vec<Call> {
@@ -355,7 +356,7 @@ impl Workload {
         let mut reads: Vec<Task> = self.slots.iter().chain(&self.retired).map(Slot::read).collect();
         let key = |verb, key: String| Task::plain(Call::new(verb, key, vec![]));
         reads.extend((0..COUNTERS).map(|n| key(Verb::Get, format!("counter{n}"))));
-        reads.extend((0..LISTS).map(|n| key(Verb::Range, format!("list{n}"))));
+        reads.extend((0..LISTS).map(|n| key(Verb::Range, draw::list(n))));
         let mut rng = Rng::new(0);
         reads.extend([audit(&mut rng), key(Verb::Range, JOURNAL.to_owned())]);
         reads

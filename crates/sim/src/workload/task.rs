@@ -6,13 +6,16 @@
 //! Multi    MULTI, the calls, EXEC            Watch    WATCH, GET, then MULTI, the calls, EXEC
 //! Walk     the same, if KEYS in it agrees    Names    EXISTS of all, told by KEYS alone
 //! Rollback SYNOD.MULTI ROLLBACK, the calls, one that fails, EXEC: nothing may happen
-//! Between  LRANGE, the one call, which appends, and LRANGE: the first must not see it, the last must
+//! Peek     EVAL_RO of all calls, which only read
 //! ```
+//!
+//! Reads may be sent along with it, in one go (`looks.rs`).
 //!
 //! A task is never repeated by itself, unless it has an id: then it is put by SYNOD.IDEM, as often as it
 //! takes, and is one operation all the same. Whatever a client does not know to have happened, or not,
 //! stays unknown in the history.
 
+use super::looks::Looks;
 use crate::history::{Call, Datum, Outcome, Verb};
 
 /// How calls are put to a server.
@@ -27,8 +30,8 @@ pub enum How {
     Walk,
     /// A script that touches no key, and is told by KEYS which there are.
     Names,
-    /// There is one call, which appends to a list, and is sent between two reads of that.
-    Between,
+    /// A script that says that it only reads.
+    Peek,
     /// The calls begin with a guard, whose value is known once GET was answered.
     Watch,
 }
@@ -40,6 +43,8 @@ pub struct Task {
     pub how: How,
     /// Names it in all tries. For a command, or a script.
     pub id: Option<String>,
+    /// What is sent along with it.
+    pub(super) looks: Looks,
     /// WATCH and GET were answered.
     watched: bool,
 }
@@ -77,24 +82,15 @@ const REFUSALS: [&str; 6] =
 impl Task {
     /// Calls that are put to a server like this.
     pub fn new(how: How, calls: Vec<Call>) -> Task {
-        let alone = matches!(how, How::Plain | How::Between);
-        assert!(!alone || calls.len() == 1, "a command is one call");
+        assert!(how != How::Plain || calls.len() == 1, "a command is one call");
         let guards = calls.first().is_some_and(|call| call.verb == Verb::Guard);
         assert!(guards == (how == How::Watch), "whoever watches begins with a guard");
-        Task { calls, how, id: None, watched: false }
+        Task { calls, how, id: None, looks: Looks::default(), watched: false }
     }
 
     /// One command.
     pub fn plain(call: Call) -> Task {
         Task::new(How::Plain, vec![call])
-    }
-
-    /// If it appends to one list, reads of that are sent along with every other.
-    pub fn between_reads(self) -> Task {
-        let appends = self.how == How::Plain && self.calls[0].verb == Verb::Append;
-        let is_odd =
-            matches!(self.calls[0].args.first(), Some(Datum::Int(value)) if value % 2 == 1);
-        if appends && is_odd { Task { how: How::Between, ..self } } else { self }
     }
 
     /// Asks which of its keys are there.
@@ -105,16 +101,21 @@ impl Task {
 
     /// The commands to send, in one go.
     pub fn ask(&self) -> Vec<Vec<String>> {
+        let Looks { before, behind } = &self.looks;
+        let (before, behind) =
+            (before.iter().flat_map(Task::ask), behind.iter().flat_map(Task::ask));
+        before.chain(self.commands()).chain(behind).collect()
+    }
+
+    /// Those that do its calls.
+    pub(super) fn commands(&self) -> Vec<Vec<String>> {
         let word = |text: &str| vec![text.to_owned()];
         let key = || self.calls[0].key.clone();
         match self.how {
             How::Plain => vec![self.once(self.calls[0].words())],
-            How::Between => {
-                let read = || Call::new(Verb::Range, key(), vec![]).words();
-                vec![read(), self.calls[0].words(), read()]
-            }
-            How::Script => vec![self.once(self.script(""))],
-            How::Walk => vec![self.once(self.script(WALK))],
+            How::Script => vec![self.once(self.script("EVAL", ""))],
+            How::Walk => vec![self.once(self.script("EVAL", WALK))],
+            How::Peek => vec![self.script("EVAL_RO", "")],
             How::Names => {
                 let words = ["EVAL", NAMES, "0"].map(str::to_owned).into_iter();
                 vec![words.chain(self.calls.iter().map(|call| call.key.clone())).collect()]
@@ -152,7 +153,7 @@ impl Task {
     }
 
     /// One script that does all calls: each on its key, with its words as arguments.
-    fn script(&self, before: &str) -> Vec<String> {
+    fn script(&self, command: &str, before: &str) -> Vec<String> {
         let (mut keys, mut args) = (Vec::new(), Vec::new());
         let mut text = format!("{before}local r = {{}} ");
         for (at, call) in self.calls.iter().enumerate() {
@@ -166,7 +167,7 @@ impl Task {
             text.push_str(") ");
         }
         text.push_str("return r");
-        let mut words = vec!["EVAL".to_owned(), text, keys.len().to_string()];
+        let mut words = vec![command.to_owned(), text, keys.len().to_string()];
         words.extend(keys);
         words.extend(args);
         words
@@ -174,23 +175,29 @@ impl Task {
 
     /// All commands of `ask` were answered. The error is an answer that no server may give.
     pub fn answered(&mut self, said: Vec<Said>) -> Result<Next, String> {
+        let mut said = said.into_iter();
+        let before = self.sights(&self.looks.before, &mut said)?;
+        let own = said.by_ref().take(self.commands().len()).collect();
+        let next = self.told(own)?;
+        let behind = self.sights(&self.looks.behind, &mut said)?;
+        if let Next::End(outcome) = &next {
+            self.compare(&before, outcome, &behind)?;
+        }
+        Ok(next)
+    }
+
+    /// The commands that do its calls were answered.
+    fn told(&mut self, said: Vec<Said>) -> Result<Next, String> {
         if self.how == How::Watch && !self.watched {
             return Ok(self.note_watched(&said));
         }
         let odd = || format!("an odd answer to {self:?}: {said:?}");
-        let last = match (self.how, &said[..]) {
-            (How::Between, [before, result, after]) => {
-                self.look_around(before, result, after)?;
-                result
-            }
-            _ => said.last().ok_or_else(odd)?,
-        };
-        let value = match last {
+        let value = match said.last().ok_or_else(odd)? {
             Said::Error(text) => return self.failed(text).map(Next::End),
             Said::Value(value) => value.clone(),
         };
         let results = match (self.how, value) {
-            (How::Plain | How::Between, value) => vec![value],
+            (How::Plain, value) => vec![value],
             (How::Watch, Datum::Nil) => {
                 return Ok(Next::End(Outcome::Failed("watched".to_owned())));
             }
@@ -205,23 +212,6 @@ impl Task {
         };
         let results: Option<Vec<Datum>> = self.calls.iter().map(result).collect();
         Ok(Next::End(Outcome::Ok(results.ok_or_else(odd)?)))
-    }
-
-    /// A read sees nothing of what its client has sent behind it, and all that was sent before.
-    fn look_around(&self, before: &Said, result: &Said, after: &Said) -> Result<(), String> {
-        let value = &self.calls[0].args[0];
-        let sees = |read: &Said| match read {
-            Said::Value(Datum::List(items)) => Ok(Some(items.contains(value))),
-            Said::Value(other) => Err(format!("no list for {self:?}: {other:?}")),
-            Said::Error(text) => self.failed(text).map(|_| None),
-        };
-        match (sees(before)?, result, sees(after)?) {
-            (Some(true), ..) => Err(format!("a read sees what was sent behind it: {self:?}")),
-            (_, Said::Value(_), Some(false)) => {
-                Err(format!("a read does not see what was sent before it: {self:?}"))
-            }
-            _ => Ok(()),
-        }
     }
 
     fn note_watched(&mut self, said: &[Said]) -> Next {
@@ -265,13 +255,15 @@ impl Task {
 impl std::fmt::Display for Task {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let calls: Vec<String> = self.calls.iter().map(Call::to_string).collect();
+        self.looks.before.iter().try_for_each(|look| write!(f, "({look}) "))?;
         if let Some(id) = &self.id {
             write!(f, "once {id} ")?;
         }
         match self.how {
             How::Plain => write!(f, "{}", calls[0]),
             how => write!(f, "{how:?} {}", calls.join("; ")),
-        }
+        }?;
+        self.looks.behind.iter().try_for_each(|look| write!(f, " ({look})"))
     }
 }
 
@@ -319,25 +311,5 @@ mod tests {
         assert_eq!(refused, Ok(Next::End(Outcome::Failed("LOADING".to_owned()))));
         assert!(task.answered(error("ERR what")).is_err());
         assert!(task.answered(vec![value(1)]).is_err());
-    }
-
-    #[test]
-    fn reads_around_a_write_see_it_or_not() {
-        let append = |value: i64| Call::new(Verb::Append, "list", vec![value.into()]);
-        assert_eq!(Task::plain(append(6)).between_reads().how, How::Plain);
-        let task = Task::plain(append(7)).between_reads();
-        let read = vec!["LRANGE", "list", "0", "-1"];
-        assert_eq!(task.ask(), [read.clone(), vec!["RPUSH", "list", "7"], read]);
-        let list = |items: &[i64]| value(Datum::List(items.iter().map(|n| (*n).into()).collect()));
-        let told = |before, result, after| task.clone().answered(vec![before, result, after]);
-        let done = Next::End(Outcome::Ok(vec![2.into()]));
-        assert_eq!(told(list(&[1]), value(2), list(&[1, 7])), Ok(done.clone()));
-        let refused = || Said::Error("LOADING no leader".to_owned());
-        assert_eq!(told(refused(), value(2), refused()), Ok(done));
-        let failed = Next::End(Outcome::Failed("LOADING".to_owned()));
-        assert_eq!(told(list(&[]), refused(), list(&[])), Ok(failed));
-        assert!(told(list(&[1, 7]), value(2), list(&[1, 7])).is_err(), "sent behind it");
-        assert!(told(list(&[1]), value(2), list(&[1])).is_err(), "sent before it");
-        assert!(told(value(1), value(2), list(&[7])).is_err());
     }
 }
