@@ -341,12 +341,14 @@ impl Shard {
             Body::Unblock { target, how } => {
                 let unblocked = self.unblock(*target, *how, effects);
                 Reply::new(reply, *proto).int(i64::from(unblocked));
+                self.run_parked(effects);
             }
             Body::DropWaiters { node } => {
                 for origin in self.waits(*node) {
                     let dropped = self.unblock(origin, Unblock::Gone, effects);
                     assert!(dropped, "who waits is there");
                 }
+                self.run_parked(effects);
             }
             Body::Txn(_) => unreachable!("a message about a transaction is applied, not run"),
         }

@@ -348,7 +348,8 @@ impl Guest {
     }
 
     /// What this client has asked for waited for its replica's reads, and goes behind what others have asked for
-    /// meanwhile: the leader drops a number that is below one that it has had.
+    /// meanwhile: the leader drops a number that is below one that it has had. A CLIENT UNBLOCK that names the old
+    /// number, and is not sent yet either, finds nobody, and may be repeated.
     fn renumber(&mut self, id: u64) {
         let waits = |number: &u64| {
             let pending = &self.pending[number];
@@ -488,10 +489,12 @@ impl Guest {
             let refused = pending.kind == Kind::Read && reply == NO_LEADER;
             let is_late = moment.now.since(pending.born) >= REQUEST_TIMEOUT;
             let again = refused && !is_late && !self.is_followed(number, pending.ticket);
+            // Before those of what waits for it.
+            let new = again.then(|| self.number());
             let pending = self.take(number).expect("it was just looked up");
-            if again {
+            if let Some(new) = new {
                 mark!("a guest asks for a read anew");
-                self.ask_anew(pending);
+                self.put_anew(new, pending);
             } else {
                 out.replies.put(pending.ticket, &reply);
             }
@@ -500,10 +503,14 @@ impl Guest {
 
     fn ask_anew(&mut self, pending: Pending) -> u64 {
         let number = self.number();
+        self.put_anew(number, pending);
+        number
+    }
+
+    fn put_anew(&mut self, number: u64, pending: Pending) {
         let before = read_op(&mut Reader::new(&pending.op));
         let op = op_from(before, Origin { node: self.node.0, number });
         self.put(number, Pending { op, sent: None, ..pending });
-        number
     }
 
     /// Has the client of this request asked for a write since? Then its read may not come behind that:

@@ -199,15 +199,22 @@ impl Machine {
     /// All of its disk is its own again.
     pub(crate) fn disk_has_room(&self) {
         self.disk.set_capacity(self.disk_bytes);
-        self.grow_disk();
     }
 
     /// Where the state outgrows a small disk, whoever runs the node gives it a larger one: a log that fills what
     /// is left of it is the node's own affair, what clients store is not. What an evil has taken stays taken.
-    pub(crate) fn grow_disk(&self) {
-        if self.disk_bytes.is_some() && self.disk.capacity() >= self.disk_bytes {
-            let wanted = self.disk.used_below("snapshots/") * SMALL_DISK_PART;
-            self.disk.set_capacity(self.disk.capacity().max(Some(wanted)));
+    pub(crate) fn grow_disk(&mut self) {
+        let Some(bytes) = self.disk_bytes else { return };
+        // The newest of a group comes last.
+        let files = self.disk.sizes_below("snapshots/").into_iter();
+        let named = files.filter(|(path, _)| path.ends_with(".snapshot"));
+        let newest: BTreeMap<String, u64> = named
+            .filter_map(|(path, size)| Some((path.split_once('-')?.0.to_owned(), size)))
+            .collect();
+        let is_whole = self.disk.capacity() == self.disk_bytes;
+        self.disk_bytes = Some(bytes.max(newest.values().sum::<u64>() * SMALL_DISK_PART));
+        if is_whole {
+            self.disk_has_room();
         }
     }
 

@@ -175,6 +175,7 @@ impl Shard {
         let is_it = |parked: &Parked| parked.origin == target && parked.may_wait();
         let (&number, _) = self.txns.parked.iter().find(|(_, parked)| is_it(parked))?;
         let parked = self.txns.unpark(number)?;
+        self.txns.freed = true;
         self.close_ranks();
         Some(parked.op)
     }
@@ -273,12 +274,12 @@ impl Shard {
         true
     }
 
-    /// Does it need what calls wait for that are parked? What the one before it holds is its own.
+    /// Does it need what calls wait for that are parked? What the one before it holds is its own. Who needs the whole
+    /// shard waits for every holder by itself, and so for whomever the calls wait for.
     fn overtakes(&self, prepare: &Prepare, wants: &[Want]) -> bool {
         let Book { locks, .. } = &self.txns;
         let is_own = |want| prepare.after.is_some_and(|before| locks.is_held_by(before, want));
-        let whole = prepare.span.is_whole() && self.txns.has_queue() && !is_own(None);
-        whole || wants.iter().any(|want| self.txns.is_queued(want) && !is_own(Some(want)))
+        wants.iter().any(|want| self.txns.is_queued(want) && !is_own(want))
     }
 
     /// Who stands in the way of a transaction? A call that is parked does, and with it whoever it may wait for:
@@ -293,7 +294,7 @@ impl Shard {
         if overtakes {
             worst = worst.max(Obstacle::Younger);
             if !planted!("waits-behind-who-waits-for-older") {
-                self.txns.locks.holders(|holder| worst = worst.max(of(holder)));
+                self.txns.holders().for_each(|holder| worst = worst.max(of(holder)));
             }
         }
         worst
@@ -301,21 +302,24 @@ impl Shard {
 
     fn obstacles(&self, span: Span, wants: &[Want], each: impl FnMut(TxnId)) {
         if span.is_whole() {
-            self.txns.locks.holders(each);
+            self.txns.holders().for_each(each);
         } else {
             self.txns.locks.obstacles(wants, each);
         }
     }
 
-    /// A transaction that is parked is tried again when one that is younger has ended. So nobody waits in a circle:
-    /// each would have to be older than the next.
+    /// A transaction that is parked has something in its way, and is tried again when one that is younger has ended.
+    /// So nobody waits in a circle: each would have to be older than the next.
     fn check_waits(&self) {
         for Parked { op, .. } in self.txns.parked.values() {
             let Body::Txn(txn) = &op.body else { continue };
             let Txn::Prepare(prepare) = &**txn else { continue };
-            let mut waits = false;
-            self.txns.locks.holders(|holder| waits |= prepare.txn.is_older_than(&holder));
-            assert!(waits, "{} is parked, and nobody younger holds anything", prepare.txn);
+            let (txn, wants) = (prepare.txn, wants_of(prepare));
+            let mut waits = self.overtakes(prepare, &wants);
+            self.obstacles(prepare.span, &wants, |_| waits = true);
+            assert!(waits, "{txn} is parked, and nothing is in its way");
+            let has_younger = self.txns.holders().any(|holder| txn.is_older_than(&holder));
+            assert!(has_younger, "{txn} is parked, and nobody younger holds anything");
         }
     }
 
@@ -520,7 +524,7 @@ impl Shard {
     /// If this operation has freed keys: runs what waited and can go on, in the order in which it came. Each is tried once: what
     /// runs here can lock keys, but frees none. Each counts as an operation of its own: a version
     /// that one of them reads must not be that of a change which another makes after it.
-    fn run_parked(&mut self, effects: &mut Effects) {
+    pub(crate) fn run_parked(&mut self, effects: &mut Effects) {
         if !std::mem::take(&mut self.txns.freed) {
             return;
         }

@@ -105,6 +105,12 @@ pub struct Doubt {
 }
 
 impl Book {
+    /// The transactions that have locked anything.
+    pub(super) fn holders(&self) -> impl Iterator<Item = TxnId> {
+        let locks = |prepared: &Prepared| !prepared.wants.is_empty() || prepared.stage.locks_all();
+        self.prepared.iter().filter(move |(_, prepared)| locks(prepared)).map(|(txn, _)| *txn)
+    }
+
     /// Does anything stand in the way of anybody?
     pub(crate) fn is_locking(&self) -> bool {
         !self.locks.is_empty()
@@ -124,11 +130,6 @@ impl Book {
     /// Does a call that came before need this?
     pub(super) fn is_queued(&self, want: &Want) -> bool {
         self.queue.obstructs(want)
-    }
-
-    /// Does any call need anything?
-    pub(super) fn has_queue(&self) -> bool {
-        !self.queue.is_empty()
     }
 
     /// An operation waits at this place.

@@ -42,14 +42,12 @@ impl Locks {
     }
 
     /// Has this transaction locked the whole, or this key so that it may do with it what is wanted?
-    pub(crate) fn is_held_by(&self, txn: TxnId, want: Option<&Want>) -> bool {
-        let of_key = |Want { db, key, access }: &Want| {
-            let held = self.keys.get(db).and_then(|keys| keys.get(key));
-            held.is_some_and(|(held, holders)| {
-                holders.contains(&txn) && (*held == Access::Write || *access == Access::Read)
-            })
-        };
-        self.whole == Some(txn) || want.is_some_and(of_key)
+    pub(crate) fn is_held_by(&self, txn: TxnId, Want { db, key, access }: &Want) -> bool {
+        let held = self.keys.get(db).and_then(|keys| keys.get(key));
+        let is_held = held.is_some_and(|(held, holders)| {
+            holders.contains(&txn) && (*held == Access::Write || *access == Access::Read)
+        });
+        self.whole == Some(txn) || is_held
     }
 
     /// Calls `each` with the transactions that stand in the way of these wants.

@@ -4,6 +4,7 @@
 //! Prepare ─┬─▶ fenced, or a compare fails ─▶ NO
 //!          ├─▶ locked by an older one ──────▶ NO (busy): the younger dies, and comes again
 //!          ├─▶ locked by younger ones only ─▶ parked: the older waits
+//!          ├─▶ needed by a parked call ─────▶ one or the other, as if all that is locked were in its way
 //!          ├─▶ a call fails that may not ───▶ NO, with its error
 //!          └─▶ runs on an overlay, locks its keys, YES with the replies
 //! Decide  ───▶ folds the overlay in, or drops it; frees the keys; runs what was parked
@@ -16,8 +17,8 @@
 //! What always holds: a key that a prepared transaction writes is seen and changed by nobody else;
 //! who waits for a transaction is older than it (*wait-die*), or a single call, which holds nothing:
 //! so nobody waits in a circle. Waiting is part of the state, like a blocked call: what is parked
-//! runs in the very operation that frees its keys, in the order of arrival. No call overtakes another that
-//! is parked and names one of its keys. (A `Prepare` may, and who waited for a key to get a value.)
+//! runs in the very operation that frees its keys, in the order of arrival. Nothing overtakes a call that
+//! is parked and names one of its keys. (Who waited for a key to get a value may.)
 //!
 //! Not here: who coordinates (`node::txn`), when recovery begins.
 //! Sinfonia (SOSP 2007) §3; Rosenkrantz, Stearns, Lewis, "System level concurrency control" (1978)

@@ -41,11 +41,6 @@ impl Queue {
         }
     }
 
-    /// Does nobody wait?
-    pub(super) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
     /// Is this needed by somebody who came before? Readers do not mind each other.
     pub(super) fn obstructs(&self, Want { db, key, access }: &Want) -> bool {
         let counts = self.keys.get(db).and_then(|keys| keys.get(key));

@@ -326,6 +326,34 @@ fn keys_are_locked_first_and_taken_over_without_a_gap() {
 }
 
 #[test]
+fn a_whole_shard_is_taken_over_from_keys_that_were_locked_first() {
+    let mut shard = Participant::new();
+    shard.call("set a 1");
+    shard.prepare(5, &["synod.hold a"]);
+    assert_eq!(shard.asks(1, "incr a"), "(parked)");
+    let next = TxnId { attempt: 1, ..id(5) };
+    let after = Some(id(5));
+    let flush = Prepare { after, ..prepare(next, Span::Whole, &["flushall"]) };
+    assert_eq!(shard.txn(Txn::Prepare(flush)), "*0\r\n", "nobody came in between");
+    assert_eq!(shard.late(), []);
+    shard.txn(Txn::Decide { txn: next, commit: true });
+    assert_eq!(shard.late(), [(1, ":1\r\n".into())]);
+}
+
+#[test]
+fn what_waited_behind_a_call_goes_on_when_its_client_is_gone() {
+    let mut shard = Participant::new();
+    shard.prepare(5, &["set z 5"]);
+    assert_eq!(shard.asks(1, "blpop z b 0"), "(parked)");
+    assert_eq!(shard.asks(2, "rpush b x"), "(parked)");
+    assert_eq!(shard.prepare(3, &["rpush b y"]), "(parked)");
+    let target = Origin { node: 9, number: 1 };
+    shard.op(Body::Unblock { target, how: Unblock::Gone }, None);
+    assert_eq!(shard.late()[0], (2, ":1\r\n".into()));
+    assert_eq!(shard.txn(Txn::Fence { txn: id(3) }), "+PREPARED\r\n");
+}
+
+#[test]
 fn readers_share_a_key_and_keep_writers_out() {
     let mut shard = Participant::new();
     shard.call("set a 1");

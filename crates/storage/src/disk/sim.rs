@@ -192,11 +192,11 @@ impl SimDisk {
         self.state().used()
     }
 
-    /// Bytes in use by files whose paths begin like this.
-    pub fn used_below(&self, prefix: &str) -> u64 {
+    /// The files whose paths begin like this, in the order of their paths, and the bytes that each uses.
+    pub fn sizes_below(&self, prefix: &str) -> Vec<(String, u64)> {
         let state = self.state();
         let files = state.names.iter().filter(|(path, _)| path.starts_with(prefix));
-        files.map(|(_, inode)| state.inodes[inode].space()).sum()
+        files.map(|(path, inode)| (path.clone(), state.inodes[inode].space())).collect()
     }
 
     /// After this many more changes (writes, syncs, renames …) everything fails until the next crash.
