@@ -43,6 +43,9 @@ pub struct Save {
     pub group: GroupId,
     pub number: u64,
     pub records: Vec<Record>,
+    /// Until these are durable it is not known what is committed, so that no snapshot can cut the log: they may have
+    /// the room that is left for one.
+    pub needed: bool,
 }
 
 /// How fast a snapshot is taken: what it needs of the processor and the disk, clients lack.

@@ -104,7 +104,7 @@ mod tests {
     fn turn(number: u64) -> Effects {
         let mut turn = Effects::default();
         for group in [GROUP, GroupId(4)] {
-            turn.save.push(Save { group, number, records: Vec::new() });
+            turn.save.push(Save { group, number, records: Vec::new(), needed: false });
             let reached = Default::default();
             turn.snapshot.push(SnapshotJob::Leave { group, reached });
             let (source, target) = (NodeId(1), NodeId(2));

@@ -670,8 +670,8 @@ impl Group {
             let fx = std::mem::take(&mut self.fx);
             if !fx.save.is_empty() {
                 self.saving = fx.save_number;
-                let save = Save { group: self.id, number: fx.save_number, records: fx.save };
-                out.save.push(save);
+                let (number, records, needed) = (fx.save_number, fx.save, self.is_blind());
+                out.save.push(Save { group: self.id, number, records, needed });
             }
             for envelope in fx.send {
                 let target = envelope.target;

@@ -216,6 +216,11 @@ impl Group {
         }
     }
 
+    /// Is nothing known to be committed beyond the newest snapshot, nor in the present term?
+    pub(super) fn is_blind(&self) -> bool {
+        self.applied == self.snapshot.newest && self.applied_term != self.standing.1
+    }
+
     /// How large the newest one is, as far as this node wrote it; 0 if there is none.
     pub(crate) fn snapshot_bytes(&self) -> u64 {
         self.snapshot.size

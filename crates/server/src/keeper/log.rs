@@ -78,7 +78,14 @@ impl LogKeeper {
 
     /// Takes saves, to be durable with the next commit.
     pub fn save(&mut self, saves: Vec<Save>) {
-        self.waiting.extend(saves);
+        for save in saves {
+            if save.needed {
+                // So is what it stands behind.
+                let before = self.waiting.iter_mut().filter(|before| before.group == save.group);
+                before.for_each(|before| before.needed = true);
+            }
+            self.waiting.push_back(save);
+        }
     }
 
     /// Does anything wait for room?
@@ -228,7 +235,8 @@ fn append_save(wal: &mut Wal, save: &Save) -> Result<usize, Error> {
                 Record::Vote { group, term: term.0, vote: vote.map(|node| node.0) }
             }
         };
-        if !spare_full(wal.append(&record))? {
+        let appended = if save.needed { wal.append_needed(&record) } else { wal.append(&record) };
+        if !spare_full(appended)? {
             return Ok(place);
         }
     }
@@ -260,7 +268,7 @@ mod tests {
     fn save(index: u64) -> Save {
         let data = vec![7; 4096].into();
         let entry = Entry { index: Index(index), term: Term(1), kind: EntryKind::Command, data };
-        Save { group: GROUP, number: index, records: vec![Record::Entry(entry)] }
+        Save { group: GROUP, number: index, records: vec![Record::Entry(entry)], needed: false }
     }
 
     /// A log whose disk is full, and the save that found no room.
@@ -301,7 +309,10 @@ mod tests {
         let other = GroupId(1);
         let vote = Record::Vote { term: Term(2), vote: None };
         let mut events = Vec::new();
-        keeper.save(vec![save(full + 1), Save { group: other, number: 7, records: vec![vote] }]);
+        keeper.save(vec![
+            save(full + 1),
+            Save { group: other, number: 7, records: vec![vote], needed: false },
+        ]);
         assert_eq!(keeper.commit(&mut events).unwrap(), Room::Some);
         assert!(
             matches!(events[..], [Event::Saved { group: GroupId(1), number: 7 }]),
@@ -314,12 +325,28 @@ mod tests {
             data: Default::default(),
         };
         let records = vec![Record::Entry(noop)];
-        keeper.save(vec![Save { group: other, number: 8, records }]);
+        keeper.save(vec![Save { group: other, number: 8, records, needed: false }]);
         assert_eq!(keeper.commit(&mut events).unwrap(), Room::Some);
         assert!(
             matches!(events[1..], [Event::Saved { group: GroupId(1), number: 8 }]),
             "{events:?}"
         );
+    }
+
+    /// Seed 6842561: two nodes were started anew, and nothing is known to be committed.
+    #[test]
+    fn what_no_snapshot_can_be_taken_without_has_the_room_that_is_left_for_one() {
+        let ((_disk, mut keeper, full), mut events) = (full().unwrap(), Vec::new());
+        keeper.save(vec![save(full + 1)]);
+        assert_ne!(keeper.commit(&mut events).unwrap(), Room::All);
+        events.clear();
+        keeper.save(vec![Save { needed: true, ..save(full + 2) }]);
+        assert_eq!(keeper.commit(&mut events).unwrap(), Room::All, "and what it stands behind");
+        let is_saved =
+            |event: &Event| matches!(event, Event::Saved { number, .. } if *number == full + 2);
+        assert!(events.iter().any(is_saved), "{events:?}");
+        keeper.save(vec![save(full + 3)]);
+        assert_ne!(keeper.commit(&mut events).unwrap(), Room::All);
     }
 
     #[test]
@@ -329,7 +356,12 @@ mod tests {
         // Votes take what is left for them.
         loop {
             let vote = Record::Vote { term: Term(term), vote: None };
-            keeper.save(vec![Save { group: GroupId(1), number: term, records: vec![vote] }]);
+            keeper.save(vec![Save {
+                group: GroupId(1),
+                number: term,
+                records: vec![vote],
+                needed: false,
+            }]);
             let mut events = Vec::new();
             keeper.commit(&mut events).unwrap();
             if !events.iter().any(|event| matches!(event, Event::Saved { .. })) {

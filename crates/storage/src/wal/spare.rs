@@ -25,8 +25,8 @@ pub(super) type Log = RangeInclusive<u64>;
 pub(super) enum For {
     /// New entries: they leave room for the snapshots that will cut the log.
     Entries,
-    /// What gives room back, as trims, resets and entries that are moved do; and what it needs: votes, and the
-    /// first entry of a leader.
+    /// What gives room back, as trims, resets and entries that are moved do; and what it needs: votes, the
+    /// first entry of a leader, and what stands before it where nothing is known to be committed.
     Upkeep,
 }
 

@@ -248,6 +248,15 @@ impl Wal {
     /// Adds a record to the batch. With `Error::Full` or `Error::TooLarge` this record is not in it,
     /// and all before it still are.
     pub fn append(&mut self, record: &Record<'_>) -> Result<(), Error> {
+        self.append_for(For::Entries, record)
+    }
+
+    /// The same, of what no snapshot can be taken without: it may have the room that is left for one.
+    pub fn append_needed(&mut self, record: &Record<'_>) -> Result<(), Error> {
+        self.append_for(For::Upkeep, record)
+    }
+
+    fn append_for(&mut self, wanted_for: For, record: &Record<'_>) -> Result<(), Error> {
         self.healthy()?;
         let group = record.group();
         if !self.live.groups.contains_key(&group) && self.live.groups.len() >= GROUPS_MAX {
@@ -257,7 +266,7 @@ impl Wal {
         match *record {
             Record::Entry { term, index, kind, data, .. } => {
                 let head = Head { kind, ..Head::new(Tag::Entry, group, term, index) };
-                self.append_entry(head, data)?;
+                self.append_entry(head, data, wanted_for)?;
                 self.live.entry(group, index, record_bytes(data.len()));
             }
             Record::Vote { term, vote, .. } => {
@@ -282,7 +291,7 @@ impl Wal {
         Ok(())
     }
 
-    fn append_entry(&mut self, head: Head, data: &[u8]) -> Result<(), Error> {
+    fn append_entry(&mut self, head: Head, data: &[u8], wanted_for: For) -> Result<(), Error> {
         if data.len() > ENTRY_BYTES_MAX {
             let (size, max) = (data.len() as u64, ENTRY_BYTES_MAX as u64);
             return Err(Error::TooLarge { what: "entry", size, max });
@@ -295,6 +304,8 @@ impl Wal {
         // nobody who has restarted can make a snapshot of that.
         if data.is_empty() {
             self.make_room(0, self.active.capacity, For::Upkeep)?;
+        } else if wanted_for == For::Upkeep {
+            self.make_room(data.len(), self.entry_limit(), For::Upkeep)?;
         } else {
             self.reserved = self.reserved && self.spares.refuse_entries(&self.log());
             if self.reserved {
