@@ -307,6 +307,7 @@ pub const RARER: &[(&str, &str)] = &[
     ("a call waits on where its replica was", "node/src/guest.rs; sim, in seeds with a map"),
     ("a guest asks for a read anew", "sim, in seeds with a map"),
     ("what waited for a replica's reads gets a new number", "sim, in seeds with a map"),
+    ("a read that waits for a transaction is leapt over", "sim, in seeds with a map"),
     ("a snapshot says that a guest waits", "sim, in a few hundred seeds"),
     ("a snapshot finds no room", "sim, in a few hundred seeds"),
     ("a part of a snapshot comes behind one that was refused", "server/src/keeper/snapshots.rs"),

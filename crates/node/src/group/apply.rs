@@ -334,6 +334,7 @@ impl Group {
             let asked = || self.gateway.pass(number).map(|pending| pending.ticket);
             let ticket = self.waits.remove(&origin).or_else(asked);
             if let Some(ticket) = ticket.or_else(|| self.take_held(number)) {
+                self.note_followed(number, ticket);
                 out.replies.put(ticket, &reply);
             }
         }
@@ -386,7 +387,7 @@ impl Group {
                     self.flight.front_mut().map_or(&mut self.open, |flight| &mut flight.batch);
                 next.push_read_first(request, op);
             }
-            Outcome::Locked => self.hold_op(moment, request, op, out),
+            Outcome::Locked => self.hold(moment, request, op, out),
             _ => self.answer(request, &reply, out),
         }
     }
@@ -395,7 +396,7 @@ impl Group {
     fn read_in_place(&mut self, moment: Moment, request: Request, op: &[u8], out: &mut Effects) {
         let mut reply = Vec::new();
         match self.read_op(self.shard.clock(), op, &mut reply) {
-            Outcome::Locked => self.hold_op(moment, request, op, out),
+            Outcome::Locked => self.hold(moment, request, op, out),
             outcome => {
                 assert!(outcome == Outcome::Replied, "no key is due by the log's own clock");
                 self.answer(request, &reply, out);

@@ -10,10 +10,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keyspace::Asker;
 use keyspace::op::{Body, Origin};
 use stdx::{Instant, mark};
-use wire::Args;
 
 use super::Group;
 use super::apply::call_of;
@@ -22,9 +20,19 @@ use crate::effects::Effects;
 use crate::memo::is_guest;
 use crate::request::{FULL, Moment, NO_LEADER, Ticket, UNKNOWN, Who};
 
-/// Who waits for them, by their numbers in the shard, and since when.
+/// One that waits, and since when.
+#[derive(Debug)]
+struct HeldRead {
+    request: Request,
+    since: Instant,
+    op: Vec<u8>,
+    /// The leader has answered what its client has sent behind it.
+    followed: bool,
+}
+
+/// All of them, by their numbers in the shard.
 #[derive(Debug, Default)]
-pub(super) struct HeldReads(BTreeMap<u64, (Request, Instant)>);
+pub(super) struct HeldReads(BTreeMap<u64, HeldRead>);
 
 impl HeldReads {
     /// Is there none?
@@ -34,48 +42,29 @@ impl HeldReads {
 
     /// Does a client of this node wait for one?
     pub(super) fn are_owed(&self) -> bool {
-        self.0.values().any(|(request, _)| matches!(request.who, Who::Client(_)))
+        self.0.values().any(|held| matches!(held.request.who, Who::Client(_)))
     }
 }
 
 impl Group {
-    /// A read that met a locked key waits. False if too many do.
-    pub(super) fn hold(
-        &mut self,
-        moment: Moment,
-        request: Request,
-        asker: Asker,
-        args: Args<'_>,
-    ) -> bool {
-        let number = self.number();
-        let holds = self.shard.hold(number, asker, args);
-        if holds {
-            mark!("a read waits for a transaction");
-            self.held.0.insert(number, (request, moment.now));
-        }
-        holds
-    }
-
-    /// The same, of a read that had waited for its turn.
-    pub(super) fn hold_op(
-        &mut self,
-        moment: Moment,
-        request: Request,
-        op: &[u8],
-        out: &mut Effects,
-    ) {
+    /// A read that had waited for its turn met a locked key, and waits on, unless too many do.
+    pub(super) fn hold(&mut self, moment: Moment, request: Request, op: &[u8], out: &mut Effects) {
         let mut spans = Vec::new();
         let (asker, args) = call_of(op, &mut spans);
-        if !self.hold(moment, request, asker, args) {
-            self.answer(request, FULL, out);
+        let number = self.number();
+        if !self.shard.hold(number, asker, args) {
+            return self.answer(request, FULL, out);
         }
+        mark!("a read waits for a transaction");
+        let (since, op, followed) = (moment.now, op.to_vec(), false);
+        self.held.0.insert(number, HeldRead { request, since, op, followed });
     }
 
     /// Answers those that the shard has run.
     pub(super) fn answer_held(&mut self, out: &mut Effects) {
         for (number, reply) in std::mem::take(&mut self.shard_fx.reads) {
-            if let Some((request, _)) = self.held.0.remove(&number) {
-                self.answer(request, &reply, out);
+            if let Some(held) = self.held.0.remove(&number) {
+                self.answer(held.request, &reply, out);
             }
         }
     }
@@ -103,7 +92,7 @@ impl Group {
             };
             may_be && held.number < number
         };
-        let early = self.held.0.iter().filter(|(_, (held, _))| is_early(held));
+        let early = self.held.0.iter().filter(|(_, held)| is_early(&held.request));
         early.map(|(number, _)| *number).collect()
     }
 
@@ -118,8 +107,9 @@ impl Group {
         for (db, args) in calls {
             for number in self.shard.take_overtaken(early, *db, args.args()) {
                 mark!("a read that waits for a transaction is overtaken by what came behind it");
-                let waits = self.held.0.remove(&number);
-                waits.into_iter().for_each(|(request, _)| self.answer(request, NO_LEADER, out));
+                if let Some(held) = self.held.0.remove(&number) {
+                    self.answer(held.request, NO_LEADER, out);
+                }
             }
         }
     }
@@ -134,12 +124,32 @@ impl Group {
         }
     }
 
+    /// The leader has answered this: what its client had asked before may not be asked anew.
+    pub(super) fn note_followed(&mut self, number: u64, ticket: Ticket) {
+        for HeldRead { request, followed, .. } in self.held.0.values_mut() {
+            let is_own = |who| matches!(who, Who::Client(one) if one.client() == ticket.client());
+            *followed |= request.number < number && is_own(request.who);
+        }
+    }
+
+    /// The replica has leapt over the state in which they waited: those of this node's clients go to the leader,
+    /// unless what was sent behind them may be seen there. Another node asks the next leader by itself.
+    pub(super) fn hand_back_held(&mut self, moment: Moment, out: &mut Effects) {
+        for held in std::mem::take(&mut self.held.0).into_values() {
+            mark!("a read that waits for a transaction is leapt over");
+            match held.request.who {
+                Who::Client(_) if held.followed => self.answer(held.request, NO_LEADER, out),
+                _ => self.read_elsewhere(moment, held.request, &held.op),
+            }
+        }
+    }
+
     /// Those that wait since before this time are not executed.
     pub(super) fn give_up_held(&mut self, oldest: Instant, out: &mut Effects) {
-        let late = |_: &u64, (_, since): &mut (Request, Instant)| *since < oldest;
+        let late = |_: &u64, held: &mut HeldRead| held.since < oldest;
         let late: BTreeMap<_, _> = self.held.0.extract_if(.., late).collect();
         self.shard.let_go(&late.keys().copied().collect());
-        for (request, _) in late.into_values() {
+        for HeldRead { request, .. } in late.into_values() {
             // Another node asks the next leader by itself.
             if self.leads() || matches!(request.who, Who::Client(_)) {
                 self.answer(request, NO_LEADER, out);
@@ -150,10 +160,11 @@ impl Group {
     /// The leader has answered this read of a client of this node: nobody waits for it here any more.
     pub(super) fn take_held(&mut self, number: u64) -> Option<Ticket> {
         let mut held = self.held.0.iter();
-        let (place, ticket) = held.find_map(|(place, (request, _))| match request.who {
-            Who::Client(ticket) if request.number == number => Some((*place, ticket)),
-            _ => None,
-        })?;
+        let (place, ticket) =
+            held.find_map(|(place, HeldRead { request, .. })| match request.who {
+                Who::Client(ticket) if request.number == number => Some((*place, ticket)),
+                _ => None,
+            })?;
         self.held.0.remove(&place);
         self.shard.let_go(&BTreeSet::from([place]));
         Some(ticket)

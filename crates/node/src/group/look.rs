@@ -151,7 +151,7 @@ impl Group {
             (Vec::new(), Request { who: Who::Client(pending.ticket), number });
         match self.read_op(self.wall(moment), &pending.op, &mut reply) {
             Outcome::Replied => self.answer(request, &reply, out),
-            Outcome::Locked => self.hold_op(moment, request, &pending.op, out),
+            Outcome::Locked => self.hold(moment, request, &pending.op, out),
             _ => {
                 self.gateway.keep(number, pending);
                 return false;

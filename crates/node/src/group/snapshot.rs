@@ -417,7 +417,7 @@ impl Group {
                 }
             }
         }
-        self.give_up_held(Instant::FAR, out);
+        self.hand_back_held(moment, out);
         let parked = self.shard.parked_origins();
         let waits = |origin: &Origin| {
             parked.contains(origin) || self.shard.waiters().get(*origin).is_some()
