@@ -323,11 +323,16 @@ impl Guest {
         self.pending.insert(number, pending);
     }
 
-    fn take(&mut self, number: u64) -> Option<Pending> {
+    fn remove(&mut self, number: u64) -> Option<Pending> {
         let pending = self.pending.remove(&number)?;
         self.unsent.remove(&number);
-        self.renamed.retain(|_, new| *new != number);
         self.bytes -= pending.op.len();
+        Some(pending)
+    }
+
+    fn take(&mut self, number: u64) -> Option<Pending> {
+        let pending = self.remove(number)?;
+        self.renamed.retain(|_, new| *new != number);
         if self.pending.is_empty() {
             (self.next_expire, self.impatient_at) = (Instant::FAR, Instant::FAR);
         }
@@ -358,9 +363,7 @@ impl Guest {
         let numbers: Vec<u64> = self.unsent.range(GUEST..).copied().filter(waits).collect();
         for number in numbers {
             mark!("what waited for a replica's reads gets a new number");
-            let pending = self.pending.remove(&number).expect("unsent numbers are pending");
-            self.unsent.remove(&number);
-            self.bytes -= pending.op.len();
+            let pending = self.remove(number).expect("unsent numbers are pending");
             let renamed = self.renamed.extract_if(.., |_, new| *new == number);
             let mut names: Vec<u64> = renamed.map(|(name, _)| name).collect();
             names.extend(pending.may_block.then_some(number));

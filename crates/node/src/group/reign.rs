@@ -114,10 +114,8 @@ impl Group {
     /// The connection to a peer was made anew: what was sent to it may be lost. That goes before all that comes
     /// later, also if the peer is not known to lead at the moment, and then turns out to lead still.
     pub(crate) fn peer_up(&mut self, peer: NodeId) {
-        let leader = self.standing.2.or(self.last_leader);
-        if leader == Some(peer) && !planted!("silent-leader-has-all")
-            || self.standing.2 == Some(peer)
-        {
+        let silent = self.last_leader.filter(|_| !planted!("silent-leader-has-all"));
+        if self.standing.2.or(silent) == Some(peer) {
             self.stop_looking();
             self.gateway.resend();
         }
